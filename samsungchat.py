@@ -1,0 +1,2910 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.8"
+# dependencies = []
+# ///
+"""SamsungChat: a chatroom over UDP for the machines of one network, in one file.
+
+    python samsungchat.py server
+    python samsungchat.py client --cli
+    python samsungchat.py --help
+
+The room is a log.  The server numbers every message, join, leave and notice; a member is a cursor into that
+log.  Delivery, repair after loss, history for late joiners and catching up after sleep are one mechanism:
+move the cursor to the head.
+
+Sections, each using only those above it:
+
+     1  limits and timers       every number that bounds a table, a rate or a wait
+     2  errors                  faults by owner, and the code words of refusals
+     3  text                    names, parts of long messages, making strangers' text safe to show
+     4  wire format             messages and log entries, and their bytes
+     5  password login          CPace over X25519: prove the password, never send it
+     6  sealed datagrams        encryption, tags, replay window, the shared form for a whole room
+     7  room log                the numbered entries, in memory
+     8  delivery                round trip, token bucket, drawn timers
+     9  server                  the room: admits, takes, numbers and hands out
+    10  client                  one member: logs in, sends, repairs, resumes
+    11  screen model            what a screen shows, decided but not drawn
+    12  event loop              sockets, clock and entropy around a core, on a thread
+    13  console                 terminal and pipe
+    14  command line            flags, passwords, exit codes
+
+Glossary: *room*, the one conversation; *member*, who is in it; *entry*, a numbered line of the log; *session*,
+the keys shared with one peer; *datagram*, bytes on the wire; *message*, a decoded datagram; *event*, what a
+core tells its owner; *text*, what a person typed; *instance*, the secret of one client process; *member id*,
+its public digest; *head*, the newest entry's number; *taken*, the highest number of a sender in the log.
+
+An attacker who listens learns who talks to whom, when and how much, but no text, and nothing to test password
+guesses on.  One who takes part in a login, as a client or as a false server, gets one guess for each login.
+Who knows the password can read the room and can run a false server for newcomers.  The cryptography is built
+from hashlib's primitives in published ways and has not been audited; Python integers are not constant-time.
+"""
+
+import argparse
+import codecs
+import collections
+import contextlib
+import enum
+import errno
+import getpass
+import hashlib
+import hmac
+import ipaddress
+import json
+import os
+import queue
+import re
+import selectors
+import shutil
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+import unicodedata
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Sequence, TextIO, Tuple, Union
+
+__version__ = "1.0.0"
+
+# ======================================================================================================
+# 1. Limits and timers
+# ======================================================================================================
+# Every table has a maximum, every rate a bucket, every wait an end.  They stand here together, each with
+# its unit in its name and its reason beside it.  Timers are drawn from [t, 2t] unless they say otherwise.
+
+PORT = 11111
+PASSWORD = "samsungdagostore"  # The original's.  The server warns when it is in use.
+ROOM = "SamsungChat"
+
+DATAGRAM_BYTES_MAX = 1232  # IPv6's minimum MTU less its headers: IP never fragments.
+RECEIVE_BYTES_MAX = 2048  # Larger datagrams are cut here, and then fail their tag.
+STRANGER_BYTES = 160  # HELLO and LOGIN are padded to this, so that no answer is larger.
+STRING_BYTES_MAX = 64  # Names, room names, codes and reasons on the wire.
+NAME_CHARACTERS_MAX = 32
+TEXT_BYTES_MAX = 16384  # A page of code.
+PART_BYTES_MAX = 960  # With both names of a private message it fits a datagram.
+RUN_PARTS_MAX = 18  # TEXT_BYTES_MAX in parts, each cut up to 3 bytes early between characters.
+
+WINDOW_PARTS = 32  # What a sender may have on its way; above RUN_PARTS_MAX, so every run fits.
+BUFFER_ENTRIES_MAX = 1024  # What a client holds above its cursor.
+ANSWER_DATAGRAMS_MAX = 16  # What one SYNC is answered with.
+FLUSH_DATAGRAMS_MAX = 16  # New entries of one turn of the loop.
+RECEIVE_DATAGRAMS_MAX = 256  # Read from a socket in one turn.
+REPLAY_WINDOW = 1024  # Counters; reordering wider than this loses datagrams, which repair brings back.
+OUTBOX_PARTS_MAX = 4096  # Typed but not yet taken.
+SHOWN_MEMBERS_MAX = 4096  # Member ids of which a client remembers the highest number shown.
+LEFT_MEMBERS_MAX = 4096  # Leaves that a client remembers while it asks for the roster.
+MEMBERS_PAGE_ROWS = 12  # Rows of the longest name in one MEMBERS datagram.
+
+LOG_ENTRIES_MIN = 10_000  # Kept in any case ...
+LOG_SECONDS_MIN = 60  # ... and as long as this ...
+LOG_BYTES_MAX = 64 * 1024 * 1024  # ... but never more than this.
+EARLIER_DEFAULT = 50  # Messages shown to a newcomer.
+EARLIER_SEARCH_MAX = 2000  # Entries looked through for them.
+
+MEMBERS_MAX = 1000
+RATE_PARTS = 30  # A member's parts a second ...
+RATE_SECONDS = 4  # ... and its burst, in seconds' worth: a pasted page passes.
+
+COOKIE_SECONDS = 10
+HALF_OPEN_MAX = 2000
+HALF_OPEN_SECONDS = 10
+LOGIN_QUEUE_MAX = 256
+LOGINS_PER_TURN = 4  # About 2 ms each: the room waits 10 ms at most.
+LOGIN_BURST = 32  # Unproven logins of one address ...
+LOGIN_SECONDS = 10  # ... one more each so many seconds.
+ADDRESSES_MAX = 4096  # Addresses of which unproven logins are counted.
+GHOST_PING_SECONDS = 0.1
+GHOST_SECONDS = 2.0  # A holder silent for so long while asked loses its name.
+SILENT_SECONDS = 30.0  # Then a member is dropped.
+BAN_SECONDS = 600.0
+BANS_MAX = 1000
+ENDED_SECONDS = 30.0  # An ended session still answers with its BYE.
+ENDED_MAX = 4096
+SWEEP_SECONDS = 1.0
+TURN_SECONDS = 0.0001  # From a turn that left work undone to the next.
+SLEEP_SECONDS = 5.0  # A longer gap between turns was sleep, not silence.
+BEAT_SECONDS = (0.05, 0.3, 1.5)  # After the newest entry: tail loss leaves no gap to see.
+CLOSE_SECONDS = (0.0, 0.05, 0.2)  # SERVER_CLOSED is said three times.
+
+KEEP_ALIVE_SECONDS = 2.4  # Its double stays below SLEEP_SECONDS.
+GRACE_SECONDS = 0.02  # Reordering, before a gap counts as loss.
+RETRY_SECONDS = 0.1  # First repeat while no round trip is known; doubles up to ...
+RETRY_SECONDS_MIN = 0.02
+RETRY_SECONDS_MAX = 1.0
+UNANSWERED_SECONDS = 4.0  # Then the client says "reconnecting" and looks for the server anew.
+HELLO_SECONDS = 0.15
+LOOK_SECONDS = 5.0  # Without a word from a server: "no server answered".
+LOGIN_SECONDS_MAX = 30.0  # From the first HELLO to WELCOME, with a server that answers.
+KEYS_SECONDS = 0.5  # After a wrong KEYS the true server may still speak.
+KEYS_TESTED_MAX = 2
+ASKED_MAX = 64  # SYNCs on their way whose round trip is measured.
+AGAIN_SECONDS = 0.5  # Between attempts, doubles up to ...
+AGAIN_SECONDS_MAX = 1.5
+AGAIN_WRONG_SECONDS_MAX = 60.0  # ... or up to this, where the password was wrong.
+LEAVE_SECONDS = 1.0  # For the server to confirm a BYE.
+DISCOVERY_SECONDS = 1.0
+FOUND_MAX = 50  # Servers that a search lists.
+PIPE_SECONDS = 60.0  # A pipe gives a lost connection up after this.
+
+SOCKET_BYTES = 4 * 1024 * 1024
+SEND_WAIT_SECONDS = 0.05  # For room in the socket's buffer.
+SEGMENTS_MAX = 40  # Of one GSO send; the kernel's limit is 64 and 65,507 bytes.
+SWITCH_SECONDS = 0.0005  # Python's lock: how long a busy main thread may delay a send.
+BACKLOG_PARTS_MAX = 256  # A pipe reads on when less is waiting.
+
+# ======================================================================================================
+# 2. Errors
+# ======================================================================================================
+# Faults by owner: the peer's is MalformedDatagram, caught in one place in each core; the person's is
+# UsageError; the machine's is OSError, seen only in the loop and above; ours is an assert.
+
+
+class MalformedDatagram(Exception):
+    """The peer sent what the protocol does not allow; the argument is the reason it is counted under."""
+
+
+class UsageError(Exception):
+    """What the person typed cannot be used; the argument is the sentence that says what to do."""
+
+
+USERNAME_TAKEN = "USERNAME_TAKEN"
+USERNAME_INVALID = "USERNAME_INVALID"
+WRONG_PASSWORD = "WRONG_PASSWORD"
+ROOM_FULL = "ROOM_FULL"
+TRY_LATER = "TRY_LATER"
+KICKED = "KICKED"
+SUPERSEDED = "SUPERSEDED"
+VERSION_MISMATCH = "VERSION_MISMATCH"
+SERVER_CLOSED = "SERVER_CLOSED"
+UNKNOWN_SESSION = "UNKNOWN_SESSION"  # Advice between programs; no person sees it.
+NO_ANSWER = "NO_ANSWER"  # Said by the client itself, as WRONG_PASSWORD is.
+
+REFUSALS: Dict[str, str] = {
+    USERNAME_TAKEN: "This name is in use; choose another.",
+    USERNAME_INVALID: "This name cannot be used; choose another.",
+    WRONG_PASSWORD: "The password is wrong, or this is not the server that you mean.",
+    ROOM_FULL: "The room is full; try again when somebody has left.",
+    TRY_LATER: "The server is busy; try again in a few seconds.",
+    KICKED: "You were removed from the room; it stays closed to you for ten minutes.",
+    SUPERSEDED: "Your name was silent and somebody else has taken it; log in again.",
+    VERSION_MISMATCH: "The server speaks another version; use the same samsungchat.py on both machines.",
+    SERVER_CLOSED: "The server has closed the room.",
+    NO_ANSWER: "No server answered. Check that it is running, the address and the port, that a firewall lets "
+    "UDP through, and that both machines are on the same network.",
+}
+
+# ======================================================================================================
+# 3. Text
+# ======================================================================================================
+# What people type and read.  Names are checked where they enter; texts travel as they are and are made safe
+# in one place, display_text, where they are shown.
+
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2065\u3164\uffa0")
+_EAST_ASIAN = frozenset(("CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC"))
+
+
+def clean_name(text: str) -> str:
+    """Return the name in its one spelling (NFKC), or raise UsageError with the rule that it breaks.
+
+    A name has 1 to 32 characters and at most 64 bytes: letters, digits, marks and ``_ - .``, beginning with
+    a letter or digit, its letters of one script, so that no name can be spelt with another's look-alikes.
+    """
+    name = unicodedata.normalize("NFKC", text.strip())
+    if not name:
+        raise UsageError("A name needs at least one letter or digit.")
+    if len(name) > NAME_CHARACTERS_MAX or len(name.encode("utf-8", "replace")) > STRING_BYTES_MAX:
+        raise UsageError("A name has at most %d characters and %d bytes." % (NAME_CHARACTERS_MAX, STRING_BYTES_MAX))
+    for character in name:
+        if not (unicodedata.category(character)[0] in "LM" or character.isdecimal() or character in "_-."):
+            raise UsageError("A name has letters, digits and _ - . only, no spaces.")
+        if character in _INVISIBLE or "VARIATION SELECTOR" in unicodedata.name(character, ""):
+            raise UsageError("A name has no invisible characters.")
+    if unicodedata.category(name[0])[0] not in "LN":
+        raise UsageError("A name begins with a letter or digit.")
+    # SECURITY: test_a_name_cannot_be_spelt_with_look_alike_letters
+    if len({_script(character) for character in name if unicodedata.category(character)[0] == "L"}) > 1:
+        raise UsageError("The letters of a name are of one script.")
+    return name
+
+
+def _script(letter: str) -> str:
+    """Name the script of a letter: the first word of its Unicode name, East Asia's counted as one."""
+    word = unicodedata.name(letter, "UNNAMED").split(" ")[0]
+    return "EAST ASIAN" if word in _EAST_ASIAN else word
+
+
+def name_key(name: str) -> str:
+    """Return what two names must not share: NFKC(casefold(NFKC)), as in Unicode 3.13, D145."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+def clean_text(text: str) -> str:
+    """Return a message's text as it is sent, or raise UsageError: empty, or too long (with its size)."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8", "replace").decode("utf-8")
+    size = len(text.encode("utf-8"))
+    if not text.strip():
+        raise UsageError("There is nothing to send.")
+    if size > TEXT_BYTES_MAX:
+        raise UsageError(
+            "This message has %s bytes; at most %s fit. Send it in pieces." % (format(size, ","), format(TEXT_BYTES_MAX, ","))
+        )
+    return text
+
+
+def split_parts(text: str) -> List[bytes]:
+    """Cut a text between characters into parts of at most PART_BYTES_MAX bytes of UTF-8."""
+    data, parts, start = text.encode("utf-8"), [], 0
+    while start < len(data):
+        end = min(start + PART_BYTES_MAX, len(data))
+        while end < len(data) and data[end] & 0xC0 == 0x80:
+            end -= 1
+        parts.append(data[start:end])
+        start = end
+    return parts
+
+
+def display_text(text: str, newline: str = "\n") -> str:
+    """Make strangers' text safe to show: control and direction-changing characters become visible.
+
+    Terminal escape sequences, bidirectional overrides (Unicode TR 36) and other format characters cannot act
+    on the screen; joiners, which emoji and some scripts need, stay.  A line break becomes ``newline``.
+    """
+    # SECURITY: test_text_from_strangers_cannot_steer_a_terminal
+    return "".join(character if character.isprintable() else _visible(character, newline) for character in text)
+
+
+def _visible(character: str, newline: str) -> str:
+    code = ord(character)
+    if character == "\n":
+        return newline
+    if character == "\t":
+        return "    "
+    if code < 0x20 or code == 0x7F:
+        return chr(0x2400 + code) if code < 0x20 else "\u2421"
+    if unicodedata.category(character) == "Zs" or code in (0x200C, 0x200D):
+        return character
+    return "\\u{%04x}" % code
+
+
+def text_width(text: str) -> int:
+    """Return how many terminal cells a text takes: East Asian wide ones two, marks and joiners none."""
+    return sum(map(_width, text))
+
+
+def _width(character: str) -> int:
+    if character < "\u0300":
+        return 1
+    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def random_draw(entropy: Callable[[int], bytes], low: float, high: float) -> float:
+    """Draw evenly from [low, high) with the randomness that was passed in."""
+    return low + (high - low) * int.from_bytes(entropy(4), "big") / 2**32
+
+# ======================================================================================================
+# 4. Wire format
+# ======================================================================================================
+# Every message and every entry is a frozen dataclass with a layout: one codec for each field, in order.
+# Numbers are big-endian.  Decoding bytes from the network either succeeds or raises MalformedDatagram.
+
+VERSION = 1
+VERSION_BYTE = 0xF8 | VERSION  # Never the first byte of UTF-8 text.
+HEADER_BYTES = 14  # Version, type, session (4), counter (8).
+TAG_BYTES = 16
+EMPTY_KEY = bytes(32)
+
+
+class Reader:
+    """Takes fields off the front of a body; raises MalformedDatagram where it is too short."""
+
+    def __init__(self, data: bytes) -> None:
+        """Read ``data`` from its beginning."""
+        self._data = data
+        self._at = 0
+
+    def take(self, count: int) -> bytes:
+        """Return the next ``count`` bytes."""
+        end = self._at + count
+        if end > len(self._data):
+            raise MalformedDatagram("truncated")
+        data, self._at = self._data[self._at : end], end
+        return data
+
+    def number(self, count: int) -> int:
+        """Return the next ``count`` bytes as a number."""
+        return int.from_bytes(self.take(count), "big")
+
+    def string(self) -> str:
+        """Return a length byte's worth of UTF-8, at most STRING_BYTES_MAX bytes."""
+        size = self.number(1)
+        if size > STRING_BYTES_MAX:
+            raise MalformedDatagram("long string")
+        return decode_text(self.take(size))
+
+    def rest(self) -> bytes:
+        """Return all that is left."""
+        return self.take(len(self._data) - self._at)
+
+    def left(self) -> int:
+        """Return how many bytes are left."""
+        return len(self._data) - self._at
+
+
+def decode_text(data: bytes) -> str:
+    """Decode UTF-8 from the network; raises MalformedDatagram where it is none."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedDatagram("not UTF-8") from None
+
+
+def encode_string(text: str) -> bytes:
+    """Encode a length byte and at most STRING_BYTES_MAX bytes of UTF-8, cut between characters."""
+    data = text.encode("utf-8")[:STRING_BYTES_MAX].decode("utf-8", "ignore").encode("utf-8")
+    return bytes((len(data),)) + data
+
+
+Codec = Tuple[Callable[[Any], bytes], Callable[[Reader], Any]]
+
+
+def _raw(count: int) -> Codec:
+    return bytes, lambda reader: reader.take(count)
+
+
+def _number(count: int) -> Codec:
+    return lambda value: value.to_bytes(count, "big"), lambda reader: reader.number(count)
+
+
+def _long_text(text: str) -> bytes:
+    data = text.encode("utf-8")
+    return len(data).to_bytes(2, "big") + data
+
+
+_STRING: Codec = (encode_string, Reader.string)
+_REST: Codec = (bytes, Reader.rest)
+_TEXT: Codec = (_long_text, lambda reader: decode_text(reader.take(reader.number(2))))
+
+# --- messages
+
+
+@dataclass(frozen=True)
+class Hello:
+    """Client: is a server there?  Also finds servers, sent to broadcast."""
+
+    nonce: bytes
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Server: here, and this cookie proves that you can receive at your address."""
+
+    nonce: bytes
+    cookie: bytes
+    server: bytes
+    members: int
+    members_max: int
+    room: str
+
+
+@dataclass(frozen=True)
+class Later:
+    """Server, unsealed and therefore only advice: look again."""
+
+    nonce: bytes
+    code: str
+
+
+@dataclass(frozen=True)
+class Login:
+    """Client: the cookie, and my public share of the key exchange."""
+
+    nonce: bytes
+    cookie: bytes
+    share: bytes
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Server: its public share; the header's session and the tag prove the password to the client."""
+
+    nonce: bytes
+    share: bytes
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Client, sealed: who I am, and how far I have read.
+
+    ``entry_time`` is the time of the entry at ``cursor``; ``oldest`` the lowest number that is not yet taken;
+    ``earlier`` how many messages of history to start with.
+    """
+
+    attempt: int
+    instance: bytes
+    name: str
+    cursor: int
+    entry_time: int
+    oldest: int
+    earlier: int
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """Server: you are in; read on from ``start``.  What stands up to ``head`` was said before."""
+
+    name: str
+    member: bytes
+    room: str
+    start: int
+    resumed: int
+    head: int
+    taken: int
+    key_id: int
+    key: bytes
+    members: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Server: you are not in, and this is why."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A part on its way into the log; ``kind`` is an entry's, with FIRST and LAST."""
+
+    number: int
+    kind: int
+    to: bytes
+    text: bytes
+
+
+@dataclass(frozen=True)
+class Sync:
+    """Client: I have everything up to ``cursor``; and here are messages that you have not taken yet."""
+
+    cursor: int
+    key_id: int
+    rtt_ms: int
+    messages: Tuple[Submission, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Server: entries from its log (maybe none), and how far it has taken yours.
+
+    ``echo`` is the counter of the SYNC that this answers, or 0; ``flags`` may hold ASK: SYNC now.
+    """
+
+    echo: int
+    taken: int
+    flags: int
+    key_id: int
+    key: bytes
+    batch: bytes
+
+
+@dataclass(frozen=True)
+class Room:
+    """Server: new entries, encrypted once under the room key for all members."""
+
+    key_id: int
+    nonce: bytes
+    sealed: bytes
+
+
+@dataclass(frozen=True)
+class Who:
+    """Client: who is here?  Rows whose join is above ``after``."""
+
+    after: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """A member in the roster; ``joined`` is the number of the entry of its join."""
+
+    joined: int
+    member: bytes
+    flags: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Members:
+    """Server: a page of the roster, by join; ``more`` where it does not end here."""
+
+    as_of: int
+    after: int
+    more: int
+    rows: Tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Bye:
+    """Either side: this session ends.  The code is empty where somebody just leaves."""
+
+    code: str
+
+
+ASK = 1
+
+_ROW = (_number(8), _raw(8), _number(1), _STRING)
+
+
+def _put_rows(rows: Sequence[Row]) -> bytes:
+    return b"".join(put(value) for row in rows for (put, _), value in zip(_ROW, vars(row).values()))
+
+
+def _take_rows(reader: Reader) -> Tuple[Row, ...]:
+    rows = []
+    while reader.left():
+        rows.append(Row(*[take(reader) for _, take in _ROW]))
+    return tuple(rows)
+
+
+def encode_submission(message: Submission) -> bytes:
+    """Encode one part inside a SYNC; only a private one names its recipient."""
+    head = message.number.to_bytes(4, "big") + bytes((message.kind,))
+    return head + message.to + len(message.text).to_bytes(2, "big") + message.text
+
+
+def _put_submissions(messages: Sequence[Submission]) -> bytes:
+    return b"".join(map(encode_submission, messages))
+
+
+def _take_submissions(reader: Reader) -> Tuple[Submission, ...]:
+    messages = []
+    while reader.left():
+        number, kind = reader.number(4), reader.number(1)
+        if kind & KIND_BITS not in (TEXT, ACTION, PRIVATE) or not number:
+            raise MalformedDatagram("submission kind")
+        to = reader.take(8) if kind & KIND_BITS == PRIVATE else b""
+        text = reader.take(reader.number(2))
+        if not 0 < len(text) <= PART_BYTES_MAX:
+            raise MalformedDatagram("submission size")
+        decode_text(text)
+        messages.append(Submission(number, kind, to, text))
+    return tuple(messages)
+
+
+_LAYOUTS: Dict[type, Tuple[Codec, ...]] = {
+    Hello: (_raw(16),),
+    Offer: (_raw(16), _raw(20), _raw(8), _number(2), _number(2), _STRING),
+    Later: (_raw(16), _STRING),
+    Login: (_raw(16), _raw(20), _raw(32)),
+    Keys: (_raw(16), _raw(32)),
+    Proof: (_number(4), _raw(16), _STRING, _number(8), _number(8), _number(4), _number(2)),
+    Welcome: (
+        (_STRING, _raw(8), _STRING, _number(8), _number(1), _number(8), _number(4), _number(4), _raw(32), _number(2))
+    ),
+    Refused: (_STRING, _TEXT),
+    Sync: (_number(8), _number(4), _number(2), (_put_submissions, _take_submissions)),
+    Entries: (_number(8), _number(4), _number(1), _number(4), _raw(32), _REST),
+    Room: (_number(4), _raw(8), _REST),
+    Who: (_number(8),),
+    Members: (_number(8), _number(8), _number(1), (_put_rows, _take_rows)),
+    Bye: (_STRING,),
+}
+_MESSAGE_TYPES: Dict[int, type] = dict(enumerate(_LAYOUTS, 1))
+TYPE_CODES: Dict[type, int] = {kind: code for code, kind in _MESSAGE_TYPES.items()}
+
+
+def encode(message: Any) -> bytes:
+    """Encode a message's fields, without header."""
+    layout = _LAYOUTS[type(message)]
+    return b"".join([put(value) for (put, _), value in zip(layout, vars(message).values())])
+
+
+def decode(code: int, body: bytes) -> Any:
+    """Decode the body of a message of that type code; raises MalformedDatagram, and nothing else."""
+    kind = _MESSAGE_TYPES.get(code)
+    if kind is None:
+        raise MalformedDatagram("unknown type")
+    reader = Reader(body)
+    message = kind(*[take(reader) for _, take in _LAYOUTS[kind]])
+    if any(reader.rest()):
+        raise MalformedDatagram("trailing bytes")
+    return message
+
+
+def encode_unsealed(message: Any) -> bytes:
+    """Encode a whole datagram of the login; those of clients are padded, so that no answer is larger."""
+    data = bytes((VERSION_BYTE, TYPE_CODES[type(message)])) + encode(message)
+    return data.ljust(STRANGER_BYTES, b"\0") if isinstance(message, (Hello, Login)) else data
+
+
+# --- entries
+
+TEXT, ACTION, PRIVATE, JOINED, LEFT, NOTICE, STARTED, UNDELIVERED, SKIP = range(1, 10)
+KIND_BITS, FIRST, LAST = 0x3F, 0x40, 0x80  # Kind 0 is padding.
+HIDDEN, TRIMMED = 1, 2  # Why numbers are skipped.
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the log.  Times are milliseconds since 1970; which fields count depends on the kind.
+
+    A long text is a run of entries from one with FIRST to one with LAST.  A SKIP covers ``count`` numbers and
+    has the time of the last of them.
+    """
+
+    kind: int
+    time: int = 0
+    author: bytes = b""
+    number: int = 0
+    name: str = ""
+    to: bytes = b""
+    to_name: str = ""
+    text: str = ""
+    count: int = 1
+    why: int = 0
+    first: bool = True
+    last: bool = True
+
+
+_TIME = ("time", _number(8))
+_BODY = (("text", _TEXT),)
+_AUTHOR = (_TIME, ("author", _raw(8)), ("number", _number(4)), ("name", _STRING))
+_MEMBER = (_TIME, ("author", _raw(8)), ("name", _STRING), ("text", _STRING))
+_ENTRY_LAYOUTS: Dict[int, Tuple[Tuple[str, Codec], ...]] = {
+    TEXT: _AUTHOR + _BODY,
+    ACTION: _AUTHOR + _BODY,
+    PRIVATE: _AUTHOR + (("to", _raw(8)), ("to_name", _STRING)) + _BODY,
+    JOINED: _MEMBER,
+    LEFT: _MEMBER,
+    NOTICE: (_TIME,) + _BODY,
+    STARTED: (_TIME,) + _BODY,
+    UNDELIVERED: (_TIME, ("number", _number(4))),
+    SKIP: (_TIME, ("count", _number(8)), ("why", _number(1))),
+}
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """Encode one entry, as it stands in the log and in every batch."""
+    mark = entry.kind | FIRST * entry.first | LAST * entry.last
+    fields = _ENTRY_LAYOUTS[entry.kind]
+    return b"".join([bytes((mark,))] + [put(getattr(entry, name)) for name, (put, _) in fields])
+
+
+def _take_entry(reader: Reader, mark: int) -> Entry:
+    fields = _ENTRY_LAYOUTS.get(mark & KIND_BITS)
+    if fields is None:
+        raise MalformedDatagram("entry kind")
+    values = {name: take(reader) for name, (_, take) in fields}
+    return Entry(mark & KIND_BITS, first=bool(mark & FIRST), last=bool(mark & LAST), **values)
+
+
+def decode_entry(data: bytes) -> Entry:
+    """Decode one entry; raises MalformedDatagram."""
+    reader = Reader(data)
+    return _take_entry(reader, reader.number(1))
+
+
+BATCH_HEAD_BYTES = 16
+# What is left for entries in the larger of the two sealed forms, ENTRIES.
+BATCH_BYTES_MAX = DATAGRAM_BYTES_MAX - HEADER_BYTES - TAG_BYTES - 49 - BATCH_HEAD_BYTES
+
+
+def encode_batch(head: int, first: int, entries: bytes) -> bytes:
+    """Encode consecutive entries, the first with the number ``first``, and the log's head."""
+    return head.to_bytes(8, "big") + first.to_bytes(8, "big") + entries
+
+
+def decode_batch(data: bytes) -> Tuple[int, List[Tuple[int, Entry]]]:
+    """Decode a batch into the log's head and (number, entry) pairs; raises MalformedDatagram."""
+    reader = Reader(data)
+    head, number = reader.number(8), reader.number(8)
+    entries = []
+    while reader.left():
+        mark = reader.number(1)
+        if not mark:
+            break
+        entry = _take_entry(reader, mark)
+        if not 0 < entry.count <= head - number + 1:
+            raise MalformedDatagram("entry above the head")
+        entries.append((number, entry))
+        number += entry.count
+    return head, entries
+
+# ======================================================================================================
+# 5. Password login
+# ======================================================================================================
+# CPace (draft-irtf-cfrg-cpace, suite CPACE-X25519-SHA512, initiator and responder): both sides derive a
+# generator from the password and meet in a Diffie-Hellman exchange on it.  Who does not know the password
+# learns nothing from one exchange but whether one guess was right.  Curve25519 as in RFC 7748.
+
+_P = 2**255 - 19
+_A = 486662
+_DSI = b"CPace255"
+_HASH_BLOCK_BYTES = 128  # SHA-512's.
+_CI = b"\x14SamsungChat 1 client\x14SamsungChat 1 server"
+
+
+def x25519(scalar: bytes, point: bytes) -> bytes:
+    """Multiply a point (u-coordinate, 32 bytes) by a scalar (32 bytes): RFC 7748, section 5."""
+    k = (int.from_bytes(scalar, "little") & ~(7 | 1 << 255)) | 1 << 254
+    u = int.from_bytes(point, "little") & (1 << 255) - 1
+    x2, z2, x3, z3 = 1, 0, u % _P, 1
+    swapped = 0
+    for position in range(254, -1, -1):
+        bit = k >> position & 1
+        if bit != swapped:
+            x2, x3, z2, z3 = x3, x2, z3, z2
+            swapped = bit
+        a, b, c, d = x2 + z2, x2 - z2, x3 + z3, x3 - z3
+        da, cb = d * a % _P, c * b % _P
+        aa, bb = a * a % _P, b * b % _P
+        e = aa - bb
+        x3, z3 = (da + cb) ** 2 % _P, u * (da - cb) ** 2 % _P
+        x2, z2 = aa * bb % _P, e * (aa + 121665 * e) % _P
+    if swapped:
+        x2, z2 = x3, z3
+    return (x2 * pow(z2, _P - 2, _P) % _P).to_bytes(32, "little")
+
+
+def _elligator2(data: bytes) -> bytes:
+    """Map 32 uniform bytes to a point of the curve: RFC 9380, section 6.7.1, with Z = 2."""
+    r = int.from_bytes(data, "little") & (1 << 255) - 1
+    v = -_A * pow(1 + 2 * r * r, _P - 2, _P) % _P
+    square = pow(v * (v * v + _A * v + 1), (_P - 1) // 2, _P)
+    return (v if square in (0, 1) else (-v - _A) % _P).to_bytes(32, "little")
+
+
+def _lv(data: bytes) -> bytes:
+    """Prepend the length, as LEB128: the draft's prepend_len."""
+    prefix, size = b"", len(data)
+    while size > 127:
+        prefix, size = prefix + bytes((size & 127 | 128,)), size >> 7
+    return prefix + bytes((size,)) + data
+
+
+def cpace_generator(password: bytes, channel: bytes, sid: bytes) -> bytes:
+    """Derive the generator from password, channel identifier and session id (draft: calculate_generator)."""
+    zeros = max(0, _HASH_BLOCK_BYTES - 1 - len(_lv(password)) - len(_lv(_DSI)))
+    seed = _lv(_DSI) + _lv(password) + _lv(bytes(zeros)) + _lv(channel) + _lv(sid)
+    return _elligator2(hashlib.sha512(seed).digest()[:32])
+
+
+def cpace_key(scalar: bytes, share: bytes, sid: bytes, transcript: bytes) -> bytes:
+    """Return the intermediate session key (64 bytes); raises MalformedDatagram on a low-order share.
+
+    ``share`` is the peer's; ``transcript`` is lv(Ya) lv(ADa) lv(Yb) lv(ADb), the draft's transcript_ir.
+    """
+    shared = x25519(scalar, share)
+    # SECURITY: test_a_low_order_share_aborts_the_login
+    if not any(shared):
+        raise MalformedDatagram("low-order share")
+    return hashlib.sha512(_lv(_DSI + b"_ISK") + _lv(sid) + _lv(shared) + transcript).digest()
+
+
+def cpace_transcript(share_a: bytes, data_a: bytes, share_b: bytes, data_b: bytes) -> bytes:
+    """Join both shares and their associated data, the initiator's first."""
+    return _lv(share_a) + _lv(data_a) + _lv(share_b) + _lv(data_b)
+
+
+class Exchange:
+    """One side of one login: draws a secret, shows its share, and derives the session key."""
+
+    def __init__(self, password: bytes, sid: bytes, secret: bytes) -> None:
+        """``secret`` is 32 random bytes; ``sid`` the client's nonce and the server's cookie."""
+        self._sid = sid
+        self._secret = secret
+        self.share = x25519(secret, cpace_generator(password, _CI, sid))
+
+    def start(self, peer_share: bytes, session: bytes) -> bytes:
+        """Return the key as the client, from the server's share; raises MalformedDatagram."""
+        return self._key(peer_share, self.share, peer_share, session)
+
+    def finish(self, peer_share: bytes, session: bytes) -> bytes:
+        """Return the key as the server, from the client's share; raises MalformedDatagram."""
+        return self._key(peer_share, peer_share, self.share, session)
+
+    def _key(self, peer_share: bytes, share_a: bytes, share_b: bytes, session: bytes) -> bytes:
+        data_a = bytes((VERSION_BYTE, TYPE_CODES[Login]))
+        data_b = bytes((VERSION_BYTE, TYPE_CODES[Keys])) + session
+        return cpace_key(self._secret, peer_share, self._sid, cpace_transcript(share_a, data_a, share_b, data_b))
+
+
+def password_bytes(password: str) -> bytes:
+    """Return the bytes that both sides feed to the login: NFC, UTF-8."""
+    return unicodedata.normalize("NFC", password).encode("utf-8", "surrogateescape")
+
+
+def member_id(instance: bytes) -> bytes:
+    """Return the public name of a secret instance."""
+    return hashlib.blake2b(instance).digest()[:8]
+
+# ======================================================================================================
+# 6. Sealed datagrams
+# ======================================================================================================
+# Header: version, type, session, counter.  Body: XOR with SHAKE-256(key, counter).  Tag: keyed BLAKE2b over
+# header and BLAKE2b-256(body as sent).  Encrypt, then tag; verify the tag before anything else.  A ROOM body
+# is encrypted and hashed once for all members; only header and tag are each member's own.
+
+
+def xor_stream(key: bytes, nonce: bytes, data: bytes) -> bytes:
+    """Encrypt or decrypt with the keystream SHAKE-256(key, nonce); a nonce serves once for a key."""
+    count = len(data)
+    stream = hashlib.shake_256(key + nonce).digest(count)
+    return (int.from_bytes(data, "little") ^ int.from_bytes(stream, "little")).to_bytes(count, "little")
+
+
+def body_digest(body: bytes) -> bytes:
+    """Return what a tag covers of a body."""
+    return hashlib.blake2b(body, digest_size=32).digest()
+
+
+class ReplayWindow:
+    """Remembers which of the newest REPLAY_WINDOW counters have been seen (as RFC 6479 does)."""
+
+    __slots__ = ("highest", "_seen")
+
+    def __init__(self) -> None:
+        """Nothing was seen."""
+        self.highest = 0
+        self._seen = 0
+
+    def accept(self, counter: int) -> bool:
+        """Note a counter and return whether it is the highest so far; raises MalformedDatagram if not new."""
+        ahead = counter - self.highest
+        if ahead > 0:
+            kept = self._seen << ahead if ahead < REPLAY_WINDOW else 0
+            self._seen = (kept | 1) & (1 << REPLAY_WINDOW) - 1
+            self.highest = counter
+            return True
+        # SECURITY: test_a_recorded_datagram_cannot_be_replayed
+        if -ahead >= REPLAY_WINDOW or self._seen >> -ahead & 1:
+            raise MalformedDatagram("replayed")
+        self._seen |= 1 << -ahead
+        return False
+
+
+class Session:
+    """The keys shared with one peer, one pair for each direction, and both counters."""
+
+    __slots__ = ("id", "sent", "newest", "_header", "_seal_key", "_open_key", "_sealer", "_opener", "_window")
+
+    def __init__(self, session: bytes, key: bytes, server: bool) -> None:
+        """Derive the keys from the login's ``key`` (64 bytes); ``session`` (4 bytes) names it on the wire."""
+
+        def derive(label: bytes) -> bytes:
+            return hashlib.blake2b(label, key=key, digest_size=32).digest()
+
+        # SECURITY: test_a_datagram_cannot_be_reflected_to_its_sender
+        ours, theirs = (b"server to client", b"client to server") if server else (b"client to server", b"server to client")
+        self.id = session
+        self.sent = 0
+        self.newest = False
+        self._seal_key, self._open_key = derive(ours + b" encrypt"), derive(theirs + b" encrypt")
+        self._sealer = hashlib.blake2b(key=derive(ours + b" tag"), digest_size=TAG_BYTES)
+        self._opener = hashlib.blake2b(key=derive(theirs + b" tag"), digest_size=TAG_BYTES)
+        self._window = ReplayWindow()
+
+    @property
+    def highest(self) -> int:
+        """The highest counter that was opened."""
+        return self._window.highest
+
+    def seal(self, message: Any) -> bytes:
+        """Encrypt and tag a message with the next counter."""
+        self.sent += 1
+        counter = self.sent.to_bytes(8, "big")
+        return self._tagged(TYPE_CODES[type(message)], counter, xor_stream(self._seal_key, counter, encode(message)))
+
+    def tag_keys(self, message: Keys) -> bytes:
+        """Return KEYS: readable, with counter 0, its tag proving that both sides have the same key."""
+        return self._tagged(TYPE_CODES[Keys], bytes(8), encode(message))
+
+    def _tagged(self, code: int, counter: bytes, body: bytes) -> bytes:
+        header = bytes((VERSION_BYTE, code)) + self.id + counter
+        return header + body + self._tag(self._sealer, header + body_digest(body))
+
+    def tag_shared(self, code: int, bodies: Sequence[Tuple[bytes, bytes]]) -> List[bytes]:
+        """Return header, body, tag for each of (body, its digest), flat: the shared form's hot loop."""
+        prefix, sealer, counter = bytes((VERSION_BYTE, code)) + self.id, self._sealer, self.sent
+        pieces: List[bytes] = []
+        for body, digest in bodies:
+            counter += 1
+            header = prefix + counter.to_bytes(8, "big")
+            tagger = sealer.copy()
+            tagger.update(header + digest)
+            pieces += (header, body, tagger.digest())
+        self.sent = counter
+        return pieces
+
+    def open(self, datagram: bytes) -> Any:
+        """Return the message of a sealed datagram; raises MalformedDatagram: forged, replayed, malformed.
+
+        Sets ``newest``: whether its counter is the highest so far.  A Room's body stays encrypted.
+        """
+        body = self.verify(datagram)
+        counter = datagram[6:HEADER_BYTES]
+        self.newest = self._window.accept(int.from_bytes(counter, "big"))
+        if datagram[1] != TYPE_CODES[Room]:
+            body = xor_stream(self._open_key, counter, body)
+        return decode(datagram[1], body)
+
+    def verify(self, datagram: bytes) -> bytes:
+        """Return the body as sent, if the peer tagged it for this session; raises MalformedDatagram."""
+        if len(datagram) < HEADER_BYTES + TAG_BYTES:
+            raise MalformedDatagram("truncated")
+        header, body, tag = datagram[:HEADER_BYTES], datagram[HEADER_BYTES:-TAG_BYTES], datagram[-TAG_BYTES:]
+        # SECURITY: test_a_forged_datagram_has_no_effect
+        if not hmac.compare_digest(tag, self._tag(self._opener, header + body_digest(body))):
+            raise MalformedDatagram("forged")
+        return body
+
+    @staticmethod
+    def _tag(base: Any, data: bytes) -> bytes:
+        tagger = base.copy()
+        tagger.update(data)
+        return bytes(tagger.digest())
+
+
+class RoomKey:
+    """The key that all members share for ROOM bodies; a new one is drawn when somebody leaves."""
+
+    def __init__(self, key_id: int, key: bytes) -> None:
+        """``key`` is 32 random bytes, ``key_id`` its name on the wire."""
+        self.id = key_id
+        self.key = key
+        self._nonce = 0
+
+    def seal(self, batch: bytes) -> bytes:
+        """Return a ROOM body under the next nonce."""
+        self._nonce += 1
+        nonce = self._nonce.to_bytes(8, "big")
+        return encode(Room(self.id, nonce, xor_stream(self.key, nonce, batch)))
+
+
+@dataclass(frozen=True)
+class Datagram:
+    """Bytes on their way to an address."""
+
+    data: bytes
+    address: Any
+
+
+@dataclass(frozen=True)
+class Fanout:
+    """Datagrams of one size each to many members: (address, [header, body, tag, header, body, tag, ...])."""
+
+    sizes: Tuple[int, ...]
+    recipients: List[Tuple[Any, List[bytes]]]
+
+    def datagrams(self) -> Iterator[Datagram]:
+        """Write every datagram out, one by one."""
+        for address, pieces in self.recipients:
+            for at in range(0, len(pieces), 3):
+                yield Datagram(b"".join(pieces[at : at + 3]), address)
+
+# ======================================================================================================
+# 7. Room log
+# ======================================================================================================
+# Append-only and numbered 1, 2, 3, ...  An entry is encoded once, here.  Whoever holds a log uses only what
+# MemoryLog shows: append, commit, records, taken, agrees, start, and its three numbers.
+
+
+class Record:
+    """An entry as the log keeps it: its bytes, and what the server needs to know without decoding them."""
+
+    __slots__ = ("data", "kind", "time", "author", "number", "audience")
+
+    def __init__(self, entry: Entry, audience: Optional[Tuple[bytes, ...]] = None) -> None:
+        """``audience`` holds the member ids that may see the entry; None is everybody."""
+        self.data = encode_entry(entry)
+        self.kind = entry.kind
+        self.time = entry.time
+        self.author = entry.author
+        self.number = entry.number
+        self.audience = audience
+
+    def visible(self, reader: Optional[bytes]) -> bool:
+        """Return whether that member id (None: the public) may see it."""
+        return self.audience is None or reader in self.audience
+
+    def first(self) -> bool:
+        """Return whether a run begins here."""
+        return bool(self.data[0] & FIRST)
+
+
+class MemoryLog:
+    """The log in memory: keeps the newest entries, by LOG_ENTRIES_MIN, LOG_SECONDS_MIN and LOG_BYTES_MAX."""
+
+    def __init__(self, began: int) -> None:
+        """``began`` is the time (ms) before which it holds nothing."""
+        self.began = began
+        self.head = 0
+        self._records: Dict[int, Record] = {}
+        self._taken: Dict[bytes, int] = {}
+        self._bytes = 0
+
+    @property
+    def oldest(self) -> int:
+        """The lowest number that is kept, or head + 1 where there is none."""
+        return self.head - len(self._records) + 1
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Number the records; they belong together and are trimmed together if they are a run."""
+        for record in records:
+            self.head += 1
+            self._records[self.head] = record
+            self._bytes += len(record.data)
+            if record.number:
+                self._taken[record.author] = record.number
+
+    def commit(self) -> None:
+        """Make everything appended permanent; then the oldest may go."""
+        newest = self._records[self.head].time if self._records else 0
+        while self._records and self._too_much(newest):
+            self._drop_oldest()
+            while self._records and not self._records[self.oldest].first():
+                self._drop_oldest()
+
+    def _too_much(self, newest: int) -> bool:
+        if self._bytes > LOG_BYTES_MAX:
+            return True
+        return len(self._records) > LOG_ENTRIES_MIN and newest - self._records[self.oldest].time > LOG_SECONDS_MIN * 1000
+
+    def _drop_oldest(self) -> None:
+        record = self._records.pop(self.oldest)
+        self._bytes -= len(record.data)
+        if record.number and self._taken.get(record.author) == record.number:
+            del self._taken[record.author]
+
+    def records(self, first: int, last: int) -> Iterator[Record]:
+        """Yield the records from ``first`` to ``last``, all of which are kept."""
+        for number in range(first, last + 1):
+            yield self._records[number]
+
+    def taken(self, author: bytes) -> int:
+        """Return the author's highest number among the entries, or 0."""
+        return self._taken.get(author, 0)
+
+    def agrees(self, cursor: int, entry_time: int) -> bool:
+        """Return whether a reader whose entry ``cursor`` is of that time has read this log and no other."""
+        if not 0 < cursor <= self.head:
+            return False
+        if cursor < self.oldest:
+            return self.began <= entry_time
+        return self._records[cursor].time == entry_time
+
+    def start(self, earlier: int) -> int:
+        """Return the cursor from which a newcomer sees the last ``earlier`` messages that all may see."""
+        start, lowest = self.head, max(self.oldest, self.head - EARLIER_SEARCH_MAX + 1)
+        for number in range(self.head, lowest - 1, -1):
+            if not earlier:
+                break
+            record = self._records[number]
+            if record.kind in (TEXT, ACTION, NOTICE) and record.first():
+                start, earlier = number - 1, earlier - 1
+        return start
+
+
+def _skip(count: int, why: int, at: int) -> Tuple[int, bytes]:
+    return count, encode_entry(Entry(SKIP, at, count=count, why=why))
+
+
+def _pieces(log: MemoryLog, after: int, until: int, reader: Optional[bytes]) -> Iterator[Tuple[int, bytes]]:
+    """Yield (numbers covered, bytes) for the entries in (after, until], blanks in place of what is not to see."""
+    gone = min(until, log.oldest - 1) - after
+    if gone > 0:
+        yield _skip(gone, TRIMMED, log.began)
+    blank = blank_time = 0
+    for record in log.records(max(after + 1, log.oldest), until):
+        # SECURITY: test_a_private_message_reaches_nobody_else
+        if not record.visible(reader):
+            blank, blank_time = blank + 1, record.time
+            continue
+        if blank:
+            yield _skip(blank, HIDDEN, blank_time)
+            blank = 0
+        yield 1, record.data
+    if blank:
+        yield _skip(blank, HIDDEN, blank_time)
+
+
+def batches(log: MemoryLog, after: int, until: int, reader: Optional[bytes], most: int) -> List[Tuple[int, int, bytes]]:
+    """Cut the entries in (after, until], as that reader may see them, into at most ``most`` batches.
+
+    Each is (first number, last number, entries), and fits a datagram.
+    """
+    cut: List[Tuple[int, int, bytes]] = []
+    pieces: List[bytes] = []
+    first, number, size = after + 1, after, 0
+    for count, data in _pieces(log, after, until, reader):
+        if size + len(data) > BATCH_BYTES_MAX:
+            cut.append((first, number, b"".join(pieces)))
+            if len(cut) == most:
+                return cut
+            pieces, first, size = [], number + 1, 0
+        pieces.append(data)
+        size += len(data)
+        number += count
+    if pieces:
+        cut.append((first, number, b"".join(pieces)))
+    return cut
+
+# ======================================================================================================
+# 8. Delivery
+# ======================================================================================================
+# When to repeat, how fast to take, how long the way is.  Each is told the time and keeps none of its own.
+
+
+class RoundTrip:
+    """Estimates the round-trip time and from it when to repeat: RFC 6298, section 2."""
+
+    __slots__ = ("seconds", "_deviation")
+
+    def __init__(self) -> None:
+        """Nothing was measured."""
+        self.seconds = 0.0
+        self._deviation = 0.0
+
+    def measure(self, sample: float) -> None:
+        """Note one round trip, in seconds."""
+        if not self.seconds:
+            self.seconds, self._deviation = sample, sample / 2
+        else:
+            self._deviation += (abs(sample - self.seconds) - self._deviation) / 4
+            self.seconds += (sample - self.seconds) / 8
+
+    def retry_seconds(self) -> float:
+        """Return how long to wait for an answer before the first repeat."""
+        if not self.seconds:
+            return RETRY_SECONDS
+        return min(max(self.seconds + 4 * self._deviation, RETRY_SECONDS_MIN), RETRY_SECONDS_MAX)
+
+
+class TokenBucket:
+    """Allows ``rate`` tokens a second and bursts of ``burst``; a rate of 0 allows everything."""
+
+    __slots__ = ("_rate", "_burst", "_tokens", "_at")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        """A new bucket is full."""
+        self._rate, self._burst, self._tokens, self._at = rate, burst, float(burst), now
+
+    def take(self, count: int, now: float) -> bool:
+        """Take ``count`` tokens if they are there."""
+        if not self._rate:
+            return True
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens < count:
+            return False
+        self._tokens -= count
+        return True
+
+    def give(self, count: int) -> None:
+        """Put tokens back."""
+        self._tokens = min(self._burst, self._tokens + count)
+
+    def ready_at(self, count: int) -> float:
+        """Return when ``count`` tokens will be there, after a take() that failed."""
+        return self._at + (count - self._tokens) / self._rate
+
+    def full(self, now: float) -> bool:
+        """Return whether nothing is missing."""
+        return self._tokens + (now - self._at) * self._rate >= self._burst
+
+
+class Timer:
+    """A timer that is drawn from [t, 2t], so that a thousand clients do not move in step, and backs off."""
+
+    __slots__ = ("at", "most", "_entropy", "_seconds")
+
+    def __init__(self, entropy: Callable[[int], bytes]) -> None:
+        """Start unarmed: ``at`` is None."""
+        self.at: Optional[float] = None
+        self._entropy = entropy
+        self.most = self._seconds = 0.0
+
+    def start(self, now: float, seconds: float, most: float, at_once: bool = False) -> None:
+        """Arm it for ``seconds``, or for now; each again() takes twice as long as the one before, up to ``most``."""
+        self._seconds, self.most = seconds, most
+        if at_once:
+            self.at = now
+        else:
+            self.again(now)
+
+    def again(self, now: float) -> None:
+        """Arm it once more."""
+        self.at = now + random_draw(self._entropy, self._seconds, 2 * self._seconds)
+        self._seconds = min(self._seconds * 2, self.most)
+
+    def stop(self) -> None:
+        """Disarm it; again() goes on where it was."""
+        self.at = None
+
+    def due(self, now: float) -> bool:
+        """Return whether its time has come."""
+        return self.at is not None and now >= self.at
+
+
+def earliest(*instants: Optional[float]) -> Optional[float]:
+    """Return the earliest of the instants that are armed, or None."""
+    return min((at for at in instants if at is not None), default=None)
+
+# ======================================================================================================
+# 9. Server
+# ======================================================================================================
+# The room as a value: datagrams, commands and the time go in; datagrams and events come out.  Order of trust
+# for every datagram: length, kind, session, open, replay window, act, and only then believe its address.
+# What arrives in one turn of the loop is taken, numbered and handed out together, in tick().
+
+
+@dataclass(frozen=True)
+class MemberArrived:
+    """Somebody has joined the room, or (``resumed``) is back under an old name without having left."""
+
+    name: str
+    address: Any
+    resumed: bool
+    members: int
+
+
+@dataclass(frozen=True)
+class MemberDeparted:
+    """Somebody has left the room: "left", "timed out", "kicked" or "superseded"."""
+
+    name: str
+    why: str
+    members: int
+
+
+@dataclass(frozen=True)
+class LoginRefused:
+    """Somebody who knows the password was not admitted."""
+
+    name: str
+    address: Any
+    code: str
+
+
+@dataclass(frozen=True)
+class LoginAbandoned:
+    """A login was begun and not completed: the password was wrong, or the connection broke."""
+
+    address: Any
+
+
+@dataclass(frozen=True)
+class MemberRow:
+    """What the server's own screen shows of a member; ``joined_at`` is seconds since 1970."""
+
+    name: str
+    address: Any
+    rtt_ms: int
+    messages: int
+    joined_at: float
+
+
+@dataclass(frozen=True)
+class ServerReport:
+    """The state of the room, as asked for with report()."""
+
+    members: Tuple[MemberRow, ...]
+    members_max: int
+    entries: int
+    dropped: Tuple[Tuple[str, int], ...]
+
+
+class Member:
+    """One member as the server knows it: its session, its cursor, and what it has sent."""
+
+    __slots__ = (
+        *("id", "name", "key", "session", "address", "attempt", "welcome", "joined", "joined_at"),
+        *("cursor", "taken", "early", "bucket", "heard_at", "sync", "echo", "took_at", "rtt_ms", "messages"),
+    )
+
+    def __init__(self, member: bytes, name: str, bucket: TokenBucket, taken: int, joined: int, joined_at: float) -> None:
+        """``joined`` is the number of its JOINED entry; its session is given by admit()."""
+        self.id = member
+        self.name = name
+        self.key = name_key(name)
+        self.bucket = bucket
+        self.taken = taken
+        self.joined = joined
+        self.joined_at = joined_at
+        self.early: Dict[int, Submission] = {}
+        self.sync: Optional[Sync] = None
+        self.echo = self.rtt_ms = self.messages = 0
+        self.took_at = 0.0
+
+    def admit(self, login: "HalfOpen", attempt: int, welcome: Welcome, now: float) -> None:
+        """Give it the session of a login; an earlier session of the same instance ends with that."""
+        self.session = login.session
+        self.address = login.address
+        self.attempt = attempt
+        self.welcome = welcome
+        self.cursor = 0
+        self.sync = None
+        self.heard_at = now
+
+    def next_run(self) -> List[Submission]:
+        """Return the parts of its next message, if all have come; raises MalformedDatagram if they never fit."""
+        run: List[Submission] = []
+        part = self.early.get(self.taken + 1)
+        while part is not None:
+            run.append(part)
+            fits = bool(part.kind & FIRST) == (len(run) == 1) and part.kind & KIND_BITS == run[0].kind & KIND_BITS
+            if not fits or len(run) > RUN_PARTS_MAX or part.to != run[0].to:
+                self.early.clear()
+                raise MalformedDatagram("parts that are no message")
+            if part.kind & LAST:
+                return run
+            part = self.early.get(self.taken + 1 + len(run))
+        return []
+
+
+class HalfOpen:
+    """A login between LOGIN and PROOF."""
+
+    __slots__ = ("session", "address", "question", "answer", "expires_at", "refusal", "proven")
+
+    def __init__(self, session: Session, address: Any, question: Tuple[Any, bytes], answer: bytes, now: float) -> None:
+        """``question`` and ``answer`` are the LOGIN and the KEYS, for when the LOGIN is repeated."""
+        self.session = session
+        self.address = address
+        self.question = question
+        self.answer = answer
+        self.expires_at = now + HALF_OPEN_SECONDS
+        self.refusal: Optional[Refused] = None
+        self.proven = False
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A newcomer who waits to see whether the holder of a name is still there."""
+
+    login: HalfOpen
+    proof: Proof
+    address: Any
+    holder: bytes
+    started_at: float
+
+
+class Server:
+    """The room.  Inputs: receive, tick, say, kick, report, close.  Outputs: outgoing, events, deadline, done."""
+
+    def __init__(
+        self,
+        log: MemoryLog,
+        password: str,
+        entropy: Callable[[int], bytes],
+        now: float,
+        epoch: float,
+        room: str = ROOM,
+        members_max: int = MEMBERS_MAX,
+        rate: float = RATE_PARTS,
+    ) -> None:
+        """``entropy`` returns so many random bytes; ``epoch`` is the wall clock's seconds at now = 0.
+
+        The owner keeps ``epoch`` true when the wall clock is set.
+        """
+        self.epoch = epoch
+        self.room = room
+        self.members_max = members_max
+        self.rate = rate
+        self.done = False
+        self.dropped: Dict[str, int] = collections.Counter()
+        self._log = log
+        self._password = password_bytes(password)
+        self._entropy = entropy
+        self._id = entropy(8)
+        self._cookie_key = entropy(32)
+        self._room_key = RoomKey(1, entropy(32))
+        self._rekey = False
+        self._members: Dict[bytes, Member] = {}
+        self._names: Dict[str, Member] = {}
+        self._sessions: Dict[bytes, Member] = {}
+        self._half_open: Dict[bytes, HalfOpen] = {}
+        self._questions: Dict[Tuple[Any, bytes], HalfOpen] = {}
+        self._ended: Dict[bytes, Tuple[Session, Bye, float]] = {}
+        self._logins: Dict[Tuple[Any, bytes], None] = {}
+        self._contests: Dict[bytes, Contest] = {}
+        self._addresses: Dict[str, TokenBucket] = {}
+        self._bans: Dict[Union[bytes, str], float] = {}
+        self._submitted: Dict[bytes, Member] = {}
+        self._asked: Dict[bytes, Member] = {}
+        self._outgoing: List[Union[Datagram, Fanout]] = []
+        self._events: List[Any] = []
+        self._flushed = 0
+        self._ticked_at = now
+        self._sweep_at = now + SWEEP_SECONDS
+        self._take_at: Optional[float] = None
+        self._ping_at: Optional[float] = None
+        self._beats: List[float] = []
+        self._closing: List[float] = []
+        self._receivers: Dict[type, Callable[[Member, Any, float], None]] = {
+            Proof: self._receive_repeated_proof,
+            Sync: self._receive_sync,
+            Who: self._receive_who,
+            Bye: self._receive_bye,
+        }
+        self._append(Entry(STARTED, self._time(now), text="The room was opened."))
+        self._flush(now)
+
+    # --- inputs
+
+    def receive(self, datagram: bytes, address: Any, now: float) -> None:
+        """Take a datagram from the network; what is not allowed is counted in ``dropped`` and has no effect."""
+        try:
+            self._receive(datagram, address, now)
+        except MalformedDatagram as fault:
+            self.dropped[str(fault)] += 1
+
+    def tick(self, now: float) -> None:
+        """Do what is due: expire, log in, take messages, answer, hand out, beat."""
+        if now - self._ticked_at > SLEEP_SECONDS:
+            for member in self._members.values():
+                member.heard_at = now
+        self._ticked_at = now
+        if now >= self._sweep_at:
+            self._sweep(now)
+        self._decide_contests(now)
+        self._start_logins(now)
+        self._take(now)
+        self._flush(now)
+        self._beat(now)
+        self._say_closed(now)
+
+    def say(self, text: str, now: float) -> None:
+        """Announce something to all; raises UsageError."""
+        parts = split_parts(clean_text(text))
+        last, at = len(parts) - 1, self._time(now)
+        notices = [
+            Entry(NOTICE, at, text=part.decode("utf-8"), first=position == 0, last=position == last)
+            for position, part in enumerate(parts)
+        ]
+        self._append(*notices)
+
+    def kick(self, name: str, now: float) -> None:
+        """Remove a member and keep its id and name out for BAN_SECONDS; raises UsageError."""
+        member = self._names.get(name_key(name))
+        if member is None:
+            raise UsageError("Nobody here is called %s." % display_text(name, " "))
+        for banned in (member.id, member.key):
+            self._bans.pop(banned, None)
+            self._bans[banned] = now + BAN_SECONDS
+        while len(self._bans) > BANS_MAX:
+            del self._bans[next(iter(self._bans))]
+        self._leave(member, "kicked", Bye(KICKED), now)
+
+    def report(self) -> None:
+        """Ask for a ServerReport among the events."""
+        rows = tuple(
+            MemberRow(member.name, member.address, member.rtt_ms, member.messages, member.joined_at)
+            for member in self._members.values()
+        )
+        drops = tuple(sorted(self.dropped.items()))
+        self._events.append(ServerReport(rows, self.members_max, self._flushed, drops))
+
+    def close(self, now: float) -> None:
+        """Tell the members that the room closes; ``done`` turns true shortly after."""
+        if not self._closing:
+            self._closing = [now + seconds for seconds in CLOSE_SECONDS]
+
+    # --- outputs
+
+    def outgoing(self) -> List[Union[Datagram, Fanout]]:
+        """Drain what is to be sent."""
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing
+
+    def events(self) -> List[Any]:
+        """Drain what the owner should know."""
+        events, self._events = self._events, []
+        return events
+
+    def deadline(self) -> Optional[float]:
+        """Return when tick() is due without further input."""
+        waiting = self._ticked_at + TURN_SECONDS if self._logins or self._asked else None
+        beat = self._beats[0] if self._beats else None
+        closing = self._closing[0] if self._closing else None
+        return earliest(self._sweep_at, self._take_at, self._ping_at, beat, closing, waiting)
+
+    # --- strangers: fixed-size fields, one hash, no answer larger than its question
+
+    def _receive(self, datagram: bytes, address: Any, now: float) -> None:
+        if len(datagram) < HEADER_BYTES or datagram[0] & 0xF8 != 0xF8:
+            raise MalformedDatagram("foreign")
+        if self._closing:
+            raise MalformedDatagram("closing")
+        code = datagram[1]
+        if datagram[0] != VERSION_BYTE:
+            self._advise(datagram, VERSION_MISMATCH, address)
+        elif code == TYPE_CODES[Hello]:
+            self._receive_hello(datagram, address, now)
+        elif code == TYPE_CODES[Login]:
+            self._receive_login(datagram, address, now)
+        else:
+            self._receive_sealed(datagram, address, now)
+
+    def _send_stranger(self, answer: bytes, question: bytes, address: Any) -> None:
+        # SECURITY: test_a_stranger_gets_no_answer_larger_than_its_question
+        if len(answer) > len(question):
+            raise MalformedDatagram("question shorter than its answer")
+        self._outgoing.append(Datagram(answer, address))
+
+    def _advise(self, datagram: bytes, code: str, address: Any) -> None:
+        nonce = datagram[2:18].ljust(16, b"\0")
+        self._send_stranger(encode_unsealed(Later(nonce, code)), datagram, address)
+
+    def _receive_hello(self, datagram: bytes, address: Any, now: float) -> None:
+        if len(datagram) != STRANGER_BYTES:
+            raise MalformedDatagram("size of HELLO")
+        nonce = decode(datagram[1], datagram[2:]).nonce
+        cookie = self._cookie(address, nonce, int(now).to_bytes(4, "big"))
+        offer = Offer(nonce, cookie, self._id, len(self._members), self.members_max, self.room)
+        self._send_stranger(encode_unsealed(offer), datagram, address)
+
+    def _cookie(self, address: Any, nonce: bytes, stamp: bytes) -> bytes:
+        place = repr(address[:2]).encode()
+        return stamp + hashlib.blake2b(stamp + nonce + place, key=self._cookie_key, digest_size=16).digest()
+
+    def _receive_login(self, datagram: bytes, address: Any, now: float) -> None:
+        if len(datagram) != STRANGER_BYTES:
+            raise MalformedDatagram("size of LOGIN")
+        login = decode(datagram[1], datagram[2:])
+        stamp = login.cookie[:4]
+        # SECURITY: test_a_spoofed_address_costs_no_multiplication
+        if not hmac.compare_digest(login.cookie, self._cookie(address, login.nonce, stamp)):
+            raise MalformedDatagram("cookie")
+        if not 0 <= int(now) - int.from_bytes(stamp, "big") <= COOKIE_SECONDS:
+            raise MalformedDatagram("old cookie")
+        question = (address, datagram)
+        known = self._questions.get(question)
+        if known is not None:
+            self._send_stranger(known.answer, datagram, address)
+        elif question not in self._logins:
+            self._queue_login(question, now)
+
+    def _queue_login(self, question: Tuple[Any, bytes], now: float) -> None:
+        address, datagram = question
+        waiting = len(self._logins)
+        full = waiting >= LOGIN_QUEUE_MAX or waiting + len(self._half_open) >= HALF_OPEN_MAX
+        # SECURITY: test_guessing_online_is_slow
+        if full or not self._login_bucket(address, now).take(1, now):
+            self._advise(datagram, TRY_LATER, address)
+        else:
+            self._logins[question] = None
+
+    def _login_bucket(self, address: Any, now: float) -> TokenBucket:
+        """Return the bucket of an address, an IPv6 one counted by its /64; an empty one when all are in use."""
+        place = address_place(address[0])
+        bucket = self._addresses.get(place)
+        if bucket is None:
+            bucket = TokenBucket(1 / LOGIN_SECONDS, LOGIN_BURST, now)
+            if len(self._addresses) >= ADDRESSES_MAX:
+                return TokenBucket(1 / LOGIN_SECONDS, 0, now)
+            self._addresses[place] = bucket
+        return bucket
+
+    def _start_logins(self, now: float) -> None:
+        for question in list(self._logins)[:LOGINS_PER_TURN]:
+            del self._logins[question]
+            try:
+                self._start_login(question, now)
+            except MalformedDatagram as fault:
+                self.dropped[str(fault)] += 1
+
+    def _start_login(self, question: Tuple[Any, bytes], now: float) -> None:
+        address, datagram = question
+        login = decode(datagram[1], datagram[2:])
+        name = self._entropy(4)
+        while name in self._sessions or name in self._half_open or name in self._ended:
+            name = self._entropy(4)
+        exchange = Exchange(self._password, login.nonce + login.cookie, self._entropy(32))
+        session = Session(name, exchange.finish(login.share, name), server=True)
+        answer = session.tag_keys(Keys(login.nonce, exchange.share))
+        half = HalfOpen(session, address, question, answer, now)
+        self._half_open[name] = self._questions[question] = half
+        self._send_stranger(answer, datagram, address)
+
+    # --- sealed datagrams
+
+    def _receive_sealed(self, datagram: bytes, address: Any, now: float) -> None:
+        name = datagram[2:6]
+        member = self._sessions.get(name)
+        if member is None:
+            self._receive_half_open(name, datagram, address, now)
+            return
+        message = member.session.open(datagram)
+        newest = member.session.newest
+        member.heard_at = now
+        receiver = self._receivers.get(type(message))
+        if receiver is None:
+            raise MalformedDatagram("not for a server")
+        receiver(member, message, now)
+        # SECURITY: test_an_old_datagram_cannot_move_a_member
+        if newest:
+            member.address = address
+
+    def _receive_half_open(self, name: bytes, datagram: bytes, address: Any, now: float) -> None:
+        half = self._half_open.get(name)
+        if half is not None:
+            message = half.session.open(datagram)
+            if not isinstance(message, Proof):
+                raise MalformedDatagram("not yet a member")
+            self._receive_proof(half, message, address, now)
+        elif name in self._ended:
+            session, bye, _ = self._ended[name]
+            session.open(datagram)
+            self._outgoing.append(Datagram(session.seal(bye), address))
+        else:
+            self._advise(datagram, UNKNOWN_SESSION, address)
+
+    def _receive_proof(self, half: HalfOpen, proof: Proof, address: Any, now: float) -> None:
+        if not half.proven:
+            half.proven = True
+            self._login_bucket(address, now).give(1)
+        half.address = address
+        if half.refusal is not None:
+            self._outgoing.append(Datagram(half.session.seal(half.refusal), address))
+        elif half.session.id not in self._contests:
+            self._admit(half, proof, now)
+
+    def _receive_repeated_proof(self, member: Member, proof: Proof, now: float) -> None:
+        self._send(member, replace(member.welcome, key_id=self._room_key.id, key=self._room_key.key))
+
+    def _receive_sync(self, member: Member, sync: Sync, now: float) -> None:
+        if sync.cursor > self._flushed:
+            raise MalformedDatagram("cursor above the head")
+        member.cursor = max(member.cursor, sync.cursor)
+        member.rtt_ms = sync.rtt_ms
+        for message in sync.messages:
+            if member.taken < message.number <= member.taken + WINDOW_PARTS:
+                member.early.setdefault(message.number, message)
+                self._submitted[member.id] = member
+        if member.session.newest:
+            member.sync, member.echo = sync, member.session.highest
+            self._asked[member.id] = member
+
+    def _receive_who(self, member: Member, who: Who, now: float) -> None:
+        rows = sorted((other.joined, other) for other in self._members.values() if other.joined > who.after)
+        page = tuple(Row(joined, other.id, 0, other.name) for joined, other in rows[:MEMBERS_PAGE_ROWS])
+        self._send(member, Members(self._flushed, who.after, len(rows) > len(page), page))
+
+    def _receive_bye(self, member: Member, bye: Bye, now: float) -> None:
+        self._send(member, Bye(""))
+        self._leave(member, "left", Bye(""), now)
+
+    # --- admission
+
+    def _admit(self, half: HalfOpen, proof: Proof, now: float) -> None:
+        """Let a newcomer in, refuse it, or ask the holder of its name whether it is still there."""
+        ident = member_id(proof.instance)
+        known = self._members.get(ident)
+        if known is not None and proof.attempt < known.attempt:
+            self.dropped["late attempt"] += 1
+            return
+        try:
+            name = clean_name(proof.name)
+        except UsageError as fault:
+            self._refuse(half, proof.name, USERNAME_INVALID, str(fault))
+            return
+        holder = self._names.get(name_key(name))
+        if self._banned(ident, now) or self._banned(name_key(name), now):
+            self._refuse(half, name, KICKED)
+        elif holder is not None and holder is not known:
+            self._contests[half.session.id] = Contest(half, replace(proof, name=name), half.address, holder.id, now)
+            half.expires_at = now + HALF_OPEN_SECONDS
+            self._ping_at = now
+        elif known is None and len(self._members) >= self.members_max:
+            self._refuse(half, name, ROOM_FULL)
+        else:
+            self._join(half, replace(proof, name=name), known, now)
+
+    def _banned(self, key: Union[bytes, str], now: float) -> bool:
+        return self._bans.get(key, 0.0) > now
+
+    def _refuse(self, half: HalfOpen, name: str, code: str, text: str = "") -> None:
+        half.refusal = Refused(code, text or REFUSALS[code])
+        self._outgoing.append(Datagram(half.session.seal(half.refusal), half.address))
+        self._events.append(LoginRefused(name, half.address, code))
+
+    def _decide_contests(self, now: float) -> None:
+        """Ask the holders of contested names for a sign of life, and decide where they gave one or had time."""
+        if self._ping_at is None or now < self._ping_at:
+            return
+        for name, contest in list(self._contests.items()):
+            holder = self._members.get(contest.holder)
+            # SECURITY: test_the_password_is_not_enough_to_evict_a_live_member
+            if holder is not None and holder.heard_at > contest.started_at:
+                del self._contests[name]
+                self._refuse(contest.login, contest.proof.name, USERNAME_TAKEN)
+            elif holder is None or now >= contest.started_at + GHOST_SECONDS:
+                del self._contests[name]
+                if holder is not None:
+                    self._leave(holder, "superseded", Bye(SUPERSEDED), now)
+                self._admit(contest.login, contest.proof, now)
+            else:
+                self._send(holder, self._entries(holder, ASK, b""))
+        self._ping_at = now + GHOST_PING_SECONDS if self._contests else None
+
+    def _join(self, half: HalfOpen, proof: Proof, known: Optional[Member], now: float) -> None:
+        if known is not None and known.name != proof.name:
+            self._leave(known, "left", Bye(""), now)
+            known = None
+        resumed, start = self._start(proof)
+        head = self._flushed
+        ident = member_id(proof.instance)
+        member = known or self._new_member(ident, proof.name, now)
+        member.taken = max(member.taken, proof.oldest - 1)
+        if known is not None:
+            del self._sessions[known.session.id]
+        key = self._room_key
+        count = len(self._members)
+        welcome = Welcome(
+            proof.name, ident, self.room, start, resumed, head, member.taken, key.id, key.key, min(count, 0xFFFF)
+        )
+        member.admit(half, proof.attempt, welcome, now)
+        self._sessions[half.session.id] = member
+        self._forget_login(half)
+        self._send(member, welcome)
+        self._events.append(MemberArrived(member.name, member.address, known is not None, count))
+
+    def _start(self, proof: Proof) -> Tuple[bool, int]:
+        """Return whether a client resumes, and the cursor it is to start from.
+
+        A client whose log ended before ours began was here before a restart: all of ours is news to it.
+        """
+        if self._log.agrees(proof.cursor, proof.entry_time) and proof.cursor <= self._flushed:
+            return True, proof.cursor
+        if proof.cursor and proof.entry_time < self._log.began:
+            return False, self._log.oldest - 1
+        return False, min(self._log.start(proof.earlier), self._flushed)
+
+    def _new_member(self, ident: bytes, name: str, now: float) -> Member:
+        bucket = TokenBucket(self.rate, self.rate * RATE_SECONDS, now)
+        self._append(Entry(JOINED, self._time(now), ident, name=name))
+        member = Member(ident, name, bucket, self._log.taken(ident), self._log.head, now + self.epoch)
+        self._members[ident] = self._names[member.key] = member
+        return member
+
+    def _forget_login(self, half: HalfOpen) -> None:
+        self._half_open.pop(half.session.id, None)
+        self._questions.pop(half.question, None)
+
+    def _leave(self, member: Member, why: str, bye: Optional[Bye], now: float) -> None:
+        """Remove a member; with a ``bye`` its session answers with that for a while."""
+        del self._members[member.id], self._names[member.key], self._sessions[member.session.id]
+        self._submitted.pop(member.id, None)
+        self._asked.pop(member.id, None)
+        if bye is not None:
+            if bye.code:
+                self._send(member, bye)
+            self._ended[member.session.id] = (member.session, bye, now + ENDED_SECONDS)
+            if len(self._ended) > ENDED_MAX:
+                del self._ended[next(iter(self._ended))]
+        self._append(Entry(LEFT, self._time(now), member.id, name=member.name, text=why))
+        # SECURITY: test_who_has_left_can_read_nothing_more
+        self._rekey = True
+        self._events.append(MemberDeparted(member.name, why, len(self._members)))
+
+    def _sweep(self, now: float) -> None:
+        """Drop what has had its time."""
+        self._sweep_at = now + SWEEP_SECONDS
+        for member in [other for other in self._members.values() if now - other.heard_at > SILENT_SECONDS]:
+            self._leave(member, "timed out", None, now)
+        for half in [other for other in self._half_open.values() if now >= other.expires_at]:
+            self._forget_login(half)
+            if not half.proven:
+                self._events.append(LoginAbandoned(half.address))
+        for place in [place for place, bucket in self._addresses.items() if bucket.full(now)]:
+            del self._addresses[place]
+        for name in [name for name, (_, _, until) in self._ended.items() if now >= until]:
+            del self._ended[name]
+        for key in [key for key, until in self._bans.items() if now >= until]:
+            del self._bans[key]
+
+    # --- messages
+
+    def _time(self, now: float) -> int:
+        return max(0, int((now + self.epoch) * 1000))
+
+    def _append(self, *entries: Entry) -> None:
+        self._log.append([Record(entry) for entry in entries])
+
+    def _take(self, now: float) -> None:
+        """Append what members have submitted, as far as their buckets and this turn allow."""
+        self._take_at = None
+        budget = FLUSH_DATAGRAMS_MAX * BATCH_BYTES_MAX
+        waiting, self._submitted = self._submitted, {}
+        for member in waiting.values():
+            if budget <= 0:
+                self._submitted[member.id] = member
+                self._take_at = now + TURN_SECONDS
+                continue
+            try:
+                budget -= self._take_member(member, budget, now)
+            except MalformedDatagram as fault:
+                self.dropped[str(fault)] += 1
+
+    def _take_member(self, member: Member, budget: int, now: float) -> int:
+        """Append one member's complete messages; return their bytes."""
+        size = 0
+        run = member.next_run()
+        while run and size < budget and member.bucket.take(len(run), now):
+            size += self._append_run(member, run, now)
+            run = member.next_run()
+        if run:
+            self._submitted[member.id] = member
+            ready_at = now if size >= budget else member.bucket.ready_at(len(run))
+            self._take_at = earliest(self._take_at, max(ready_at, now + TURN_SECONDS))
+        return size
+
+    def _append_run(self, member: Member, run: List[Submission], now: float) -> int:
+        at = self._time(now)
+        audience: Optional[Tuple[bytes, ...]] = None
+        to = self._members.get(run[0].to) if run[0].to else None
+        if run[0].to:
+            audience = (member.id, run[0].to) if to else (member.id,)
+        to_name = to.name if to else ""
+        records = []
+        for part in run:
+            kind = part.kind & KIND_BITS if audience is None or to else UNDELIVERED
+            first, last = bool(part.kind & FIRST), bool(part.kind & LAST)
+            text = part.text.decode("utf-8")
+            entry = Entry(kind, at, member.id, part.number, member.name, part.to, to_name, text, first=first, last=last)
+            records.append(Record(entry, audience))
+            member.early.pop(part.number, None)
+        self._log.append(records)
+        member.taken += len(run)
+        member.messages += 1
+        member.took_at = now
+        return sum(len(record.data) for record in records)
+
+    def _send(self, member: Member, message: Any) -> None:
+        self._outgoing.append(Datagram(member.session.seal(message), member.address))
+
+    def _entries(self, member: Member, flags: int, entries: bytes, first: int = 0, echo: int = 0) -> Entries:
+        batch = encode_batch(self._flushed, first or self._flushed + 1, entries)
+        return Entries(echo, member.taken, flags, self._room_key.id, self._room_key.key, batch)
+
+    def _flush(self, now: float) -> None:
+        """Make what is new permanent, answer every SYNC that the new entries do not answer, hand them out."""
+        self._log.commit()
+        after, self._flushed = self._flushed, self._log.head
+        if self._rekey:
+            self._room_key = RoomKey(self._room_key.id + 1, self._entropy(32))
+        self._answer(after, now)
+        if self._flushed > after:
+            self._hand_out(after)
+            self._beats = [now + seconds for seconds in BEAT_SECONDS]
+        self._rekey = False
+
+    def _answer(self, after: int, now: float) -> None:
+        """Answer the SYNCs of this turn with what stands up to ``after``; the rest is about to be handed out."""
+        budget = RECEIVE_DATAGRAMS_MAX
+        asked, self._asked = self._asked, {}
+        for member in asked.values():
+            sync = member.sync
+            if sync is None:
+                continue
+            if budget <= 0:
+                self._asked[member.id] = member
+                continue
+            current = sync.cursor == after < self._flushed and sync.key_id == self._room_key.id
+            if not (current and member.took_at == now):
+                budget -= self._answer_sync(member, sync, after)
+            member.sync = None
+
+    def _answer_sync(self, member: Member, sync: Sync, until: int) -> int:
+        cut = batches(self._log, sync.cursor, until, member.id, ANSWER_DATAGRAMS_MAX)
+        for first, last, entries in cut:
+            flags = ASK if last == cut[-1][1] < until else 0
+            self._send(member, self._entries(member, flags, entries, first, member.echo))
+        if not cut:
+            self._send(member, self._entries(member, 0, b"", 0, member.echo))
+        return max(1, len(cut))
+
+    def _hand_out(self, after: int) -> None:
+        """Send the entries above ``after``: once for all where all may read them, else sealed for each."""
+        # A party to something private gets everything new under its own keys.
+        audiences = [record.audience for record in self._log.records(after + 1, self._flushed) if record.audience]
+        parties = {ident: True for audience in audiences for ident in audience}
+        public = batches(self._log, after, self._flushed, None, self._flushed)
+        shared = []
+        for member in self._members.values():
+            if member.id in parties:
+                own = batches(self._log, after, self._flushed, member.id, self._flushed)
+            elif self._rekey:
+                own = public
+            else:
+                shared.append(member)
+                continue
+            for first, _, entries in own:
+                self._send(member, self._entries(member, 0, entries, first))
+        self._fan_out([encode_batch(self._flushed, first, entries) for first, _, entries in public], shared)
+
+    def _fan_out(self, plain: List[bytes], members: List[Member]) -> None:
+        """Send the batches to the members: encrypted once, tagged for each, padded to one size for GSO."""
+        if not members:
+            return
+        size = max(map(len, plain))
+        bodies = [self._room_key.seal(batch.ljust(size, b"\0")) for batch in plain]
+        digests = [(body, body_digest(body)) for body in bodies]
+        code = TYPE_CODES[Room]
+        recipients = [(member.address, member.session.tag_shared(code, digests)) for member in members]
+        sizes = tuple(HEADER_BYTES + len(body) + TAG_BYTES for body in bodies)
+        self._outgoing.append(Fanout(sizes, recipients))
+
+    def _beat(self, now: float) -> None:
+        """Say where the head is, a few times after the newest entry, to those not known to be there."""
+        if not self._beats or now < self._beats[0]:
+            return
+        while self._beats and now >= self._beats[0]:
+            del self._beats[0]
+        behind = [member for member in self._members.values() if member.cursor < self._flushed]
+        self._fan_out([encode_batch(self._flushed, self._flushed + 1, b"")], behind)
+
+    def _say_closed(self, now: float) -> None:
+        if self._closing and now >= self._closing[0]:
+            del self._closing[0]
+            for member in self._members.values():
+                self._send(member, Bye(SERVER_CLOSED))
+            self.done = not self._closing
+
+
+def address_place(host: str) -> str:
+    """Return what counts as one place when attempts are limited: an IPv4 address, or an IPv6 /64."""
+    host = host.split("%")[0]
+    if ":" not in host:
+        return host
+    if host.lower().startswith("::ffff:") and "." in host:
+        return host.rsplit(":", 1)[1]
+    return ipaddress.IPv6Address(host).packed[:8].hex()
+
+
+def address_text(address: Any) -> str:
+    """Return an address as people write it: HOST:PORT, an IPv6 host in brackets."""
+    host, port = address[0], address[1]
+    if host.lower().startswith("::ffff:") and "." in host:
+        host = host.rsplit(":", 1)[1]
+    return ("[%s]:%d" if ":" in host else "%s:%d") % (host, port)
+
+# ======================================================================================================
+# 10. Client
+# ======================================================================================================
+# One member as a value.  It keeps a cursor into the room's log and moves it to the head; everything that it
+# asks of the server is a SYNC.  While a silent session may still be alive it pulls on with it and looks for
+# the server anew at the same time; whichever answers first is believed.
+
+
+class State(enum.Enum):
+    """Where a client stands; the value is what people read."""
+
+    IDLE = "not connected"
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    RECONNECTING = "reconnecting"
+    LEAVING = "leaving"
+    ENDED = "left"
+
+
+@dataclass(frozen=True)
+class Connected:
+    """The client is in the room; comes again after each reconnect.  ``members`` are (id, name), itself included."""
+
+    room: str
+    name: str
+    member: bytes
+    members: Tuple[Tuple[bytes, str], ...]
+    again: bool
+
+
+@dataclass(frozen=True)
+class Said:
+    """Somebody else said something; reported once, whole.  ``earlier``: before this client was (back) here."""
+
+    seq: int
+    time: int
+    author: bytes
+    name: str
+    text: str
+    action: bool
+    private: bool
+    earlier: bool
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A text of this client's own was accepted for sending; ``number`` counts them from 1."""
+
+    number: int
+    time: int
+    text: str
+    action: bool
+    to_name: str
+
+
+@dataclass(frozen=True)
+class Sent:
+    """The text with that number is in the log for good, at ``seq`` (0: it is, but was trimmed meanwhile)."""
+
+    number: int
+    seq: int
+
+
+@dataclass(frozen=True)
+class NotSent:
+    """A text cannot be delivered, for the reason given; ``number`` is 0 where it was never queued."""
+
+    number: int
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class MemberJoined:
+    """Somebody came into the room."""
+
+    seq: int
+    time: int
+    member: bytes
+    name: str
+    earlier: bool
+
+
+@dataclass(frozen=True)
+class MemberLeft:
+    """Somebody left the room: "left", "timed out", "kicked" or "superseded"."""
+
+    seq: int
+    time: int
+    member: bytes
+    name: str
+    why: str
+    earlier: bool
+
+
+@dataclass(frozen=True)
+class Announced:
+    """The server said something to all."""
+
+    seq: int
+    time: int
+    text: str
+    earlier: bool
+
+
+@dataclass(frozen=True)
+class Missing:
+    """``count`` entries are no longer kept by the server and cannot be shown."""
+
+    seq: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Disconnected:
+    """The connection is lost; the client goes on trying by itself."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class LoginFailed:
+    """The client stopped trying, for the reason given; login() starts again."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a status line shows; ``waiting`` counts own texts without receipt, ``silent`` seconds unanswered."""
+
+    state: State
+    waiting: int
+    rtt_ms: int
+    silent: int
+
+
+@dataclass(frozen=True)
+class ServerFound:
+    """A server has answered to a search."""
+
+    room: str
+    members: int
+    members_max: int
+    address: Any
+
+
+@dataclass(frozen=True)
+class DiscoveryEnded:
+    """The search is over."""
+
+
+class LoginAttempt:
+    """HELLO, LOGIN and PROOF of one login: finds a server that proves the password, and its session."""
+
+    def __init__(self, password: bytes, addresses: Sequence[Any], entropy: Callable[[int], bytes], now: float) -> None:
+        """Ask at all the addresses; a client never compares addresses, nonce and tag decide."""
+        self.address: Any = None
+        self.session: Optional[Session] = None
+        self.advice = ""
+        self.heard_at: Optional[float] = None
+        self.wrong_at: Optional[float] = None
+        self.started_at = now
+        self.timer = Timer(entropy)
+        self._password = password
+        self._addresses = addresses
+        self._entropy = entropy
+        self._nonce = entropy(16)
+        self._offers: Dict[bytes, Tuple[Offer, Any]] = {}
+        self._exchange: Optional[Exchange] = None
+        self._login = b""
+        self._tested: List[bytes] = []
+        self._restart(now)
+
+    def _restart(self, now: float) -> None:
+        self.timer.start(now, HELLO_SECONDS, 4 * HELLO_SECONDS, at_once=True)
+
+    def questions(self, proof: Proof, now: float) -> List[Datagram]:
+        """Return what to send now, and arm the timer for the repeat."""
+        self.timer.again(now)
+        if self.session is not None:
+            return [Datagram(self.session.seal(proof), self.address)]
+        if self._login:
+            return [Datagram(self._login, self.address)]
+        hello = encode_unsealed(Hello(self._nonce))
+        return [Datagram(hello, address) for address in self._addresses]
+
+    def receive(self, datagram: bytes, address: Any, now: float) -> None:
+        """Take an OFFER, KEYS or LATER; raises MalformedDatagram for what is not of this attempt."""
+        code = datagram[1]
+        if code == TYPE_CODES[Keys]:
+            self._receive_keys(datagram, now)
+            return
+        message = decode(code, datagram[2:])
+        if not hmac.compare_digest(message.nonce, self._nonce):
+            raise MalformedDatagram("not of this login")
+        self.heard_at = now
+        if isinstance(message, Later):
+            self.advice = message.code
+        elif message.server not in self._offers and len(self._offers) < KEYS_TESTED_MAX:
+            self._offers[message.server] = (message, address)
+            if self._exchange is None:
+                self._answer_offer(message, address, now)
+
+    def _answer_offer(self, offer: Offer, address: Any, now: float) -> None:
+        self.address = address
+        self._exchange = Exchange(self._password, self._nonce + offer.cookie, self._entropy(32))
+        self._login = encode_unsealed(Login(self._nonce, offer.cookie, self._exchange.share))
+        self._restart(now)
+
+    def _receive_keys(self, datagram: bytes, now: float) -> None:
+        keys = decode(datagram[1], datagram[HEADER_BYTES:-TAG_BYTES])
+        # SECURITY: test_a_false_server_tests_two_guesses_at_most
+        fresh = self.session is None and datagram not in self._tested and len(self._tested) < KEYS_TESTED_MAX
+        if self._exchange is None or not fresh or not hmac.compare_digest(keys.nonce, self._nonce):
+            raise MalformedDatagram("not of this login")
+        self._tested.append(datagram)
+        self.heard_at = now
+        session = Session(datagram[2:6], self._exchange.start(keys.share, datagram[2:6]), server=False)
+        try:
+            session.verify(datagram)
+        except MalformedDatagram:
+            self._try_another(now)
+            raise
+        self.session = session
+        self.wrong_at = None
+        self._restart(now)
+
+    def _try_another(self, now: float) -> None:
+        """Turn to the next server that has made an offer, or give the true one a moment to speak."""
+        others = list(self._offers.values())[len(self._tested) :]
+        if others:
+            self._answer_offer(others[0][0], others[0][1], now)
+        else:
+            self.wrong_at = now + KEYS_SECONDS
+
+
+class Client:
+    """One member.  Inputs: login, say, finish, leave, receive, tick.  Outputs: outgoing, events, deadline, done."""
+
+    def __init__(
+        self, entropy: Callable[[int], bytes], epoch: float, earlier: int = EARLIER_DEFAULT, patience: Optional[float] = None
+    ) -> None:
+        """``earlier`` messages of history are asked for; ``patience`` seconds without a connection end it.
+
+        ``entropy`` returns so many random bytes; ``epoch`` is the wall clock's seconds at now = 0, which the
+        owner keeps true.
+        """
+        self.epoch = epoch
+        self.state = State.IDLE
+        self.done = False
+        self.dropped: Dict[str, int] = collections.Counter()
+        self._entropy = entropy
+        self._earlier = earlier
+        self._patience = patience
+        self._instance = entropy(16)
+        self._id = member_id(self._instance)
+        self._name = ""
+        self._room = ""
+        self._password = b""
+        self._addresses: Sequence[Any] = ()
+        # Login.
+        self._attempt: Optional[LoginAttempt] = None
+        self._attempts = 0
+        self._again = Timer(entropy)
+        self._lost_at: Optional[float] = None
+        self._login_until: Optional[float] = None
+        # Reading.
+        self._session: Optional[Session] = None
+        self._address: Any = None
+        self._keys: Dict[int, bytes] = {}
+        self._key_id = 0
+        self._cursor = self._cursor_time = self._head = self._earlier_until = 0
+        self._buffer: Dict[int, Entry] = {}
+        self._run: List[str] = []
+        self._shown: Dict[bytes, int] = {}
+        self._roster: Dict[bytes, Tuple[int, str]] = {}
+        self._left: Dict[bytes, int] = {}
+        self._resumed = self._again_connected = False
+        self._who = Timer(entropy)
+        self._who_after = 0
+        self._held: Optional[List[Any]] = None
+        # Writing.
+        self._outbox: Dict[int, Submission] = {}
+        self._receipts: Dict[int, Queued] = {}
+        # Numbers: typed, confirmed up to before _oldest, in the log for the server, sent at least once.
+        self._said = self._number = self._taken = self._on_way = 0
+        self._oldest = 1
+        self._taken_head = 0
+        self._finishing = False
+        # SYNC.
+        self._retry = Timer(entropy)
+        self._busy = False
+        self._ask_at: Optional[float] = None
+        self._asked_at: Dict[int, float] = {}
+        self._unanswered_at: Optional[float] = None
+        self._round_trip = RoundTrip()
+        self._leave_until: Optional[float] = None
+        self._ticked_at = 0.0
+        self._status: Optional[Status] = None
+        self._outgoing: List[Datagram] = []
+        self._events: List[Any] = []
+
+    # --- inputs
+
+    def login(self, name: str, password: str, addresses: Sequence[Any], now: float) -> None:
+        """Start to log in at the addresses; what is not sent yet stays so.  Ends in Connected or LoginFailed."""
+        self._name = name
+        self._password = password_bytes(password)
+        self._addresses = addresses
+        self._session = None
+        self._login_until = now + LOGIN_SECONDS_MAX
+        self._lost_at = None
+        self._again.stop()
+        self.state = State.CONNECTING
+        self._look(now)
+
+    def say(self, text: str, now: float, action: bool = False, to_name: str = "") -> None:
+        """Send a text to all, or to one member; reports Queued, then Sent or NotSent."""
+        try:
+            text = clean_text(text)
+            to = self._find(to_name) if to_name else b""
+            parts = split_parts(text)
+            if len(self._outbox) + len(parts) > OUTBOX_PARTS_MAX:
+                raise UsageError("Too much is waiting to be sent; try again when the connection is back.")
+        except UsageError as fault:
+            self._report(NotSent(0, text, str(fault)))
+            return
+        kind = PRIVATE if to else ACTION if action else TEXT
+        for position, part in enumerate(parts):
+            self._number += 1
+            marks = FIRST * (position == 0) | LAST * (position == len(parts) - 1)
+            self._outbox[self._number] = Submission(self._number, kind | marks, to, part)
+        self._said += 1
+        queued = Queued(self._said, int((now + self.epoch) * 1000), text, action, to_name)
+        self._receipts[self._number] = queued
+        self._report(queued)
+
+    def _find(self, name: str) -> bytes:
+        key = name_key(name)
+        for member, (_, other) in self._roster.items():
+            if name_key(other) == key:
+                return member
+        raise UsageError("Nobody here is called %s." % display_text(name, " "))
+
+    def finish(self, now: float) -> None:
+        """Leave as soon as everything that was said is confirmed."""
+        self._finishing = True
+
+    def leave(self, now: float) -> None:
+        """Say goodbye; ``done`` turns true when the server has confirmed it, or shortly after."""
+        self._attempt = None
+        self._again.stop()
+        if self._session is None:
+            self._end()
+        elif self.state is not State.LEAVING:
+            self.state = State.LEAVING
+            self._leave_until = now + LEAVE_SECONDS
+            self._retry.start(now, RETRY_SECONDS, RETRY_SECONDS_MAX, at_once=True)
+
+    def receive(self, datagram: bytes, address: Any, now: float) -> None:
+        """Take a datagram from the network; what is not allowed is counted in ``dropped`` and has no effect."""
+        try:
+            self._receive(datagram, address, now)
+        except MalformedDatagram as fault:
+            self.dropped[str(fault)] += 1
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        if now - self._ticked_at > SLEEP_SECONDS:
+            self._unanswered_at = None
+            if self._session is not None and self._ticked_at:
+                self._ask_at = now
+        self._ticked_at = now
+        if self.state is State.LEAVING:
+            self._tick_leave(now)
+        elif self.state not in (State.IDLE, State.ENDED):
+            self._tick_login(now)
+            if self._session is not None:
+                self._tick_sync(now)
+        self._tell_status(now)
+
+    # --- outputs
+
+    def outgoing(self) -> List[Datagram]:
+        """Drain what is to be sent."""
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing
+
+    def events(self) -> List[Any]:
+        """Drain what the owner should know."""
+        events, self._events = self._events, []
+        return events
+
+    def deadline(self) -> Optional[float]:
+        """Return when tick() is due without further input."""
+        if self.state in (State.IDLE, State.ENDED):
+            return None
+        attempt = self._attempt
+        lost_until = self._lost_at + self._patience if self._lost_at is not None and self._patience else None
+        second = self._ticked_at + 1.0 if self._unanswered_at is not None else None
+        return earliest(
+            *(self._retry.at, self._ask_at, self._who.at, self._again.at, self._leave_until, lost_until, second),
+            *((attempt.timer.at, attempt.wrong_at, self._attempt_until()) if attempt else ()),
+        )
+
+    def _report(self, event: Any) -> None:
+        self._events.append(event)
+
+    def _report_in_room(self, event: Any) -> None:
+        """Report what happened in the room, once Connected was reported."""
+        (self._events if self._held is None else self._held).append(event)
+
+    def _end(self) -> None:
+        self.state = State.ENDED
+        self.done = True
+
+    def _tell_status(self, now: float) -> None:
+        silent = 0 if self._unanswered_at is None else int(now - self._unanswered_at)
+        since = silent if self._lost_at is None else int(now - self._lost_at)
+        status = Status(self.state, len(self._receipts), int(self._round_trip.seconds * 1000 + 0.5), since)
+        if status != self._status:
+            self._status = status
+            self._report(status)
+
+    # --- login
+
+    def _look(self, now: float) -> None:
+        """Start a new attempt; the session, if there still is one, goes on meanwhile."""
+        self._attempts += 1
+        self._again.stop()
+        self._attempt = LoginAttempt(self._password, self._addresses, self._entropy, now)
+
+    def _proof(self) -> Proof:
+        return Proof(
+            self._attempts, self._instance, self._name, self._cursor, self._cursor_time, self._oldest, self._earlier
+        )
+
+    def _attempt_until(self) -> float:
+        """Return when the current attempt has had its time: longer with a server that answers."""
+        attempt = self._attempt
+        assert attempt is not None, "only a running attempt has an end"
+        return (attempt.started_at if attempt.heard_at is None else attempt.heard_at) + LOOK_SECONDS
+
+    def _tick_login(self, now: float) -> None:
+        if self._patience and self._lost_at is not None and now >= self._lost_at + self._patience:
+            self._fail(NO_ANSWER, "The connection was lost and did not come back.", now)
+        elif self._again.due(now):
+            self._look(now)
+        attempt = self._attempt
+        if attempt is None:
+            return
+        if attempt.wrong_at is not None and now >= attempt.wrong_at:
+            self._attempt_failed(WRONG_PASSWORD, now)
+        elif attempt.advice == TRY_LATER and attempt.session is None:
+            self._attempt_failed(TRY_LATER, now)
+        elif now >= self._attempt_until():
+            self._attempt_failed(attempt.advice if attempt.advice in REFUSALS else NO_ANSWER, now)
+        elif attempt.timer.due(now):
+            self._outgoing += attempt.questions(self._proof(), now)
+
+    def _attempt_failed(self, code: str, now: float) -> None:
+        """Try again later where that can help, else tell the person."""
+        self._attempt = None
+        patient = self._login_until is None or code == TRY_LATER and now < self._login_until
+        if not patient:
+            self._fail(code, REFUSALS[code], now)
+        elif code == WRONG_PASSWORD:
+            self._again_after(now, AGAIN_WRONG_SECONDS_MAX)
+        else:
+            self._again_after(now, AGAIN_SECONDS_MAX)
+
+    def _again_after(self, now: float, most: float) -> None:
+        if self._again.most == most:
+            self._again.again(now)
+        else:
+            self._again.start(now, AGAIN_SECONDS, most)
+
+    def _fail(self, code: str, text: str, now: float) -> None:
+        """Stop trying and say why."""
+        self._attempt = None
+        self._again = Timer(self._entropy)
+        self._drop_session()
+        self.state = State.IDLE
+        self._report(LoginFailed(code, text))
+
+    def _drop_session(self) -> None:
+        self._session = self._held = self._ask_at = self._unanswered_at = None
+        self._retry.stop()
+        self._who.stop()
+
+    def _receive_refused(self, refused: Refused, now: float) -> None:
+        if refused.code == ROOM_FULL and self._login_until is None:
+            self._attempt_failed(refused.code, now)
+        else:
+            code = refused.code if refused.code in REFUSALS else TRY_LATER
+            self._fail(code, display_text(refused.text, " ") or REFUSALS[code], now)
+
+    def _receive_welcome(self, welcome: Welcome, now: float) -> None:
+        attempt = self._attempt
+        assert attempt is not None, "WELCOME is taken by an attempt's session only"
+        self._session, self._address = attempt.session, attempt.address
+        self._again_connected, self._login_until = self._login_until is None, None
+        self._name, self._room = welcome.name, welcome.room
+        self._resumed = bool(welcome.resumed)
+        if not welcome.resumed:
+            self._cursor, self._cursor_time = welcome.start, 0
+            self._buffer.clear()
+            self._run.clear()
+            self._roster.clear()
+        self._left.clear()
+        self._asked_at.clear()
+        self._keys.clear()
+        self._learn_key(welcome.key_id, welcome.key)
+        self._earlier_until = self._head = welcome.head
+        self._taken = self._on_way = max(self._oldest - 1, min(welcome.taken, self._number))
+        self._taken_head = welcome.head
+        self._held = []
+        self._who_after = 0
+        self._who.start(now, self._round_trip.retry_seconds(), RETRY_SECONDS_MAX, at_once=True)
+        self._ask_at = now
+        self._lost_at = None
+        self.state = State.CONNECTED
+        self._hear(now)
+
+    # --- datagrams
+
+    def _receive(self, datagram: bytes, address: Any, now: float) -> None:
+        if len(datagram) < 2 or datagram[0] != VERSION_BYTE:
+            raise MalformedDatagram("foreign")
+        code, attempt = datagram[1], self._attempt
+        if code == TYPE_CODES[Later] and self._session is not None and datagram[2:6] == self._session.id:
+            self._receive_advice(datagram, now)
+        elif code in (TYPE_CODES[Offer], TYPE_CODES[Keys], TYPE_CODES[Later]):
+            if attempt is None:
+                raise MalformedDatagram("not of this login")
+            attempt.receive(datagram, address, now)
+        elif self._session is not None and datagram[2:6] == self._session.id:
+            self._receive_sealed(self._session, datagram, now)
+        elif attempt is not None and attempt.session is not None and datagram[2:6] == attempt.session.id:
+            self._receive_verdict(attempt, datagram, now)
+        else:
+            raise MalformedDatagram("unknown session")
+
+    def _receive_advice(self, datagram: bytes, now: float) -> None:
+        """A server says, unsealed, that it does not know this session: look for it anew, give nothing up."""
+        if decode(datagram[1], datagram[2:]).code == UNKNOWN_SESSION and self._attempt is None and self._again.at is None:
+            # SECURITY: test_advice_that_is_not_sealed_disconnects_nobody
+            self._look(now)
+
+    def _receive_verdict(self, attempt: LoginAttempt, datagram: bytes, now: float) -> None:
+        assert attempt.session is not None, "the caller has matched its id"
+        message = attempt.session.open(datagram)
+        attempt.heard_at = now
+        if isinstance(message, Welcome):
+            self._receive_welcome(message, now)
+        elif isinstance(message, Refused):
+            self._receive_refused(message, now)
+        elif isinstance(message, Bye):
+            self._receive_bye(message, now)
+        else:
+            raise MalformedDatagram("before WELCOME")
+
+    def _receive_sealed(self, session: Session, datagram: bytes, now: float) -> None:
+        message = session.open(datagram)
+        self._hear(now)
+        if isinstance(message, Entries):
+            self._receive_entries(message, now)
+        elif isinstance(message, Room):
+            self._receive_room(message, now)
+        elif isinstance(message, Members):
+            self._receive_members(message, now)
+        elif isinstance(message, Bye):
+            self._receive_bye(message, now)
+
+    def _hear(self, now: float) -> None:
+        """The session lives: whatever else was tried meanwhile is not needed."""
+        self._unanswered_at = None
+        if self.state is State.RECONNECTING:
+            self._lost_at = None
+            self.state = State.CONNECTED
+        if self.state is State.CONNECTED:
+            self._attempt = None
+            self._again = Timer(self._entropy)
+
+    def _receive_bye(self, bye: Bye, now: float) -> None:
+        if self.state is State.LEAVING:
+            self._end()
+        elif bye.code == SERVER_CLOSED:
+            self._lose(REFUSALS[SERVER_CLOSED], now)
+            self._drop_session()
+            self._again_after(now, AGAIN_SECONDS_MAX)
+        elif bye.code in (KICKED, SUPERSEDED):
+            self._fail(bye.code, REFUSALS[bye.code], now)
+
+    def _lose(self, text: str, now: float) -> None:
+        self._lost_at = now
+        self.state = State.RECONNECTING
+        self._report(Disconnected(text))
+
+    # --- reading
+
+    def _receive_entries(self, entries: Entries, now: float) -> None:
+        asked_at = self._asked_at.pop(entries.echo, None)
+        if asked_at is not None:
+            self._round_trip.measure(now - asked_at)
+        if entries.flags & ASK:
+            self._ask_at = now
+        self._learn_key(entries.key_id, entries.key)
+        head = self._read(entries.batch, now)
+        self._settle(entries.taken, head, now)
+
+    def _learn_key(self, key_id: int, key: bytes) -> None:
+        """Keep the newest key, and the one before for what was overtaken on its way."""
+        self._keys[key_id] = key
+        self._key_id = max(self._keys)
+        for old in [other for other in self._keys if other < self._key_id - 1]:
+            del self._keys[old]
+
+    def _receive_room(self, room: Room, now: float) -> None:
+        key = self._keys.get(room.key_id)
+        if key is None:
+            self._ask_at = earliest(self._ask_at, now + GRACE_SECONDS)
+            raise MalformedDatagram("unknown room key")
+        self._read(xor_stream(key, room.nonce, room.sealed), now)
+
+    def _read(self, batch: bytes, now: float) -> int:
+        """Take a batch: move the cursor over what follows it, keep what is above a gap.  Returns its head."""
+        head, entries = decode_batch(batch)
+        self._head = max(self._head, head)
+        before = self._cursor
+        for number, entry in entries:
+            self._place(number, entry)
+        while self._cursor + 1 in self._buffer:
+            self._advance(self._buffer.pop(self._cursor + 1), self._cursor + 1)
+        if self._cursor > before:
+            self._busy = False
+        if self._cursor >= self._head:
+            self._buffer.clear()
+        return head
+
+    def _place(self, number: int, entry: Entry) -> None:
+        end = number + entry.count - 1
+        if number <= self._cursor + 1 <= end:
+            self._advance(entry, end)
+            return
+        for at in range(max(number, self._cursor + 1), min(end, self._cursor + BUFFER_ENTRIES_MAX) + 1):
+            self._buffer[at] = replace(entry, count=1) if entry.count > 1 else entry
+
+    def _advance(self, entry: Entry, end: int) -> None:
+        """Move the cursor to ``end`` over an entry, and report it."""
+        skipped, self._cursor, self._cursor_time = end - self._cursor, end, entry.time
+        if entry.kind in (TEXT, ACTION, PRIVATE, NOTICE):
+            self._read_part(entry)
+        elif entry.kind in (JOINED, LEFT, STARTED):
+            self._read_roster(entry)
+        elif entry.kind == UNDELIVERED:
+            self._read_undelivered(entry)
+        elif entry.why == TRIMMED:
+            self._run.clear()
+            self._report_in_room(Missing(end, skipped))
+        self._settle_trimmed()
+
+    def _read_part(self, entry: Entry) -> None:
+        """Collect the parts of a run and report it with its last one, unless it is this client's own."""
+        if entry.first:
+            self._run.clear()
+        self._run.append(entry.text)
+        if not entry.last:
+            return
+        text = "".join(self._run)
+        self._run.clear()
+        seq, earlier = self._cursor, self._cursor <= self._earlier_until
+        if entry.kind == NOTICE:
+            self._report_in_room(Announced(seq, entry.time, text, earlier))
+        elif entry.author == self._id:
+            self._confirm(entry.number, seq)
+        elif entry.number > self._shown.pop(entry.author, 0):
+            action, private = entry.kind == ACTION, entry.kind == PRIVATE
+            said = Said(seq, entry.time, entry.author, entry.name, text, action, private, earlier)
+            self._note_shown(entry.author, entry.number)
+            self._report_in_room(said)
+
+    def _note_shown(self, author: bytes, number: int) -> None:
+        self._shown[author] = number
+        if len(self._shown) > SHOWN_MEMBERS_MAX:
+            del self._shown[next(iter(self._shown))]
+
+    def _read_undelivered(self, entry: Entry) -> None:
+        queued = self._receipts.get(entry.number)
+        if queued is not None:
+            self._forget_outbox(entry.number)
+            reason = "%s has left; nobody got your private message." % display_text(queued.to_name, " ")
+            self._report_in_room(NotSent(queued.number, queued.text, reason))
+
+    # --- roster
+
+    def _read_roster(self, entry: Entry) -> None:
+        seq, earlier = self._cursor, self._cursor <= self._earlier_until
+        ident, name = entry.author, entry.name
+        joined = self._roster.get(ident, (0, ""))[0]
+        if entry.kind == STARTED:
+            self._roster = {other: row for other, row in self._roster.items() if row[0] > seq}
+            self._report_in_room(Announced(seq, entry.time, entry.text, earlier))
+        elif entry.kind == LEFT:
+            self._left[ident] = seq
+            if joined < seq:
+                self._roster.pop(ident, None)
+            if ident != self._id:
+                self._report_in_room(MemberLeft(seq, entry.time, ident, name, entry.text, earlier))
+        else:
+            if self._resumed or not earlier:  # Else the roster that was asked for is newer.
+                self._add_row(ident, seq, name)
+            if ident != self._id:
+                self._report_in_room(MemberJoined(seq, entry.time, ident, name, earlier))
+        while len(self._left) > LEFT_MEMBERS_MAX:
+            del self._left[next(iter(self._left))]
+
+    def _add_row(self, ident: bytes, joined: int, name: str) -> None:
+        """A row counts unless the same member left later or joined again."""
+        if joined > self._left.get(ident, 0) and joined >= self._roster.get(ident, (0, ""))[0]:
+            self._roster[ident] = (joined, name)
+
+    def _receive_members(self, page: Members, now: float) -> None:
+        if self._who.at is None or page.after != self._who_after:
+            raise MalformedDatagram("not asked for")
+        for row in page.rows:
+            self._add_row(row.member, row.joined, row.name)
+            self._who_after = max(self._who_after, row.joined)
+        if page.more and page.rows:
+            self._who.start(now, self._round_trip.retry_seconds(), RETRY_SECONDS_MAX, at_once=True)
+            return
+        self._who.stop()
+        held, self._held = self._held or [], None
+        members = tuple((ident, name) for ident, (_, name) in self._roster.items())
+        self._report(Connected(self._room, self._name, self._id, members, self._again_connected))
+        self._events += held
+
+    # --- writing
+
+    def _settle(self, taken: int, head: int, now: float) -> None:
+        """What the server has taken need not be sent again; its receipt is the entry that comes back."""
+        if self._taken < taken <= self._number:
+            self._taken, self._taken_head = taken, head
+            self._on_way = max(self._on_way, taken)
+            self._busy = False
+            self._settle_trimmed()
+
+    def _settle_trimmed(self) -> None:
+        """A text that was taken before an entry already passed, and did not come back, was trimmed."""
+        if self._oldest <= self._taken and self._cursor >= self._taken_head:
+            for number in [number for number in self._receipts if number <= self._taken]:
+                self._confirm(number, 0)
+
+    def _confirm(self, number: int, seq: int) -> None:
+        queued = self._receipts.get(number)
+        if queued is not None:
+            self._forget_outbox(number)
+            self._report_in_room(Sent(queued.number, seq))
+
+    def _forget_outbox(self, number: int) -> None:
+        """A text is settled: nothing up to the number of its last part will be sent again."""
+        del self._receipts[number]
+        for at in range(self._oldest, number + 1):
+            self._outbox.pop(at, None)
+        self._oldest = max(self._oldest, number + 1)
+        self._taken = max(self._taken, number)
+        self._on_way = max(self._on_way, number)
+
+    # --- SYNC
+
+    def _tick_sync(self, now: float) -> None:
+        if self._who.due(now):
+            self._send(Who(self._who_after))
+            self._who.again(now)
+        fresh = self._parts(self._on_way + 1)
+        due = self._retry.due(now)
+        if fresh or due or (self._ask_at is not None and now >= self._ask_at):
+            self._send_sync(self._parts(self._taken + 1) if due else fresh, now)
+        self._arm(now, due)
+        if self._unanswered_at is not None and now - self._unanswered_at >= UNANSWERED_SECONDS:
+            self._suspect(now)
+        if self._finishing and not self._receipts and self._held is None:
+            self.leave(now)
+
+    def _parts(self, first: int) -> List[Submission]:
+        """Return the parts from ``first`` on that may be on their way."""
+        return [
+            self._outbox[number]
+            for number in range(first, min(self._taken + WINDOW_PARTS, self._number) + 1)
+            if number in self._outbox
+        ]
+
+    def _send_sync(self, parts: List[Submission], now: float) -> None:
+        """Say how far the cursor is, and send the parts in as many datagrams as they need."""
+        rtt_ms = min(int(self._round_trip.seconds * 1000 + 0.5), 0xFFFF)
+        for group in group_submissions(parts):
+            self._send(Sync(self._cursor, self._key_id, rtt_ms, group))
+            assert self._session is not None, "only a session sends SYNC"
+            self._asked_at[self._session.sent] = now
+        while len(self._asked_at) > ASKED_MAX:
+            del self._asked_at[next(iter(self._asked_at))]
+        if parts:
+            self._on_way = max(self._on_way, parts[-1].number)
+        self._ask_at = None
+        if self._unanswered_at is None:
+            self._unanswered_at = now
+
+    def _arm(self, now: float, due: bool) -> None:
+        """Repeat soon, and backing off, while something is missing; else keep the session alive."""
+        gap = self._cursor < self._head
+        if gap or self._on_way > self._taken or self._unanswered_at is not None:
+            if not self._busy:
+                seconds = self._round_trip.retry_seconds()
+                seconds = max(seconds, GRACE_SECONDS) if self._unanswered_at is not None else GRACE_SECONDS
+                self._retry.start(now, seconds, RETRY_SECONDS_MAX)
+                self._busy = True
+            elif due:
+                self._retry.again(now)
+        elif self._busy or due or self._retry.at is None:
+            self._retry.start(now, KEEP_ALIVE_SECONDS, KEEP_ALIVE_SECONDS)
+            self._busy = False
+
+    def _suspect(self, now: float) -> None:
+        """The server has been silent for too long: look for it anew, and pull on with what there is."""
+        if self.state is State.CONNECTED:
+            self._lose("The server does not answer.", now)
+            self._lost_at = self._unanswered_at
+        if self._attempt is None and self._again.at is None:
+            self._look(now)
+
+    def _tick_leave(self, now: float) -> None:
+        if self._leave_until is not None and now >= self._leave_until:
+            self._end()
+        elif self._retry.due(now):
+            self._send(Bye(""))
+            self._retry.again(now)
+
+    def _send(self, message: Any) -> None:
+        assert self._session is not None, "only a session seals"
+        self._outgoing.append(Datagram(self._session.seal(message), self._address))
+
+
+_SYNC_BYTES_MAX = DATAGRAM_BYTES_MAX - HEADER_BYTES - TAG_BYTES - 14
+
+
+def group_submissions(parts: Sequence[Submission]) -> List[Tuple[Submission, ...]]:
+    """Share parts out over SYNCs by their size; there is always one SYNC."""
+    groups: List[List[Submission]] = [[]]
+    size = 0
+    for part in parts:
+        count = len(encode_submission(part))
+        if groups[-1] and size + count > _SYNC_BYTES_MAX:
+            groups.append([])
+            size = 0
+        groups[-1].append(part)
+        size += count
+    return [tuple(group) for group in groups]
+
+
+class Discovery:
+    """Looks for servers: HELLO to everybody, three times; its result is an event for each server found."""
+
+    def __init__(self, entropy: Callable[[int], bytes], addresses: Sequence[Any], now: float) -> None:
+        """Ask at the addresses, broadcast ones among them, for DISCOVERY_SECONDS."""
+        self.epoch = 0.0
+        self.done = False
+        self.dropped: Dict[str, int] = collections.Counter()
+        self._nonce = entropy(16)
+        self._addresses = addresses
+        self._until = now + DISCOVERY_SECONDS
+        self._hellos = [now + DISCOVERY_SECONDS * share for share in (0.0, 0.2, 0.5)]
+        self._found: Dict[bytes, None] = {}
+        self._outgoing: List[Datagram] = []
+        self._events: List[Any] = []
+
+    def receive(self, datagram: bytes, address: Any, now: float) -> None:
+        """Take an OFFER; each server counts once, whichever of its addresses answered first."""
+        try:
+            if datagram[:2] != bytes((VERSION_BYTE, TYPE_CODES[Offer])):
+                raise MalformedDatagram("foreign")
+            offer = decode(datagram[1], datagram[2:])
+        except MalformedDatagram as fault:
+            self.dropped[str(fault)] += 1
+            return
+        if offer.nonce == self._nonce and offer.server not in self._found and len(self._found) < FOUND_MAX:
+            self._found[offer.server] = None
+            self._events.append(ServerFound(offer.room, offer.members, offer.members_max, address))
+
+    def tick(self, now: float) -> None:
+        """Ask again where it is time; end where it is over."""
+        while self._hellos and now >= self._hellos[0]:
+            del self._hellos[0]
+            self._outgoing += [Datagram(encode_unsealed(Hello(self._nonce)), address) for address in self._addresses]
+        if now >= self._until and not self.done:
+            self.done = True
+            self._events.append(DiscoveryEnded())
+
+    def outgoing(self) -> List[Datagram]:
+        """Drain what is to be sent."""
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing
+
+    def events(self) -> List[Any]:
+        """Drain what was found."""
+        events, self._events = self._events, []
+        return events
+
+    def deadline(self) -> Optional[float]:
+        """Return when tick() is due."""
+        return None if self.done else min([self._until] + self._hellos)

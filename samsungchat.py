@@ -45,6 +45,7 @@ import argparse
 import codecs
 import collections
 import contextlib
+import datetime
 import enum
 import errno
 import getpass
@@ -64,7 +65,7 @@ import sys
 import threading
 import time
 import unicodedata
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Sequence, TextIO, Tuple, Union
 
 __version__ = "1.0.0"
@@ -154,7 +155,12 @@ SOCKET_BYTES = 4 * 1024 * 1024
 SEND_WAIT_SECONDS = 0.05  # For room in the socket's buffer.
 SEGMENTS_MAX = 40  # Of one GSO send; the kernel's limit is 64 and 65,507 bytes.
 SWITCH_SECONDS = 0.0005  # Python's lock: how long a busy main thread may delay a send.
-BACKLOG_PARTS_MAX = 256  # A pipe reads on when less is waiting.
+BACKLOG_LINES_MAX = 256  # A pipe reads on when fewer lines are waiting.
+
+HISTORY_LINES_MAX = 200  # Typed lines that Up recalls.
+EDITOR_ROWS_MAX = 8  # Of a long line being typed.
+PRESENCE_NAMES_MAX = 8  # Of a run of joins and leaves.
+PRESENCE_SECONDS = 1.0  # A terminal waits so long for more of them.
 
 # ======================================================================================================
 # 2. Errors
@@ -250,7 +256,8 @@ def clean_text(text: str) -> str:
         raise UsageError("There is nothing to send.")
     if size > TEXT_BYTES_MAX:
         raise UsageError(
-            "This message has %s bytes; at most %s fit. Send it in pieces." % (format(size, ","), format(TEXT_BYTES_MAX, ","))
+            "This message has %s bytes; at most %s fit. Send it in pieces."
+            % (format(size, ","), format(TEXT_BYTES_MAX, ","))
         )
     return text
 
@@ -306,6 +313,7 @@ def _width(character: str) -> int:
 def random_draw(entropy: Callable[[int], bytes], low: float, high: float) -> float:
     """Draw evenly from [low, high) with the randomness that was passed in."""
     return low + (high - low) * int.from_bytes(entropy(4), "big") / 2**32
+
 
 # ======================================================================================================
 # 4. Wire format
@@ -736,6 +744,7 @@ def decode_batch(data: bytes) -> Tuple[int, List[Tuple[int, Entry]]]:
         number += entry.count
     return head, entries
 
+
 # ======================================================================================================
 # 5. Password login
 # ======================================================================================================
@@ -844,6 +853,7 @@ def member_id(instance: bytes) -> bytes:
     """Return the public name of a secret instance."""
     return hashlib.blake2b(instance).digest()[:8]
 
+
 # ======================================================================================================
 # 6. Sealed datagrams
 # ======================================================================================================
@@ -901,7 +911,9 @@ class Session:
             return hashlib.blake2b(label, key=key, digest_size=32).digest()
 
         # SECURITY: test_a_datagram_cannot_be_reflected_to_its_sender
-        ours, theirs = (b"server to client", b"client to server") if server else (b"client to server", b"server to client")
+        ours, theirs = (
+            (b"server to client", b"client to server") if server else (b"client to server", b"server to client")
+        )
         self.id = session
         self.sent = 0
         self.newest = False
@@ -1008,6 +1020,7 @@ class Fanout:
             for at in range(0, len(pieces), 3):
                 yield Datagram(b"".join(pieces[at : at + 3]), address)
 
+
 # ======================================================================================================
 # 7. Room log
 # ======================================================================================================
@@ -1074,7 +1087,9 @@ class MemoryLog:
     def _too_much(self, newest: int) -> bool:
         if self._bytes > LOG_BYTES_MAX:
             return True
-        return len(self._records) > LOG_ENTRIES_MIN and newest - self._records[self.oldest].time > LOG_SECONDS_MIN * 1000
+        return (
+            len(self._records) > LOG_ENTRIES_MIN and newest - self._records[self.oldest].time > LOG_SECONDS_MIN * 1000
+        )
 
     def _drop_oldest(self) -> None:
         record = self._records.pop(self.oldest)
@@ -1154,6 +1169,7 @@ def batches(log: MemoryLog, after: int, until: int, reader: Optional[bytes], mos
     if pieces:
         cut.append((first, number, b"".join(pieces)))
     return cut
+
 
 # ======================================================================================================
 # 8. Delivery
@@ -1256,6 +1272,7 @@ def earliest(*instants: Optional[float]) -> Optional[float]:
     """Return the earliest of the instants that are armed, or None."""
     return min((at for at in instants if at is not None), default=None)
 
+
 # ======================================================================================================
 # 9. Server
 # ======================================================================================================
@@ -1328,7 +1345,9 @@ class Member:
         *("cursor", "taken", "early", "bucket", "heard_at", "sync", "echo", "took_at", "rtt_ms", "messages"),
     )
 
-    def __init__(self, member: bytes, name: str, bucket: TokenBucket, taken: int, joined: int, joined_at: float) -> None:
+    def __init__(
+        self, member: bytes, name: str, bucket: TokenBucket, taken: int, joined: int, joined_at: float
+    ) -> None:
         """``joined`` is the number of its JOINED entry; its session is given by admit()."""
         self.id = member
         self.name = name
@@ -1996,6 +2015,7 @@ def address_text(address: Any) -> str:
         host = host.rsplit(":", 1)[1]
     return ("[%s]:%d" if ":" in host else "%s:%d") % (host, port)
 
+
 # ======================================================================================================
 # 10. Client
 # ======================================================================================================
@@ -2238,7 +2258,11 @@ class Client:
     """One member.  Inputs: login, say, finish, leave, receive, tick.  Outputs: outgoing, events, deadline, done."""
 
     def __init__(
-        self, entropy: Callable[[int], bytes], epoch: float, earlier: int = EARLIER_DEFAULT, patience: Optional[float] = None
+        self,
+        entropy: Callable[[int], bytes],
+        epoch: float,
+        earlier: int = EARLIER_DEFAULT,
+        patience: Optional[float] = None,
     ) -> None:
         """``earlier`` messages of history are asked for; ``patience`` seconds without a connection end it.
 
@@ -2543,7 +2567,11 @@ class Client:
 
     def _receive_advice(self, datagram: bytes, now: float) -> None:
         """A server says, unsealed, that it does not know this session: look for it anew, give nothing up."""
-        if decode(datagram[1], datagram[2:]).code == UNKNOWN_SESSION and self._attempt is None and self._again.at is None:
+        if (
+            decode(datagram[1], datagram[2:]).code == UNKNOWN_SESSION
+            and self._attempt is None
+            and self._again.at is None
+        ):
             # SECURITY: test_advice_that_is_not_sealed_disconnects_nobody
             self._look(now)
 
@@ -2908,3 +2936,1852 @@ class Discovery:
     def deadline(self) -> Optional[float]:
         """Return when tick() is due."""
         return None if self.done else min([self._until] + self._hellos)
+
+
+# ======================================================================================================
+# 11. Screen model
+# ======================================================================================================
+# Everything that a screen decides, and nothing that it draws: which lines an event makes, what a typed line
+# means, what Tab completes, what the editor holds.  Console and window only show it.  Text from strangers
+# is made safe here, on its way into a Line, and nowhere else.
+
+NAME_COLOURS = 8
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing to show.  A line with a key that was shown before takes the place of that one.
+
+    ``kind`` is "message", "action", "notice", "presence", "divider", "day" or "error"; ``state`` of own lines
+    "pending", "sent" or "failed", of others' ""; ``private`` "from NAME" or "to NAME".  Texts are safe to show.
+    """
+
+    key: int
+    kind: str
+    text: str
+    at: float = 0.0
+    name: str = ""
+    colour: int = 0
+    state: str = ""
+    private: str = ""
+    mention: bool = False
+    earlier: bool = False
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a typed line means: "say", "me", "msg", or another command's name."""
+
+    name: str
+    text: str = ""
+    to_name: str = ""
+
+
+CLIENT_COMMANDS: Dict[str, Tuple[str, str]] = {
+    "msg": ("NAME TEXT", "say something to one member only"),
+    "me": ("TEXT", "say what you do"),
+    "who": ("", "list the members"),
+    "help": ("", "show the commands"),
+    "quit": ("", "leave"),
+}
+SERVER_COMMANDS: Dict[str, Tuple[str, str]] = {
+    "who": ("", "list the members with address, round trip and messages"),
+    "say": ("TEXT", "announce something to all"),
+    "kick": ("NAME", "remove a member for ten minutes"),
+    "help": ("", "show the commands"),
+    "quit": ("", "close the room"),
+}
+
+
+def parse_input(text: str, commands: Dict[str, Tuple[str, str]]) -> Command:
+    """Return what a typed line means; raises UsageError for what is no command or lacks something.
+
+    A line that starts with a slash is a command, with two slashes a text that starts with one.
+    """
+    if not text.startswith("/"):
+        return Command("say", text)
+    if text.startswith("//"):
+        return Command("say", text[1:])
+    word, _, rest = text[1:].partition(" ")
+    rest = rest.strip()
+    if word not in commands:
+        raise UsageError("There is no command /%s; /help lists them. Nothing was sent." % display_text(word, " "))
+    arguments = commands[word][0]
+    to_name = ""
+    if arguments.startswith("NAME"):
+        to_name, _, rest = rest.partition(" ")
+        rest = rest.strip()
+    if (arguments.startswith("NAME") and not to_name) or (arguments.endswith("TEXT") and not rest):
+        raise UsageError("Write /%s %s." % (word, arguments))
+    return Command(word, rest, to_name)
+
+
+def commands_help(commands: Dict[str, Tuple[str, str]]) -> List[str]:
+    """Return one line for each command, and how to send a slash."""
+    rows = ["/" + " ".join(filter(None, (name, arguments))) for name, (arguments, _) in commands.items()]
+    width = max(map(len, rows))
+    lines = ["%-*s  %s" % (width, row, about) for row, (_, about) in zip(rows, commands.values())]
+    return lines + (
+        ["%-*s  %s" % (width, "//TEXT", "say something that starts with a slash")] if "msg" in commands else []
+    )
+
+
+def complete(text: str, names: Sequence[str], commands: Dict[str, Tuple[str, str]]) -> List[str]:
+    """Return what the text before the caret may be completed to: a command, or a member's name."""
+    if text.startswith("/") and " " not in text:
+        return ["/" + name + " " for name in commands if ("/" + name).startswith(text)]
+    head, _, word = text.rpartition(" ")
+    start = word[1:] if word.startswith("@") else word
+    at_start = not head
+    found = [name for name in names if start and name_key(name).startswith(name_key(start))]
+    lead = text[: len(text) - len(start)]
+    return [lead + name + (": " if at_start else " ") for name in found]
+
+
+def name_colour(name: str) -> int:
+    """Return a number below NAME_COLOURS that is the same for a name on every screen."""
+    return hashlib.blake2b(name_key(name).encode("utf-8"), digest_size=1).digest()[0] % NAME_COLOURS
+
+
+def local_time(at: float) -> datetime.datetime:
+    """Return the local time of seconds since 1970; times that no calendar has become its beginning."""
+    try:
+        return datetime.datetime.fromtimestamp(at)
+    except (OverflowError, ValueError, OSError):
+        return datetime.datetime(1970, 1, 1)
+
+
+def plural(count: int, word: str) -> str:
+    """Return "1 word" or "2 words"."""
+    return "%d %s%s" % (count, word, "" if count == 1 else "s")
+
+
+def status_text(status: Status) -> str:
+    """Return the state of the connection in a few words."""
+    words = [status.state.value]
+    if status.state is State.CONNECTED and status.silent >= 1:
+        words = ["waiting for the server since %d s" % status.silent]
+    elif status.state is State.RECONNECTING:
+        words = ["reconnecting since %d s" % status.silent]
+    elif status.state is State.CONNECTED and status.rtt_ms:
+        words.append("%d ms" % status.rtt_ms)
+    if status.waiting:
+        words.append("%d waiting" % status.waiting)
+    return ", ".join(words)
+
+
+class Transcript:
+    """The conversation as lines, and what goes with it: members, unread count, title."""
+
+    def __init__(self) -> None:
+        """Start empty, in front of the reader."""
+        self.room = ""
+        self.name = ""
+        self.status = Status(State.IDLE, 0, 0, 0)
+        self.unread = 0
+        self.attention = False
+        self._reading = True
+        self._members: Dict[bytes, str] = {}
+        self._spoke: Dict[str, None] = {}
+        self._key = 0
+        self._day: Optional[datetime.date] = None
+        self._earlier = False
+        self._own: Dict[int, Line] = {}
+        self._presence: Optional[Line] = None
+        self._came: List[Tuple[str, str]] = []
+        self._appliers: Dict[type, Callable[[Any], List[Line]]] = {
+            Connected: self._apply_connected,
+            Said: self._apply_said,
+            Queued: self._apply_queued,
+            Sent: self._apply_sent,
+            NotSent: self._apply_not_sent,
+            MemberJoined: self._apply_joined,
+            MemberLeft: self._apply_left,
+            Announced: self._apply_announced,
+            Missing: self._apply_missing,
+            Disconnected: self._apply_disconnected,
+            LoginFailed: self._apply_failed,
+            Status: self._apply_status,
+        }
+
+    def apply(self, event: Any) -> List[Line]:
+        """Take an event of the client and return the lines to show or to replace."""
+        applier = self._appliers.get(type(event))
+        return applier(event) if applier else []
+
+    def members(self) -> List[str]:
+        """Return the names of those here, safe to show, in order."""
+        return sorted(self._members.values(), key=name_key)
+
+    def names(self) -> List[str]:
+        """Return the other members for completion: who spoke last first."""
+        here = [name for name in self.members() if name_key(name) != name_key(self.name)]
+        spoke = [name for name in reversed(list(self._spoke)) if name in here]
+        return spoke + [name for name in here if name not in self._spoke]
+
+    def read(self, reading: bool) -> None:
+        """Note whether the person looks at the conversation; if so, nothing is unread."""
+        self._reading = reading
+        if reading:
+            self.unread = 0
+            self.attention = False
+
+    def title(self) -> str:
+        """Return the window's title, the number of unread messages first."""
+        count = "(%d) " % self.unread if self.unread else ""
+        return count + (self.room or "SamsungChat")
+
+    def end_presence(self) -> None:
+        """The next join or leave begins a new line."""
+        self._presence = None
+
+    def note(self, text: str, kind: str = "presence") -> Line:
+        """Return a line that only this screen has: an answer to a command, or an error."""
+        self._presence = None
+        return self._line(kind, text)
+
+    def _line(self, kind: str, text: str, at: float = 0.0, **more: Any) -> Line:
+        self._key += 1
+        return Line(self._key, kind, text, at, **more)
+
+    def _dated(self, at: float, earlier: bool, collapse: bool = False) -> List[Line]:
+        """Return the dividers that go before a line of that time."""
+        lines = []
+        if earlier != self._earlier:
+            self._earlier = earlier
+            self._presence = None
+            lines.append(self._line("divider", "earlier" if earlier else "now", at))
+        day = local_time(at).date()
+        if day != self._day:
+            self._day = day
+            self._presence = None
+            lines.append(self._line("day", day.strftime("%A, %d %B %Y"), at))
+        if not collapse:
+            self._presence = None
+        return lines
+
+    def _apply_connected(self, event: Connected) -> List[Line]:
+        self.room, self.name = display_text(event.room, " "), event.name
+        self._members = {member: display_text(name, " ") for member, name in event.members}
+        self._earlier = False
+        words = "Connected again to %s as %s; %s here." if event.again else "Welcome to %s, %s; %s here."
+        return [self.note(words % (self.room, self.name, plural(len(self._members), "member")))]
+
+    def _apply_said(self, event: Said) -> List[Line]:
+        name, text = display_text(event.name, " "), display_text(event.text)
+        lines = self._dated(event.time / 1000, event.earlier)
+        mention = not event.earlier and (event.private or self._mentioned(event.text))
+        self._spoke.pop(name, None)
+        self._spoke[name] = None
+        if len(self._spoke) > MEMBERS_MAX:
+            del self._spoke[next(iter(self._spoke))]
+        if not self._reading and not event.earlier:
+            self.unread += 1
+            self.attention = self.attention or mention
+        more = {"name": name, "colour": name_colour(event.name), "mention": mention, "earlier": event.earlier}
+        private = "from %s" % name if event.private else ""
+        kind = "action" if event.action else "message"
+        return lines + [self._line(kind, text, event.time / 1000, private=private, **more)]
+
+    def _mentioned(self, text: str) -> bool:
+        name = re.escape(name_key(self.name))
+        return bool(name) and bool(re.search(r"(?<!\w)%s(?!\w)" % name, name_key(text)))
+
+    def _apply_queued(self, event: Queued) -> List[Line]:
+        at = event.time / 1000
+        lines = self._dated(at, False)
+        private = "to %s" % display_text(event.to_name, " ") if event.to_name else ""
+        kind, text = "action" if event.action else "message", display_text(event.text)
+        more = {"name": self.name, "colour": name_colour(self.name), "state": "pending", "private": private}
+        line = self._own[event.number] = self._line(kind, text, at, **more)
+        return lines + [line]
+
+    def _apply_sent(self, event: Sent) -> List[Line]:
+        line = self._own.pop(event.number, None)
+        return [replace(line, state="sent")] if line else []
+
+    def _apply_not_sent(self, event: NotSent) -> List[Line]:
+        line = self._own.pop(event.number, None)
+        return ([replace(line, state="failed")] if line else []) + [self.note("Not sent: " + event.reason, "error")]
+
+    def _apply_joined(self, event: MemberJoined) -> List[Line]:
+        name = display_text(event.name, " ")
+        self._members[event.member] = name
+        return self._came_or_went(event.time / 1000, event.earlier, name, "joined")
+
+    def _apply_left(self, event: MemberLeft) -> List[Line]:
+        name, why = display_text(event.name, " "), display_text(event.why, " ")
+        self._members.pop(event.member, None)
+        return self._came_or_went(event.time / 1000, event.earlier, name, why)
+
+    def _came_or_went(self, at: float, earlier: bool, name: str, why: str) -> List[Line]:
+        """Collapse a run of joins and leaves into one line."""
+        lines = self._dated(at, earlier, collapse=True)
+        if self._presence is None:
+            self._came = []
+            self._presence = self._line("presence", "", at, earlier=earlier)
+        self._came.append((name, why))
+        groups: Dict[str, List[str]] = {}
+        for who, what in self._came[-PRESENCE_NAMES_MAX:]:
+            groups.setdefault(what, []).append(who)
+        rest = len(self._came) - PRESENCE_NAMES_MAX
+        words = ["%s %s" % (", ".join(names), PRESENCE_WORDS.get(what, what)) for what, names in groups.items()]
+        self._presence = replace(self._presence, text=("%d more; " % rest if rest > 0 else "") + "; ".join(words))
+        return lines + [self._presence]
+
+    def _apply_announced(self, event: Announced) -> List[Line]:
+        lines = self._dated(event.time / 1000, event.earlier)
+        return lines + [self._line("notice", display_text(event.text), event.time / 1000, earlier=event.earlier)]
+
+    def _apply_missing(self, event: Missing) -> List[Line]:
+        return [self.note(plural(event.count, "earlier line") + " no longer available.")]
+
+    def _apply_disconnected(self, event: Disconnected) -> List[Line]:
+        return [self.note(event.text + " Trying again; what you type is kept and sent later.", "error")]
+
+    def _apply_failed(self, event: LoginFailed) -> List[Line]:
+        return [self.note("%s: %s" % (event.code, event.text), "error")]
+
+    def _apply_status(self, event: Status) -> List[Line]:
+        self.status = event
+        return []
+
+
+PRESENCE_WORDS = {
+    "timed out": "lost the connection",
+    "kicked": "was removed",
+    "superseded": "lost the name to a newcomer",
+}
+
+
+def plain_line(event: Any) -> Optional[str]:
+    """Return an event as the one line that a pipe shows, or None: entries only, each without a line break."""
+    if isinstance(event, Said):
+        name, text = display_text(event.name, " "), display_text(event.text, "\u21b5")
+        if event.private:
+            return "%s (private): %s" % (name, text)
+        return "* %s %s" % (name, text) if event.action else "%s: %s" % (name, text)
+    if isinstance(event, (MemberJoined, MemberLeft)):
+        why = "joined" if isinstance(event, MemberJoined) else event.why
+        return "-- %s %s" % (display_text(event.name, " "), display_text(PRESENCE_WORDS.get(why, why), " "))
+    if isinstance(event, Announced):
+        return "-- " + display_text(event.text, "\u21b5")
+    if isinstance(event, Missing):
+        return "-- %s no longer available" % plural(event.count, "earlier line")
+    return None
+
+
+def json_object(event: Any) -> Optional[Dict[str, Any]]:
+    """Return an event as the object that ``--json`` prints, or None; times are seconds since 1970."""
+    if isinstance(event, Connected):
+        names = sorted((name for _, name in event.members), key=name_key)
+        return {"event": "connected", "room": event.room, "name": event.name, "members": names}
+    if isinstance(event, Said):
+        kind = "action" if event.action else "text"
+        said = {"from": event.name, "text": event.text, "kind": kind, "private": event.private}
+        return _json_entry("message", event, said)
+    if isinstance(event, MemberJoined):
+        return _json_entry("joined", event, {"name": event.name})
+    if isinstance(event, MemberLeft):
+        return _json_entry("left", event, {"name": event.name, "why": event.why})
+    if isinstance(event, Announced):
+        return _json_entry("notice", event, {"text": event.text})
+    if isinstance(event, Missing):
+        text = "%s no longer available" % plural(event.count, "earlier line")
+        return {"event": "notice", "seq": event.seq, "time": None, "text": text}
+    if isinstance(event, Sent):
+        return {"event": "sent", "seq": event.seq, "number": event.number}
+    if isinstance(event, NotSent):
+        return {"event": "not_sent", "number": event.number, "text": event.reason}
+    if isinstance(event, Disconnected):
+        return {"event": "disconnected"}
+    if isinstance(event, LoginFailed):
+        return {"event": "refused", "code": event.code, "text": event.text}
+    return None
+
+
+def _json_entry(name: str, event: Any, more: Dict[str, Any]) -> Dict[str, Any]:
+    entry = {"event": name, "seq": event.seq, "time": event.time / 1000}
+    entry.update(more)
+    if event.earlier:
+        entry["earlier"] = True
+    return entry
+
+
+_KEYS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1bO.|\x1b[^\[O]|[^\x1b]", re.DOTALL)
+_PASTE_END = "\x1b[201~"
+
+
+class LineEditor:
+    """The line being typed: takes keys as a terminal sends them, and returns what they ask for.
+
+    Emacs keys and arrows as in readline; a bracketed paste goes in whole, line breaks included.  Ours, because
+    readline can neither redraw around incoming lines with its cursor in place nor hold a paste as one text.
+    """
+
+    def __init__(self) -> None:
+        """Start with an empty line and an empty history."""
+        self.text = ""
+        self.cursor = 0
+        self.history: List[str] = []
+        self._back = 0
+        self._draft = ""
+        self._rest = ""
+        self._pasting = False
+        self._choices: List[str] = []
+        self._keys: Dict[str, Callable[[], None]] = {}
+        for keys, act in (
+            (("\x7f", "\b"), lambda: self._delete(self.cursor - 1, self.cursor)),
+            (("\x1b[3~",), lambda: self._delete(self.cursor, self.cursor + 1)),
+            (("\x0b",), lambda: self._delete(self.cursor, len(self.text))),
+            (("\x15",), lambda: self._delete(0, self.cursor)),
+            (("\x17", "\x1b\x7f"), lambda: self._delete(self._word_left(), self.cursor)),
+            (("\x01", "\x1b[H", "\x1bOH", "\x1b[1~"), lambda: self._move(0)),
+            (("\x05", "\x1b[F", "\x1bOF", "\x1b[4~"), lambda: self._move(len(self.text))),
+            (("\x02", "\x1b[D", "\x1bOD"), lambda: self._move(self.cursor - 1)),
+            (("\x06", "\x1b[C", "\x1bOC"), lambda: self._move(self.cursor + 1)),
+            (("\x1bb", "\x1b[1;5D", "\x1b[1;3D"), lambda: self._move(self._word_left())),
+            (("\x1bf", "\x1b[1;5C", "\x1b[1;3C"), lambda: self._move(self._word_right())),
+            (("\x10", "\x1b[A", "\x1bOA"), lambda: self._recall(1)),
+            (("\x0e", "\x1b[B", "\x1bOB"), lambda: self._recall(-1)),
+            (("\x1b\r", "\x1b\n"), lambda: self.insert("\n")),
+        ):
+            self._keys.update(dict.fromkeys(keys, act))
+
+    def feed(self, data: str) -> List[Tuple[str, str]]:
+        """Take what the terminal sent; return ("enter", text), ("paste", text), ("interrupt", "") and so on.
+
+        The others are "eof", "complete", "redraw" and "suspend".  A key that has not come whole is kept.
+        """
+        actions: List[Tuple[str, str]] = []
+        data, self._rest = self._rest + data, ""
+        while data:
+            if self._pasting:
+                data = self._paste(data, actions)
+                continue
+            match = _KEYS.match(data)
+            if match is None:
+                self._rest = data[:32]
+                break
+            self._press(match.group(), actions)
+            data = data[match.end() :]
+        return actions
+
+    def _paste(self, data: str, actions: List[Tuple[str, str]]) -> str:
+        text, end, rest = data.partition(_PASTE_END)
+        if not end:
+            self._rest = data
+            return ""
+        self._pasting = False
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        self.insert(text[:-1] if text.endswith("\n") else text)
+        actions.append(("paste", text))
+        return rest
+
+    def _press(self, key: str, actions: List[Tuple[str, str]]) -> None:
+        if key != "\t":
+            self._choices = []
+        if key in ("\r", "\n"):
+            actions.append(("enter", self.take()))
+        elif key == "\x1b[200~":
+            self._pasting = True
+        elif key in _EDITOR_ACTIONS:
+            actions.append((_EDITOR_ACTIONS[key], ""))
+        elif key == "\x04":
+            if self.text:
+                self._delete(self.cursor, self.cursor + 1)
+            else:
+                actions.append(("eof", ""))
+        elif key in self._keys:
+            self._keys[key]()
+        elif key >= " " and not key.startswith("\x1b"):
+            self.insert(key)
+
+    def take(self) -> str:
+        """Return the line, remember it, and start a new one."""
+        text = self.text
+        if text.strip() and text not in self.history[-1:]:
+            self.history = self.history[-HISTORY_LINES_MAX:] + [text]
+        self.set("")
+        self._back = 0
+        return text
+
+    def set(self, text: str) -> None:
+        """Put a text in the line's place, the caret behind it."""
+        self.text = text
+        self.cursor = len(text)
+
+    def insert(self, text: str) -> None:
+        """Insert a text at the caret."""
+        self.text = self.text[: self.cursor] + text + self.text[self.cursor :]
+        self.cursor += len(text)
+
+    def complete(self, candidates: Callable[[str], List[str]]) -> None:
+        """Replace what is before the caret by the next of its completions."""
+        if not self._choices:
+            self._choices = candidates(self.text[: self.cursor])
+        if self._choices:
+            after = self.text[self.cursor :]
+            choice = self._choices.pop(0)
+            self._choices.append(choice)
+            self.set(choice + after)
+            self.cursor = len(choice)
+
+    def _delete(self, start: int, end: int) -> None:
+        start = max(start, 0)
+        self.text = self.text[:start] + self.text[end:]
+        self.cursor = start
+
+    def _move(self, cursor: int) -> None:
+        self.cursor = min(max(cursor, 0), len(self.text))
+
+    def _word_left(self) -> int:
+        return len(self.text[: self.cursor].rstrip().rpartition(" ")[0]) + bool(
+            " " in self.text[: self.cursor].rstrip()
+        )
+
+    def _word_right(self) -> int:
+        match = re.compile(r"\s*\S+").match(self.text, self.cursor)
+        return match.end() if match else len(self.text)
+
+    def _recall(self, step: int) -> None:
+        if not self._back:
+            self._draft = self.text
+        self._back = min(max(self._back + step, 0), len(self.history))
+        self.set(self.history[-self._back] if self._back else self._draft)
+
+    def layout(self, prompt: str, columns: int, hidden: bool = False) -> Tuple[List[str], int, int]:
+        """Return the screen rows of prompt and line, and the row and cell of the caret.
+
+        Rows are cut one cell short of the width, so that no terminal wraps them by itself; of a long text
+        only EDITOR_ROWS_MAX rows around the caret are given.
+        """
+        shown = "" if hidden else self.text
+        cells = [display_text(character, "\u21b5") for character in prompt + shown] + [" "]
+        caret = len(prompt) + (0 if hidden else self.cursor)
+        rows, width, row, cell = [""], 0, 0, 0
+        for position, text in enumerate(cells):
+            size = text_width(text)
+            if width + size > max(columns - 1, 2):
+                rows.append("")
+                width = 0
+            if position == caret:
+                row, cell = len(rows) - 1, width
+            rows[-1] += text
+            width += size
+        top = max(0, min(row - EDITOR_ROWS_MAX + 1, len(rows) - EDITOR_ROWS_MAX))
+        return rows[top : top + EDITOR_ROWS_MAX], row - top, cell
+
+
+_EDITOR_ACTIONS = {"\x03": "interrupt", "\t": "complete", "\x0c": "redraw", "\x1a": "suspend"}
+
+
+# ======================================================================================================
+# 12. Event loop
+# ======================================================================================================
+# Sockets, clock and entropy around a core, on a thread of its own.  One turn: wait, receive what is there,
+# run what other threads asked for, tick, send, hand the events on.  The only place that sees OSError.
+
+Core = Union[Server, Client, Discovery]
+_UDP_SEGMENT = 103  # From linux/udp.h; one sendmsg() becomes many datagrams (Linux 4.18).
+
+
+@dataclass(frozen=True)
+class LoopEnded:
+    """The loop is over; ``failure`` holds a sentence where it was by a fault."""
+
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class CommandFailed:
+    """What another thread asked for cannot be done, for the reason given."""
+
+    text: str
+
+
+class Sender:
+    """Sends datagrams through the sockets; many to one member in one call where the system can (GSO)."""
+
+    def __init__(self, sockets: Sequence[socket.socket], segmented: bool = True) -> None:
+        """The first socket of each family sends."""
+        self.failed = 0
+        self.segmented = segmented and sys.platform == "linux"
+        self._sockets: Dict[bool, socket.socket] = {}
+        for each in sockets:
+            self._sockets.setdefault(each.family == socket.AF_INET6, each)
+
+    def send(self, items: Sequence[Union[Datagram, Fanout]]) -> None:
+        """Send everything; what the system refuses is counted in ``failed`` and repaired like any loss."""
+        for item in items:
+            if isinstance(item, Datagram):
+                self._send(item.data, item.address)
+            elif len(item.sizes) > 1 and self.segmented:
+                self._send_segmented(item)
+            elif len(item.sizes) > 1:
+                for datagram in item.datagrams():
+                    self._send(datagram.data, datagram.address)
+            else:
+                for address, pieces in item.recipients:
+                    self._send(b"".join(pieces), address)
+
+    def _socket(self, address: Any) -> Optional[socket.socket]:
+        return self._sockets.get(len(address) == 4)
+
+    def _send(self, data: bytes, address: Any) -> None:
+        try:
+            self._sockets[len(address) == 4].sendto(data, address)
+        except BlockingIOError:
+            self._send_patiently(data, address)
+        except (OSError, KeyError):
+            self.failed += 1
+
+    def _send_patiently(self, data: bytes, address: Any) -> None:
+        """Wait a moment for room in the socket's buffer; without it the datagram is lost."""
+        each = self._sockets[len(address) == 4]
+        try:
+            with selectors.DefaultSelector() as room:
+                room.register(each, selectors.EVENT_WRITE)
+                room.select(SEND_WAIT_SECONDS)
+            each.sendto(data, address)
+        except OSError:
+            self.failed += 1
+
+    def _send_segmented(self, fanout: Fanout) -> None:
+        """Send each member's datagrams, which are of one size, in as few calls as there may be."""
+        control = [(socket.IPPROTO_UDP, _UDP_SEGMENT, struct.pack("=H", fanout.sizes[0]))]
+        for address, pieces in fanout.recipients:
+            for at in range(0, len(pieces), 3 * SEGMENTS_MAX):
+                chunk = pieces[at : at + 3 * SEGMENTS_MAX]
+                try:
+                    if not self.segmented:
+                        raise OSError("segmentation was refused before")
+                    self._sockets[len(address) == 4].sendmsg(chunk, control, 0, address)
+                except (OSError, KeyError) as fault:
+                    self.segmented = self.segmented and isinstance(fault, (BlockingIOError, KeyError))
+                    for start in range(0, len(chunk), 3):
+                        self._send(b"".join(chunk[start : start + 3]), address)
+
+
+class Loop:
+    """Runs a core on a thread.  Events reach the owner through ``post``, called on that thread."""
+
+    def __init__(self, core: Core, sockets: Sequence[socket.socket], post: Callable[[Any], None]) -> None:
+        """Own the sockets from now on; start() begins."""
+        self.core = core
+        self.post = post
+        self.sender = Sender(sockets)
+        self._sockets = list(sockets)
+        self._calls: Deque[Callable[[float], None]] = collections.deque()
+        self._wake_in, self._wake_out = socket.socketpair()
+        for each in (*self._sockets, self._wake_in, self._wake_out):
+            each.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name="network", daemon=True)
+
+    def start(self) -> None:
+        """Begin to run."""
+        self._thread.start()
+
+    def join(self, seconds: float) -> None:
+        """Wait for the end of the thread, for so long at most."""
+        self._thread.join(seconds)
+
+    def call(self, act: Callable[[float], None]) -> None:
+        """Run ``act(now)`` on the network thread; a UsageError of it becomes a CommandFailed event."""
+        self._calls.append(act)
+        with contextlib.suppress(OSError):  # Full: it is going to wake anyway.  Closed: it is over.
+            self._wake_out.send(b"\0")
+
+    def _run(self) -> None:
+        failure = ""
+        try:
+            with selectors.DefaultSelector() as selector:
+                for each in (*self._sockets, self._wake_in):
+                    selector.register(each, selectors.EVENT_READ)
+                while not self.core.done:
+                    self._turn(selector)
+        except Exception as fault:  # A fault of ours must reach the person, not vanish with a thread.
+            failure = "The program has a fault (%s: %s). Please start it again." % (type(fault).__name__, fault)
+            if os.environ.get("SAMSUNGCHAT_DEBUG"):
+                raise
+        finally:
+            for each in (*self._sockets, self._wake_in, self._wake_out):
+                each.close()
+            self.post(LoopEnded(failure))
+
+    def _turn(self, selector: selectors.BaseSelector) -> None:
+        deadline = self.core.deadline()
+        wait = None if deadline is None else deadline - time.monotonic()
+        # Below a millisecond a selector would round up; look and go on instead.
+        ready = selector.select(wait if wait is None or wait >= 0.001 else 0)
+        now = time.monotonic()
+        self.core.epoch = time.time() - now
+        for key, _ in ready:
+            self._drain(key.fileobj, now)
+        while self._calls:
+            self._call(self._calls.popleft(), now)
+        self.core.tick(now)
+        outgoing = self.core.outgoing()
+        if outgoing:
+            self.sender.send(outgoing)
+        for event in self.core.events():
+            self.post(event)
+
+    def _drain(self, each: Any, now: float) -> None:
+        if each is self._wake_in:
+            with contextlib.suppress(OSError):
+                each.recv(4096)
+            return
+        receive, recvfrom = self.core.receive, each.recvfrom
+        for _ in range(RECEIVE_DATAGRAMS_MAX):
+            try:
+                data, address = recvfrom(RECEIVE_BYTES_MAX)
+            except ConnectionResetError:
+                continue  # Windows: a peer's port is closed; says nothing about the others.
+            except OSError:
+                return
+            receive(data, address, now)
+
+    def _call(self, act: Callable[[float], None], now: float) -> None:
+        try:
+            act(now)
+        except UsageError as fault:
+            self.post(CommandFailed(str(fault)))
+
+
+def resolve(host: str, port: int) -> List[Any]:
+    """Return the socket addresses of a host; raises UsageError where there are none.  May take seconds."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError):
+        raise UsageError(
+            "There is no machine called %s. Check the name, or type its address." % display_text(host, " ")
+        ) from None
+    return list(dict.fromkeys(entry[4] for entry in found if entry[0] in (socket.AF_INET, socket.AF_INET6)))
+
+
+def open_socket(family: int, address: Any) -> socket.socket:
+    """Open a UDP socket bound to the address; raises OSError."""
+    opened = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            with contextlib.suppress(OSError):
+                opened.setsockopt(socket.SOL_SOCKET, option, SOCKET_BYTES)
+        if family == socket.AF_INET6:
+            with contextlib.suppress(OSError, AttributeError):
+                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # Windows: nobody else binds the same port.
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        opened.bind(address)
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+def open_server_sockets(host: str, port: int) -> List[socket.socket]:
+    """Open the server's socket, and one that hears searches where a bound host would not.
+
+    Raises UsageError for a host that cannot be, OSError with a sentence where the system refuses.
+    """
+    addresses = resolve(host, port)
+    family = socket.AF_INET6 if len(addresses[0]) == 4 else socket.AF_INET
+    try:
+        opened = [open_socket(family, addresses[0])]
+    except OSError as fault:
+        raise OSError(fault.errno, bind_failure(fault, host, port)) from None
+    bound = opened[0].getsockname()
+    if family == socket.AF_INET and bound[0] != "0.0.0.0":
+        broadcast = "127.255.255.255" if bound[0].startswith("127.") else "255.255.255.255"
+        with contextlib.suppress(OSError):
+            opened.append(open_socket(family, (broadcast, bound[1])))
+    return opened
+
+
+def bind_failure(fault: OSError, host: str, port: int) -> str:
+    """Return the sentence for a socket that could not be bound."""
+    if fault.errno in (errno.EADDRINUSE, getattr(errno, "WSAEADDRINUSE", -1)):
+        return "Port %d is in use: another server may be running. Stop that one, or choose another with --port." % port
+    if fault.errno in (errno.EACCES, errno.EPERM):
+        return "Port %d needs more rights than you have. Choose one above 1023 with --port." % port
+    if fault.errno in (errno.EADDRNOTAVAIL, getattr(errno, "WSAEADDRNOTAVAIL", -1)):
+        return "%s is no address of this machine. Leave --host out to listen on all of them." % display_text(host, " ")
+    return "Cannot listen on %s: %s." % (address_text((host, port)), fault.strerror)
+
+
+def open_client_sockets() -> List[socket.socket]:
+    """Open a socket for each family that this machine has; raises OSError where it has none."""
+    opened = [open_socket(socket.AF_INET, ("0.0.0.0", 0))]
+    opened[0].setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    with contextlib.suppress(OSError):
+        opened.append(open_socket(socket.AF_INET6, ("::", 0)))
+    return opened
+
+
+def start_discovery(port: int, post: Callable[[Any], None]) -> Loop:
+    """Look for servers on the network; ServerFound events come, and LoopEnded in about a second."""
+    asked = os.environ.get("SAMSUNGCHAT_DISCOVERY") or "255.255.255.255,127.0.0.1"
+    addresses = [(host.strip(), port) for host in asked.split(",") if host.strip()]
+    loop = Loop(Discovery(os.urandom, addresses, time.monotonic()), open_client_sockets(), post)
+    loop.start()
+    return loop
+
+
+def start_client(post: Callable[[Any], None], earlier: int, patience: Optional[float] = None) -> Loop:
+    """Start a client that is not logged in."""
+    client = Client(os.urandom, time.time() - time.monotonic(), earlier, patience)
+    loop = Loop(client, open_client_sockets(), post)
+    loop.start()
+    return loop
+
+
+def start_login(loop: Loop, server: str, port: int, name: str, password: str) -> None:
+    """Find the server's addresses and log in there; Connected or LoginFailed comes as an event."""
+
+    def act(now: float) -> None:
+        assert isinstance(loop.core, Client), "only a client logs in"
+        try:
+            addresses = resolve(server, port)
+        except UsageError as fault:
+            loop.post(LoginFailed(NO_ANSWER, str(fault)))
+        else:
+            loop.core.login(name, password, addresses, time.monotonic())
+
+    loop.call(act)
+
+
+def local_addresses(bound: Any) -> List[str]:
+    """Return the addresses at which other machines may reach a server bound there, most likely first.
+
+    Connecting a UDP socket sends nothing; it asks the system which of its addresses it would use.
+    """
+    if bound[0] not in ("0.0.0.0", "::"):
+        return [bound[0]]
+    found: Dict[str, None] = {}
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        asked.connect(("192.0.2.1", 9))
+        found[asked.getsockname()[0]] = None
+    with contextlib.suppress(OSError):
+        found.update(dict.fromkeys(socket.gethostbyname_ex(socket.gethostname())[2]))
+    return [host for host in found if not host.startswith("127.")] or ["127.0.0.1"]
+
+
+# ======================================================================================================
+# 13. Console
+# ======================================================================================================
+# The main thread takes everything from one inbox: events of the network thread, keys or lines of the reader
+# thread, signals (a SimpleQueue's put() may be called by a handler).  A terminal shows lines above the line
+# being typed; a pipe shows one line for each entry.
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What a reader thread read: keys of a terminal, or one line of a pipe; None is the end of the input."""
+
+    text: Optional[str]
+
+
+@dataclass(frozen=True)
+class Resized:
+    """The terminal has another size."""
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The system asks the program to end."""
+
+
+class OutputClosed(Exception):
+    """Standard output was closed by its reader."""
+
+
+def catch_signals(inbox: "queue.SimpleQueue[Any]") -> None:
+    """Turn the signals that end a program into Stopped, and a change of the window's size into Resized."""
+    for name, event in (("SIGINT", Stopped()), ("SIGTERM", Stopped()), ("SIGHUP", Stopped()), ("SIGWINCH", Resized())):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_, event=event: inbox.put(event))
+
+
+def take(inbox: "queue.SimpleQueue[Any]", seconds: float = 0.5) -> Any:
+    """Return the next of the inbox, or None; never waits so long that Windows could not deliver a Ctrl-C."""
+    try:
+        return inbox.get(timeout=seconds)
+    except queue.Empty:
+        return None
+
+
+def complain(text: str) -> None:
+    """Write one line of diagnostics to standard error."""
+    with contextlib.suppress(OSError, ValueError):
+        print("samsungchat: " + text, file=sys.stderr, flush=True)
+
+
+def write_line(text: str) -> None:
+    """Write one line to standard output; raises OutputClosed."""
+    try:
+        print(text, flush=True)
+    except (OSError, ValueError):
+        # What is left in the buffer must not fail once more when Python ends.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputClosed from None
+
+
+def read_bytes(inbox: "queue.SimpleQueue[Any]", lines: bool, room: Optional[threading.Semaphore] = None) -> None:
+    """Post what standard input brings, whole lines or as it comes, until its end; runs on a thread.
+
+    Reads the descriptor itself: a daemon thread that holds sys.stdin's lock would hang the end of Python.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    rest = ""
+    while True:
+        try:
+            data = os.read(0, 65536)
+        except OSError:
+            data = b""
+        text = rest + decoder.decode(data, not data)
+        pieces = text.split("\n") if lines else [text, ""]
+        rest = pieces.pop()
+        for piece in pieces + ([rest] if rest and not data else []):
+            if room is not None:
+                room.acquire()
+            inbox.put(Typed(piece.rstrip("\r") if lines else piece))
+        if not data:
+            inbox.put(Typed(None))
+            return
+
+
+def start_reader(target: Callable[..., None], *arguments: Any) -> None:
+    """Run a reader on a thread that does not keep the program alive."""
+    threading.Thread(target=target, args=arguments, name="reader", daemon=True).start()
+
+
+# --- terminal
+
+_NAME_SGR = ("36", "32", "33", "35", "34", "96", "92", "95")
+
+
+def wants_colour() -> bool:
+    """Return whether standard output shows colours: a terminal, unless NO_COLOR or TERM=dumb say otherwise."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, sgr: str, colour: bool) -> str:
+    """Wrap a text in a Select Graphic Rendition sequence (ECMA-48), where colours are shown."""
+    return "\x1b[%sm%s\x1b[0m" % (sgr, text) if colour else text
+
+
+def paint_line(line: Line, colour: bool) -> str:
+    """Return a line of the conversation as a terminal shows it; further rows of its text are indented."""
+    if line.kind in ("presence", "divider", "day"):
+        return paint("-- %s --" % line.text if line.kind != "presence" else "-- " + line.text, "2", colour)
+    if line.kind == "error":
+        return paint("!! " + line.text, "31", colour)
+    clock = paint(local_time(line.at).strftime("%H:%M "), "2", colour)
+    text = line.text.replace("\n", "\n      ")
+    if line.kind == "notice":
+        return clock + paint("*** " + text, "1", colour)
+    private = " (%s)" % ("private" if line.private.startswith("from") else line.private) if line.private else ""
+    name = paint(line.name, "1;" + _NAME_SGR[line.colour], colour)
+    if line.mention:
+        text = paint(text, "1;33", colour)
+    elif line.earlier:
+        text = paint(text, "2", colour)
+    lead = "* %s%s " if line.kind == "action" else "%s%s: "
+    return clock + lead % (name, paint(private, "35", colour)) + text
+
+
+class Terminal:
+    """A terminal with the line being typed at its foot, which incoming lines never damage."""
+
+    def __init__(self, inbox: "queue.SimpleQueue[Any]") -> None:
+        """Take the terminal over; close() gives it back as it was."""
+        self.editor = LineEditor()
+        self.colour = wants_colour()
+        self._inbox = inbox
+        self._prompt = ""
+        self._hidden = False
+        self._row = 0
+        self._saved: Any = None
+        if os.name == "nt":
+            os.system("")  # Switches the console's escape sequences on.
+            start_reader(self._read_windows)
+        else:
+            self._set_raw()
+            start_reader(read_bytes, inbox, False)
+        self._write("\x1b[?2004h")  # Bracketed paste, which also old terminals ignore without harm.
+
+    def _set_raw(self) -> None:
+        import termios
+
+        self._saved = termios.tcgetattr(0)
+        raw = termios.tcgetattr(0)
+        raw[0] &= ~(termios.IXON | termios.ICRNL | termios.INLCR)
+        raw[3] &= ~(termios.ICANON | termios.ECHO | termios.ISIG | termios.IEXTEN)
+        raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
+        termios.tcsetattr(0, termios.TCSADRAIN, raw)
+
+    def _read_windows(self) -> None:
+        import msvcrt  # type: ignore[import-not-found,unused-ignore]
+
+        names = {
+            "H": "\x1b[A",
+            "P": "\x1b[B",
+            "K": "\x1b[D",
+            "M": "\x1b[C",
+            "G": "\x1b[H",
+            "O": "\x1b[F",
+            "S": "\x1b[3~",
+        }
+        while True:
+            key = msvcrt.getwch()  # type: ignore[attr-defined,unused-ignore]
+            if key in ("\0", "\xe0"):
+                key = names.get(msvcrt.getwch(), "")  # type: ignore[attr-defined,unused-ignore]
+            elif key == "\r" and msvcrt.kbhit():  # type: ignore[attr-defined,unused-ignore]
+                key = "\x1b\r"  # More follows at once: this is a paste, and the line goes on.
+            self._inbox.put(Typed(key))
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        with contextlib.suppress(OutputClosed):
+            self._write(self._erased() + "\x1b[?2004l")
+        if self._saved is not None:
+            import termios
+
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(0, termios.TCSADRAIN, self._saved)
+
+    def suspend(self) -> None:
+        """Give the terminal back, stop as Ctrl-Z asks, and take it over again when continued."""
+        if hasattr(signal, "SIGTSTP"):
+            self.close()
+            os.kill(os.getpid(), signal.SIGSTOP)
+            self._set_raw()
+            self._write("\x1b[?2004h")
+            self._draw("")
+
+    def show(self, lines: Sequence[str], bell: bool = False) -> None:
+        """Write lines above the line being typed."""
+        if lines:
+            self._draw("".join(line.replace("\n", "\r\n") + "\r\n" for line in lines) + "\a" * bell)
+
+    def prompt(self, prompt: str, hidden: bool = False) -> None:
+        """Show the line being typed behind that prompt, or hidden, for a password."""
+        if (prompt, hidden) != (self._prompt, self._hidden):
+            self._prompt, self._hidden = prompt, hidden
+            self._draw("")
+
+    def feed(self, keys: str) -> List[Tuple[str, str]]:
+        """Take keys; return what they ask for, as LineEditor.feed does, without what concerns only the screen."""
+        left = []
+        for action, text in self.editor.feed(keys):
+            if action == "redraw":
+                self._write("\x1b[2J\x1b[H")
+                self._row = 0
+            elif action == "suspend":
+                self.suspend()
+            else:
+                left.append((action, text))
+        self._draw("")
+        return left
+
+    def redraw(self) -> None:
+        """Draw the line being typed once more, as after a change of the window's size."""
+        self._draw("")
+
+    def _erased(self) -> str:
+        up = "\x1b[%dA" % self._row if self._row else ""
+        self._row = 0
+        return up + "\r\x1b[J"
+
+    def _draw(self, above: str) -> None:
+        columns = shutil.get_terminal_size().columns
+        rows, row, cell = self.editor.layout(self._prompt, columns, self._hidden)
+        up = "\x1b[%dA" % (len(rows) - 1 - row) if row < len(rows) - 1 else ""
+        right = "\x1b[%dC" % cell if cell else ""
+        text = self._erased() + above + "\r\n".join(rows) + up + "\r" + right
+        self._row = row
+        self._write(text)
+
+    def _write(self, text: str) -> None:
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            raise OutputClosed from None
+
+
+# --- client
+
+
+@dataclass
+class ClientOptions:
+    """What a client was started with; what is None is asked for."""
+
+    server: Optional[str]
+    port: int
+    name: Optional[str]
+    password: Optional[str]
+    earlier: int
+    as_json: bool = False
+    stay: bool = False
+
+
+def login_exit_code(code: str) -> int:
+    """Return the exit status for a login that failed with that code word."""
+    return 1 if code in (NO_ANSWER, TRY_LATER) else 3
+
+
+class TerminalClient:
+    """A client on a terminal: asks for what it needs, and again for just what was wrong."""
+
+    def __init__(self, options: ClientOptions) -> None:
+        """Take the terminal over and start the network thread."""
+        self._options = options
+        self._inbox: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
+        self._transcript = Transcript()
+        self._asking = ""
+        self._entered = False
+        self._found: List[ServerFound] = []
+        self._presence: Optional[Line] = None
+        self._presence_until = 0.0
+        self._warned = False
+        self._code: Optional[int] = None
+        catch_signals(self._inbox)
+        self._loop = start_client(self._inbox.put, options.earlier)
+        assert isinstance(self._loop.core, Client), "start_client starts a client"
+        self._client = self._loop.core
+        self._terminal = Terminal(self._inbox)
+
+    def run(self) -> int:
+        """Chat until the person leaves; return the exit status."""
+        try:
+            self._begin()
+            while self._code is None:
+                event = take(self._inbox, 0.25 if self._presence else 1.0)
+                self._take(event)
+                self._show_presence(late_only=True)
+        except OutputClosed:
+            self._code = 1
+        finally:
+            self._loop.call(self._client.leave)
+            self._loop.join(LEAVE_SECONDS + 0.5)
+            self._terminal.close()
+        return self._code
+
+    # --- logging in
+
+    def _begin(self) -> None:
+        """Ask for what is still missing, or log in."""
+        options = self._options
+        if options.server is None:
+            self._note("Looking for servers on this network ...")
+            self._found = []
+            start_discovery(options.port, self._inbox.put)
+        elif options.name is None:
+            self._ask("name")
+        elif options.password is None:
+            self._ask("password")
+        else:
+            self._asking = ""
+            self._note("Connecting to %s ..." % address_text((options.server, options.port)))
+            self._draw_prompt()
+            start_login(self._loop, options.server, options.port, options.name, options.password)
+
+    def _ask(self, what: str) -> None:
+        self._asking = what
+        prompts = {
+            "server": "Server [1]: " if self._found else "Server address: ",
+            "name": "Your name [%s]: " % (self._options.name or default_name()),
+            "password": "Password: ",
+            "retry": "Press Enter to try again: ",
+        }
+        self._terminal.prompt(prompts[what], hidden=what == "password")
+
+    def _answer(self, text: str) -> None:
+        options = self._options
+        try:
+            if self._asking == "server":
+                self._choose_server(text.strip())
+            elif self._asking == "name":
+                options.name = clean_name(text.strip() or options.name or default_name())
+            elif self._asking == "password":
+                options.password = text
+            self._begin()
+        except UsageError as fault:
+            self._show([self._transcript.note(str(fault), "error")])
+
+    def _choose_server(self, text: str) -> None:
+        if self._found and (text.isdigit() or not text):
+            number = int(text or "1")
+            if not 1 <= number <= len(self._found):
+                raise UsageError("Type a number from 1 to %d, or an address." % len(self._found))
+            self._options.server, self._options.port = self._found[number - 1].address[:2]
+        else:
+            self._options.server, self._options.port = parse_server(text, self._options.port)
+
+    def _searched(self) -> None:
+        """The search for servers is over: take the only one, or ask."""
+        if len(self._found) == 1:
+            found = self._found[0]
+            self._note("Found %s at %s." % (display_text(found.room, " "), address_text(found.address)))
+            self._options.server, self._options.port = found.address[:2]
+            self._begin()
+            return
+        for number, found in enumerate(self._found, 1):
+            room = display_text(found.room, " ")
+            self._note(
+                "%d  %s at %s, %s" % (number, room, address_text(found.address), plural(found.members, "member"))
+            )
+        if not self._found:
+            self._note("No server answered on this network. Type the address that the server shows at its start.")
+        self._ask("server")
+
+    def _failed(self, event: LoginFailed) -> None:
+        """Ask again for just what was wrong."""
+        if event.code == KICKED:
+            self._code = 3
+        elif event.code in (USERNAME_TAKEN, USERNAME_INVALID):
+            self._ask("name")
+        elif event.code == WRONG_PASSWORD:
+            self._ask("password")
+        elif event.code == NO_ANSWER and not self._entered:
+            self._found = []
+            self._ask("server")
+        else:
+            self._ask("retry")
+
+    # --- what happens
+
+    def _take(self, event: Any) -> None:
+        if isinstance(event, Typed):
+            self._take_keys(event.text)
+        elif isinstance(event, Stopped):
+            self._code = 0
+        elif isinstance(event, Resized):
+            self._terminal.redraw()
+        elif isinstance(event, ServerFound):
+            self._found.append(event)
+        elif isinstance(event, DiscoveryEnded):
+            self._searched()
+        elif isinstance(event, CommandFailed):
+            self._show([self._transcript.note(event.text, "error")])
+        elif isinstance(event, LoopEnded):
+            if event.failure:
+                self._show([self._transcript.note(event.failure, "error")])
+                self._code = 1
+        elif event is not None:
+            self._take_event(event)
+
+    def _take_event(self, event: Any) -> None:
+        if isinstance(event, Connected):
+            self._entered = True
+            self._asking = ""
+        lines = self._transcript.apply(event)
+        self._show([line for line in lines if line.state in ("", "pending")])
+        if isinstance(event, NotSent) and not self._terminal.editor.text:
+            self._terminal.editor.set(event.text)
+            self._terminal.redraw()
+        if isinstance(event, LoginFailed):
+            self._failed(event)
+        if not self._asking:
+            self._draw_prompt()
+
+    def _draw_prompt(self) -> None:
+        status, name = self._transcript.status, self._transcript.name
+        trouble = status.waiting or status.silent or status.state is not State.CONNECTED
+        self._terminal.prompt("%s%s> " % (name, " (%s)" % status_text(status) if trouble else ""))
+
+    def _note(self, text: str) -> None:
+        self._show([self._transcript.note(text)])
+
+    def _show(self, lines: Sequence[Line]) -> None:
+        """Show lines; a run of joins and leaves waits a moment for more of the same."""
+        for line in lines:
+            if self._presence is not None and line.key != self._presence.key:
+                self._show_presence()
+            if line.kind == "presence" and line.at:
+                if self._presence is None:
+                    self._presence_until = time.monotonic() + PRESENCE_SECONDS
+                self._presence = line
+            else:
+                self._terminal.show([paint_line(line, self._terminal.colour)], line.mention)
+
+    def _show_presence(self, late_only: bool = False) -> None:
+        line = self._presence
+        if line is not None and not (late_only and time.monotonic() < self._presence_until):
+            self._presence = None
+            self._terminal.show([paint_line(line, self._terminal.colour)])
+            self._transcript.end_presence()
+
+    # --- what is typed
+
+    def _take_keys(self, keys: Optional[str]) -> None:
+        if keys is None:
+            self._code = 0
+            return
+        for action, text in self._terminal.feed(keys):
+            if action == "enter":
+                self._enter(text)
+            elif action == "complete":
+                self._terminal.editor.complete(
+                    lambda before: complete(before, self._transcript.names(), CLIENT_COMMANDS)
+                )
+                self._terminal.redraw()
+            elif action == "paste" and "\n" in text.rstrip("\n"):
+                lines = plural(text.rstrip("\n").count("\n") + 1, "line")
+                self._note("%s pasted: Enter sends them as one message, Ctrl-C discards them." % lines)
+            elif action == "interrupt" and self._terminal.editor.text:
+                self._terminal.editor.set("")
+                self._terminal.redraw()
+            elif action in ("interrupt", "eof"):
+                self._quit()
+
+    def _enter(self, text: str) -> None:
+        if self._asking:
+            if self._asking == "password":
+                self._terminal.editor.history.pop()
+            self._answer(text)
+            return
+        if not text.strip():
+            return
+        try:
+            if not self._entered:
+                raise UsageError("Not connected yet; your line is kept.")
+            self._obey(parse_input(text, CLIENT_COMMANDS))
+        except UsageError as fault:
+            self._show([self._transcript.note(str(fault), "error")])
+            self._terminal.editor.set(text)
+            self._terminal.redraw()
+
+    def _obey(self, command: Command) -> None:
+        if command.name == "quit":
+            self._quit()
+        elif command.name == "help":
+            for line in commands_help(CLIENT_COMMANDS):
+                self._note(line)
+        elif command.name == "who":
+            members = self._transcript.members()
+            self._note("%s here: %s" % (plural(len(members), "member"), ", ".join(members)))
+        else:
+            say(self._loop, self._client, command, self._transcript)
+
+    def _quit(self) -> None:
+        waiting = self._transcript.status.waiting
+        if waiting and not self._warned:
+            self._warned = True
+            self._note("%s not confirmed yet; quit once more to leave all the same." % plural(waiting, "message"))
+        else:
+            self._code = 1 if waiting else 0
+
+
+def say(loop: Loop, client: Client, command: Command, transcript: Transcript) -> None:
+    """Hand a text to the client; raises UsageError for one that cannot be sent, so that it can be kept."""
+    text = clean_text(command.text)
+    known = {name_key(name) for name in transcript.members()}
+    if command.to_name and name_key(command.to_name) not in known:
+        raise UsageError("Nobody here is called %s. Nothing was sent." % display_text(command.to_name, " "))
+    loop.call(lambda now: client.say(text, now, command.name == "me", command.to_name))
+
+
+class PipeClient:
+    """A client in a pipe: one line in is one message, one line out is one entry."""
+
+    def __init__(self, options: ClientOptions) -> None:
+        """Start the network thread and the reader of standard input."""
+        self._options = options
+        self._inbox: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
+        self._transcript = Transcript()
+        self._typed: Deque[Optional[str]] = collections.deque()
+        self._room = threading.Semaphore(BACKLOG_LINES_MAX)
+        self._connected = self._ending = False
+        self._bad_lines = 0
+        self._code: Optional[int] = None
+        catch_signals(self._inbox)
+        self._loop = start_client(self._inbox.put, options.earlier, PIPE_SECONDS)
+        assert isinstance(self._loop.core, Client), "start_client starts a client"
+        self._client = self._loop.core
+
+    def run(self) -> int:
+        """Carry lines both ways until the end; return the exit status."""
+        try:
+            server, port = self._server()
+            options = self._options
+            assert options.name is not None and options.password is not None, "a pipe asks nobody"
+            start_login(self._loop, server, port, options.name, options.password)
+            start_reader(read_bytes, self._inbox, True, self._room)
+            while self._code is None:
+                self._take(take(self._inbox))
+        except OutputClosed:
+            complain("standard output was closed; leaving the room.")
+            self._code = 1
+        except UsageError as fault:
+            complain("%s: %s" % (NO_ANSWER, fault))
+            self._code = 1
+        finally:
+            self._loop.call(self._client.leave)
+            self._loop.join(LEAVE_SECONDS + 0.5)
+        return self._code
+
+    def _server(self) -> Tuple[str, int]:
+        """Return the server named, or the only one found; raises UsageError."""
+        if self._options.server is not None:
+            return self._options.server, self._options.port
+        found = find_servers(self._options.port)
+        if not found:
+            raise UsageError(REFUSALS[NO_ANSWER])
+        if len(found) > 1:
+            places = ", ".join("%s (%s)" % (address_text(each.address), display_text(each.room, " ")) for each in found)
+            raise UsageError("Several servers answered; name one of them: %s." % places)
+        return found[0].address[0], found[0].address[1]
+
+    def _take(self, event: Any) -> None:
+        if isinstance(event, Typed):
+            self._typed.append(event.text)
+        elif isinstance(event, Stopped):
+            waiting = self._transcript.status.waiting
+            if waiting:
+                complain("%s not confirmed." % plural(waiting, "message"))
+            self._code = 1 if waiting else 0
+        elif isinstance(event, LoopEnded):
+            if event.failure:
+                complain(event.failure)
+            self._code = 1 if event.failure else 2 if self._bad_lines else 0
+        elif event is not None:
+            self._show(event)
+        while self._connected and self._typed:
+            self._say(self._typed.popleft())
+
+    def _show(self, event: Any) -> None:
+        self._transcript.apply(event)
+        if self._options.as_json:
+            found = json_object(event)
+            text = json.dumps(found) if found is not None else None
+        else:
+            text = plain_line(event)
+        if text is not None:
+            write_line(text)
+        if isinstance(event, Connected):
+            self._connected = True
+        elif isinstance(event, Disconnected):
+            complain(event.text + " Trying again.")
+        elif isinstance(event, LoginFailed):
+            complain("%s: %s" % (event.code, event.text))
+            self._code = login_exit_code(event.code)
+        elif isinstance(event, NotSent):
+            self._refuse_line(event.reason)
+        if isinstance(event, (Sent, NotSent)):
+            self._room.release()
+
+    def _refuse_line(self, reason: str) -> None:
+        self._bad_lines += 1
+        complain("not sent: " + reason)
+
+    def _say(self, text: Optional[str]) -> None:
+        if text is None:
+            if not self._options.stay:
+                self._loop.call(self._client.finish)
+            return
+        if text.strip():
+            try:
+                command = parse_input(text, CLIENT_COMMANDS)
+                if command.name in ("say", "me", "msg"):
+                    say(self._loop, self._client, command, self._transcript)
+                    return
+                self._obey(command)
+            except UsageError as fault:
+                self._refuse_line(str(fault))
+        self._room.release()
+
+    def _obey(self, command: Command) -> None:
+        """Commands that are no message answer on standard error."""
+        if command.name == "quit":
+            self._typed.clear()
+            self._loop.call(self._client.finish)
+        elif command.name == "who":
+            complain("here: " + ", ".join(self._transcript.members()))
+        else:
+            for line in commands_help(CLIENT_COMMANDS):
+                complain(line)
+
+
+def find_servers(port: int) -> List[ServerFound]:
+    """Search the network for about a second and return what was found."""
+    inbox: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
+    loop = start_discovery(port, inbox.put)
+    loop.join(2 * DISCOVERY_SECONDS)
+    found = []
+    while not inbox.empty():
+        event = inbox.get()
+        if isinstance(event, ServerFound):
+            found.append(event)
+    return found
+
+
+# --- server
+
+
+class ServerConsole:
+    """The server on the console: its log on standard output, commands from a terminal."""
+
+    def __init__(self, server: Server, sockets: List[socket.socket], notes: Sequence[str]) -> None:
+        """``notes`` are said after the addresses."""
+        self._inbox: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
+        self._bound = sockets[0].getsockname()
+        self._notes = notes
+        self._server = server
+        self._stopping = False
+        self._terminal: Optional[Terminal] = None
+        catch_signals(self._inbox)
+        self._loop = Loop(server, sockets, self._inbox.put)
+
+    def run(self) -> int:
+        """Serve until told to stop; return the exit status."""
+        code = None
+        self._loop.start()
+        try:
+            self._introduce()
+            self._open_input()
+            while code is None:
+                code = self._take(take(self._inbox))
+        except OutputClosed:
+            code = 1
+        finally:
+            self._loop.call(self._server.close)
+            self._loop.join(2.0)
+            if self._terminal is not None:
+                self._terminal.close()
+        return code
+
+    def _open_input(self) -> None:
+        if is_terminal(sys.stdin) and is_terminal(sys.stdout):
+            self._terminal = Terminal(self._inbox)
+            self._terminal.prompt("> ")
+        elif sys.stdin is not None and sys.stdin.isatty():
+            start_reader(read_bytes, self._inbox, True)
+
+    def _introduce(self) -> None:
+        for line in introduction(self._bound, self._server.room):
+            self._write(line)
+        for note in self._notes:
+            self._write(note)
+
+    def _write(self, text: str) -> None:
+        if self._terminal is not None:
+            self._terminal.show([text])
+        else:
+            write_line(text)
+
+    def _log(self, text: str) -> None:
+        self._write("%s  %s" % (local_time(time.time()).strftime("%Y-%m-%d %H:%M:%S"), text))
+
+    def _take(self, event: Any) -> Optional[int]:
+        if isinstance(event, Stopped):
+            self._stop()
+        elif isinstance(event, LoopEnded):
+            if event.failure:
+                complain(event.failure)
+            return 1 if event.failure else 0
+        elif isinstance(event, Typed):
+            self._take_typed(event.text)
+        elif isinstance(event, Resized) and self._terminal is not None:
+            self._terminal.redraw()
+        elif isinstance(event, ServerReport):
+            for line in report_lines(event):
+                self._write(line)
+        elif isinstance(event, CommandFailed):
+            self._write(event.text)
+        elif event is not None:
+            text = log_line(event)
+            if text is not None:
+                self._log(text)
+        return None
+
+    def _stop(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self._log("closing the room")
+            self._loop.call(self._server.close)
+
+    def _take_typed(self, text: Optional[str]) -> None:
+        if self._terminal is None:
+            if text:
+                self._obey(text)
+            return
+        if text is None:
+            self._stop()
+            return
+        for action, line in self._terminal.feed(text):
+            if action == "enter" and line.strip():
+                self._obey(line)
+            elif action == "complete":
+                self._terminal.editor.complete(lambda before: complete(before, [], SERVER_COMMANDS))
+                self._terminal.redraw()
+            elif action == "interrupt" and self._terminal.editor.text:
+                self._terminal.editor.set("")
+                self._terminal.redraw()
+            elif action in ("interrupt", "eof"):
+                self._stop()
+
+    def _obey(self, text: str) -> None:
+        try:
+            command = parse_input(text, SERVER_COMMANDS)
+            if command.name == "say" and not text.startswith("/say"):
+                raise UsageError("Write /say TEXT to announce something, /help for the commands.")
+        except UsageError as fault:
+            self._write(str(fault))
+            return
+        server = self._server
+        if command.name == "say":
+            self._loop.call(lambda now: server.say(command.text, now))
+            self._log("announced: " + display_text(command.text, " "))
+        elif command.name == "kick":
+            self._loop.call(lambda now: server.kick(command.to_name, now))
+        elif command.name == "who":
+            self._loop.call(lambda now: server.report())
+        elif command.name == "quit":
+            self._stop()
+        else:
+            for line in commands_help(SERVER_COMMANDS):
+                self._write(line)
+
+
+def is_terminal(stream: Optional[TextIO]) -> bool:
+    """Return whether a standard stream is a terminal on which lines can be redrawn."""
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def introduction(bound: Any, room: str) -> List[str]:
+    """Return what a server says first: where it listens, and what to type on the other machines."""
+    port = "" if bound[1] == PORT else ":%d" % bound[1]
+    lines = ["listening on " + address_text(bound), "room: " + display_text(room, " ")]
+    for host in local_addresses(bound):
+        own = host.startswith("127.") or host == "::1"
+        where = "on this machine (the address reaches no other)" if own else "on other machines"
+        shown = "[%s]" % host if ":" in host and port else host
+        lines.append("%s: python samsungchat.py client %s%s" % (where, shown, port))
+    return lines
+
+
+def log_line(event: Any) -> Optional[str]:
+    """Return an event of the server as a line of its log, safe to show."""
+    if isinstance(event, MemberArrived):
+        verb = "is back" if event.resumed else "joined"
+        return "%s %s from %s (%d here)" % (
+            display_text(event.name, " "),
+            verb,
+            address_text(event.address),
+            event.members,
+        )
+    if isinstance(event, MemberDeparted):
+        why = PRESENCE_WORDS.get(event.why, event.why)
+        return "%s %s (%d here)" % (display_text(event.name, " "), why, event.members)
+    if isinstance(event, LoginRefused):
+        return "refused %s from %s: %s" % (display_text(event.name, " "), address_text(event.address), event.code)
+    if isinstance(event, LoginAbandoned):
+        return "login from %s was not completed: wrong password, or the connection broke" % address_text(event.address)
+    return None
+
+
+def report_lines(report: ServerReport) -> List[str]:
+    """Return the answer to /who."""
+    lines = ["%d of %d members" % (len(report.members), report.members_max)]
+    for row in sorted(report.members, key=lambda row: name_key(row.name)):
+        since = local_time(row.joined_at).strftime("%H:%M:%S")
+        where = address_text(row.address)
+        counted = plural(row.messages, "message")
+        lines.append("  %s  %s  %d ms  %s  since %s" % (display_text(row.name, " "), where, row.rtt_ms, counted, since))
+    return lines
+
+
+# ======================================================================================================
+# 14. Command line
+# ======================================================================================================
+# Flags, passwords, exit codes: 0 done; 1 no server answered, or the connection was lost for good; 2 usage;
+# 3 login refused or kicked.
+
+
+def default_name() -> str:
+    """Return the login name of the person as a chat name, or "guest"."""
+    try:
+        return clean_name(re.sub(r"[^\w.-]", "", getpass.getuser()))
+    except (UsageError, KeyError, ImportError, OSError):
+        return "guest"
+
+
+def parse_server(text: str, port: int) -> Tuple[str, int]:
+    """Split HOST, HOST:PORT, [IPV6]:PORT or IPV6 into host and port; raises UsageError."""
+    match = re.fullmatch(r"\[([^\]]+)\](?::(\d+))?|([^:\s]+):(\d+)|(\S+)", text.strip())
+    if match is None:
+        raise UsageError("Write the server as HOST or HOST:PORT, like 192.168.1.5 or lab1:11111.")
+    host = match.group(1) or match.group(3) or match.group(5)
+    number = int(match.group(2) or match.group(4) or port)
+    if not 0 < number < 65536:
+        raise UsageError("A port is a number from 1 to 65535.")
+    if match.group(5) and ":" in host and not _is_ipv6(host):
+        raise UsageError("Write the server as HOST or HOST:PORT, like 192.168.1.5 or lab1:11111.")
+    return host, number
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return bool(ipaddress.IPv6Address(host.split("%")[0]))
+    except ValueError:
+        return False
+
+
+def chosen_password(options: argparse.Namespace) -> Optional[str]:
+    """Return the password from its flag, its file or SAMSUNGCHAT_PASSWORD, in this order; raises UsageError."""
+    if options.password is not None:
+        return str(options.password)
+    if options.password_file is not None:
+        try:
+            with open(options.password_file, encoding="utf-8-sig") as file:
+                text = file.read(4096)
+        except (OSError, UnicodeDecodeError) as fault:
+            reason = getattr(fault, "strerror", None) or "it is not UTF-8 text"
+            raise UsageError("Cannot read the password file %s: %s." % (options.password_file, reason)) from None
+        return text[:-1] if text.endswith("\n") else text
+    return os.environ.get("SAMSUNGCHAT_PASSWORD")
+
+
+def _count(low: int, high: int) -> Callable[[str], int]:
+    """Return a parser for argparse of whole numbers in a range."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError("must be a whole number from %d to %d" % (low, high))
+        return number
+
+    return parse
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="samsungchat.py",
+        description="A chatroom over UDP for the machines of one network.",
+        epilog="Environment: SAMSUNGCHAT_PASSWORD, the password; SAMSUNGCHAT_DISCOVERY, where a client looks for "
+        "servers (addresses, comma-separated); NO_COLOR, no colours. Exit status: 0 done; 1 no server answered, or "
+        "the connection was lost for good; 2 usage; 3 login refused or kicked.",
+    )
+    parser.add_argument("--version", action="version", version="samsungchat " + __version__)
+    roles = parser.add_subparsers(dest="role", metavar="{server,client}", required=True)
+    server = roles.add_parser("server", help="run the room", description="Run the room on this machine.")
+    client = roles.add_parser("client", help="join a room", description="Join a room as a member.")
+    for role in (server, client):
+        face = role.add_mutually_exclusive_group()
+        face.add_argument("--gui", action="store_true", help="open a window")
+        face.add_argument("--cli", action="store_true", help="use the terminal, or a pipe")
+    _add_server_arguments(server)
+    _add_client_arguments(client)
+    for role in (server, client):
+        secret = role.add_mutually_exclusive_group()
+        secret.add_argument("--password-file", metavar="FILE", help="read the password from a file")
+        secret.add_argument("--password", metavar="TEXT", help="the password; other users of this machine can see it")
+    return parser
+
+
+def _add_server_arguments(server: argparse.ArgumentParser) -> None:
+    server.add_argument(
+        "--host", default="0.0.0.0", help="address to listen on (default: %(default)s; :: for IPv6 too)"
+    )
+    server.add_argument(
+        "--port", type=_count(0, 65535), default=PORT, help="UDP port (default: %(default)s; 0: any free)"
+    )
+    server.add_argument("--room", metavar="NAME", default=ROOM, help="name of the room (default: %(default)s)")
+    server.add_argument(
+        "--max-members",
+        metavar="N",
+        type=_count(1, 65535),
+        default=MEMBERS_MAX,
+        help="most members (default: %(default)s)",
+    )
+    server.add_argument(
+        "--rate",
+        metavar="N",
+        type=_count(0, 1_000_000),
+        default=RATE_PARTS,
+        help="messages a second per member (default: %(default)s; 0: no limit)",
+    )
+
+
+def _add_client_arguments(client: argparse.ArgumentParser) -> None:
+    client.add_argument("server", metavar="SERVER[:PORT]", nargs="?", help="where the server is (default: look for it)")
+    client.add_argument("--port", type=_count(1, 65535), default=PORT, help="UDP port (default: %(default)s)")
+    client.add_argument("--name", help="your name in the room (default: ask, or your login name)")
+    client.add_argument(
+        "--earlier",
+        metavar="N",
+        type=_count(0, 65535),
+        default=EARLIER_DEFAULT,
+        help="earlier messages to show (default: %(default)s)",
+    )
+    client.add_argument("--json", action="store_true", help="print one JSON object a line")
+    client.add_argument("--stay", action="store_true", help="in a pipe: go on receiving after the end of the input")
+
+
+def run_server(options: argparse.Namespace) -> int:
+    """Run a server on the console; return the exit status.  Raises UsageError and OSError."""
+    room = display_text(options.room, " ").strip()
+    if not 0 < len(room.encode("utf-8")) <= STRING_BYTES_MAX:
+        raise UsageError("A room's name has 1 to %d bytes." % STRING_BYTES_MAX)
+    password = chosen_password(options)
+    notes = []
+    if password is None:
+        password = PASSWORD
+        notes.append("warning: the default password is in use; anybody can know it (--password-file sets another)")
+    if not password:
+        raise UsageError("The password is empty; choose one that is not.")
+    sys.setswitchinterval(SWITCH_SECONDS)
+    sockets = open_server_sockets(options.host, options.port)
+    now = time.monotonic()
+    epoch = time.time() - now
+    log = MemoryLog(int(time.time() * 1000))
+    server = Server(log, password, os.urandom, now, epoch, room, options.max_members, options.rate)
+    return ServerConsole(server, sockets, notes).run()
+
+
+def run_client(options: argparse.Namespace) -> int:
+    """Run a client on a terminal or in a pipe; return the exit status.  Raises UsageError and OSError."""
+    server, port = parse_server(options.server, options.port) if options.server is not None else (None, options.port)
+    name = clean_name(options.name) if options.name is not None else None
+    password = chosen_password(options)
+    chosen = ClientOptions(server, port, name, password, options.earlier, options.json, options.stay)
+    if is_terminal(sys.stdin) and is_terminal(sys.stdout) and not chosen.as_json:
+        return TerminalClient(chosen).run()
+    if chosen.name is None:
+        chosen.name = default_name()
+    if chosen.password is None:
+        chosen.password = PASSWORD
+        complain("no password given (--password-file, SAMSUNGCHAT_PASSWORD); trying the default one")
+    return PipeClient(chosen).run()
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run the command line; return the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            encoding = None if stream.isatty() else "utf-8"
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
+    options = argument_parser().parse_args(arguments)
+    try:
+        if options.gui:
+            raise UsageError("This version has no windows yet; use --cli.")
+        return run_server(options) if options.role == "server" else run_client(options)
+    except UsageError as fault:
+        complain(str(fault))
+        return 2
+    except OSError as fault:
+        complain(fault.strerror or str(fault))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3731,13 +3731,14 @@ def line_runs(line: Line, grouped: bool) -> List[Run]:
         return [(text + "\n", ("system", line.kind))] + rule
     own = "own" if line.state else "mention" if line.mention and not line.private else "plain"
     row = "notice" if line.kind == "notice" else "private" if line.private else own
+    gap: List[Run] = [] if grouped else [("\n", ("plain", "gap"))]
     name = "Announcement" if line.kind == "notice" else line.name
     colour = "accent" if line.kind == "notice" else "name%d" % line.colour
     at = "  " + local_time(line.at).strftime("%H:%M")
     if line.kind == "action":
-        runs: List[Run] = [(name, (row, "head", colour)), (" ", (row, "head", "action"))]
+        runs = gap + [(name, (row, "head", colour)), (" ", (row, "head", "action"))]
         return runs + _body(line.text, row, "action") + [(at, (row, "time")), *_state(line, row), ("\n", (row,))]
-    runs = [] if grouped else [(name, (row, "head", colour))]
+    runs = [] if grouped else gap + [(name, (row, "head", colour))]
     if line.private and not grouped:
         runs.append(("  private " + line.private, (row, "head", "secret")))
     runs += [] if grouped else [(at + "\n", (row, "head", "time"))]
@@ -3771,6 +3772,21 @@ def status_level(status: Status) -> str:
     if status.state is State.CONNECTED:
         return "warning" if status.silent else "good"
     return "warning" if status.state is State.CONNECTING else "error"
+
+
+def find_places(text: str, needle: str, astral: int) -> List[Tuple[str, str]]:
+    """Return where a text holds another, whatever its case, as a Tk Text's "line.column" of both ends.
+
+    ``astral`` is how many columns a character beyond the BMP takes there.  Ours, because Tk's own search without
+    case ends the program at such a character (Tk 8.6.13).
+    """
+
+    def place(line: str, row: int, column: int) -> str:
+        return "%d.%d" % (row, column + (astral - 1) * sum(character > "\uffff" for character in line[:column]))
+
+    pattern, lines = re.compile(re.escape(needle), re.IGNORECASE), enumerate(text.split("\n"), 1)
+    matches = [(line, row, match) for row, line in lines if needle for match in pattern.finditer(line)]
+    return [(place(line, row, match.start()), place(line, row, match.end())) for line, row, match in matches]
 
 
 class Finder:
@@ -5137,6 +5153,7 @@ def _style_base(style: Any, palette: Palette) -> None:
     for name, font, colour in (
         *(("TLabel", "ChatBody", palette.text), ("Bold.TLabel", "ChatBold", palette.text)),
         *(("Title.TLabel", "ChatTitle", palette.text), ("Small.TLabel", "ChatSmall", palette.muted)),
+        ("Muted.TLabel", "ChatBody", palette.muted),
         *(("Caption.TLabel", "ChatSmallBold", palette.muted), ("error.TLabel", "ChatSmall", palette.error)),
         *(("good.TLabel", "ChatSmall", palette.good), ("warning.TLabel", "ChatSmall", palette.warning)),
     ):
@@ -5160,7 +5177,7 @@ def _style_buttons(root: Any, style: Any, palette: Palette) -> None:
     padding = ("Button.padding", {"sticky": "nswe", "children": [label]})
     for kind, pad in (("TButton", (M, S)), ("TMenubutton", (S, XS))):
         style.layout(kind, [("Button.border", {"sticky": "nswe", "border": "1", "children": [padding]})])
-        style.configure(kind, padding=[px(root, side) for side in pad], anchor="center", borderwidth=1)
+        style.configure(kind, padding=[px(root, side) for side in pad], anchor="center", borderwidth=1, width=0)
     for name, fill, ink, edge in (
         ("TButton", palette.background, palette.text, palette.border),
         ("Primary.TButton", palette.accent, palette.background, palette.accent),
@@ -5181,6 +5198,9 @@ def _style_buttons(root: Any, style: Any, palette: Palette) -> None:
             style.map(name, foreground=[("active", palette.text)])
 
 
+_FILLS = ("background", "lightcolor", "darkcolor")
+
+
 def _style_fields(root: Any, style: Any, palette: Palette) -> None:
     ring = [("invalid", palette.error), ("focus", palette.accent)]
     inner = [*ring, ("readonly", palette.background), ("disabled", palette.surface)]
@@ -5191,7 +5211,11 @@ def _style_fields(root: Any, style: Any, palette: Palette) -> None:
         style.configure(name, lightcolor=palette.background, darkcolor=palette.background)
         style.map(name, bordercolor=ring, lightcolor=inner, darkcolor=inner, fieldbackground=ground)
         style.map(name, foreground=[("disabled", palette.muted)], selectforeground=[], selectbackground=[])
-    style.configure("Field.TFrame", relief="solid", padding=px(root, 2), background=palette.background)
+    style.configure("Flat.TEntry", padding=px(root, 2), bordercolor=palette.surface, fieldbackground=palette.surface)
+    style.map("Flat.TEntry", fieldbackground=[], **{option: [("focus", palette.accent)] for option in _FILLS[1:]})
+    style.configure("Flat.TEntry", **dict.fromkeys(_FILLS[1:], palette.surface))
+    style.layout("Field.TFrame", [("Entry.field", {"sticky": "nswe", "border": "1"})])
+    style.configure("Field.TFrame", padding=px(root, 3), background=palette.background)
     style.configure("TCombobox", arrowcolor=palette.muted, arrowsize=px(root, M), background=palette.background)
     style.map("TCombobox", background=[("active", palette.surface)], arrowcolor=[("active", palette.text)])
 
@@ -5201,10 +5225,10 @@ def _style_lists(root: Any, style: Any, palette: Palette, zoom: float) -> None:
     style.layout("Vertical.TScrollbar", [("Vertical.Scrollbar.trough", {"sticky": "ns", "children": thumb})])
     style.configure("Vertical.TScrollbar", gripcount=0, arrowsize=px(root, 10), width=px(root, 10), borderwidth=1)
     colours = [("pressed", palette.muted), ("active", blend(palette.border, palette.text, 0.3))]
-    for option, map_ in (("background", colours), ("lightcolor", colours), ("darkcolor", colours)):
-        style.configure("Vertical.TScrollbar", **{option: palette.border})
-        style.map("Vertical.TScrollbar", **{option: [("disabled", palette.background), *map_]})
-    style.configure("Vertical.TScrollbar", bordercolor=palette.background, troughcolor=palette.background)
+    style.configure("Vertical.TScrollbar", **dict.fromkeys(_FILLS, palette.border))
+    for name, ground in (("Vertical.TScrollbar", palette.background), ("Surface.Vertical.TScrollbar", palette.surface)):
+        style.configure(name, bordercolor=ground, troughcolor=ground)
+        style.map(name, **{option: [("disabled", ground), *colours] for option in _FILLS})
     area = ("Treeview.padding", {"sticky": "nswe", "children": [("Treeview.treearea", {"sticky": "nswe"})]})
     style.layout("Treeview", [("Treeview.field", {"sticky": "nswe", "border": "1", "children": [area]})])
     cell = [("Treeitem.image", {"side": "left", "sticky": ""}), ("Treeitem.text", {"side": "left", "sticky": ""})]
@@ -5283,28 +5307,29 @@ def _style_text(text: Any, palette: Palette) -> None:
     text.configure(highlightbackground=edge, highlightcolor=edge if text.winfo_name() == "entry" else palette.accent)
     text.configure(selectbackground=palette.accent, selectforeground=palette.background)
     text.configure(inactiveselectbackground=palette.accent)
-    side, indent = px(text, L), px(text, XL)
+    side = px(text, L)
     for row, ground in (
         *(("plain", palette.background), ("own", palette.own), ("mention", palette.mention)),
         *(("private", palette.surface), ("notice", palette.surface), ("system", palette.background)),
     ):
         text.tag_configure(row, background=ground, lmargin1=side, lmargin2=side, rmargin=side, spacing3=px(text, XS))
-        with contextlib.suppress(tk.TclError):  # Came with Tk 8.6.6.
-            text.tag_configure(row, lmargincolor=ground, rmargincolor=ground)
+        _fill_margins(text, row, ground)
     text.tag_configure("system", font="ChatSmall", foreground=palette.muted, justify="center", spacing1=px(text, S))
     text.tag_configure("head", font="ChatBold", spacing1=px(text, S))
     text.tag_configure("body", font="ChatBody")
     text.tag_configure("action", font="ChatItalic")
-    text.tag_configure("code", font="ChatCode", background=palette.code, wrap="char", spacing3=0)
-    text.tag_configure("code", lmargin1=indent, lmargin2=indent, rmargin=indent)
+    text.tag_configure("code", font="ChatCode", background=palette.code, wrap="char", spacing1=1, spacing3=1)
+    _fill_margins(text, "code", palette.code)
+    text.tag_configure("gap", font="ChatRule", spacing1=px(text, XS), spacing3=0)
     for number, colour in enumerate(palette.names):
         text.tag_configure("name%d" % number, foreground=colour)
     for style, colour in (
         *(("time", palette.muted), ("pending", palette.muted), ("sent", palette.good), ("failed", palette.error)),
-        *(("secret", palette.accent), ("error", palette.error), ("good", palette.good), ("warning", palette.warning)),
+        ("secret", palette.accent),
     ):
         text.tag_configure(style, font="ChatSmall", foreground=colour)
-    text.tag_configure("accent", foreground=palette.accent)
+    for level in ("accent", "error", "good", "warning"):
+        text.tag_configure(level, foreground=getattr(palette, level))
     text.tag_configure("day", font="ChatSmallBold", spacing1=px(text, L))
     text.tag_configure("unread", font="ChatSmallBold", foreground=palette.accent, justify="right", spacing3=0)
     text.tag_configure("rule", font="ChatRule", background=palette.accent, spacing1=0, spacing3=0)
@@ -5312,6 +5337,11 @@ def _style_text(text: Any, palette: Palette) -> None:
     text.tag_configure("found", background=palette.mention, foreground=palette.text)
     text.tag_configure("here", background=palette.warning, foreground=palette.background)
     text.tag_raise("sel")
+
+
+def _fill_margins(text: Any, tag: str, colour: str) -> None:
+    with contextlib.suppress(tk.TclError):  # Came with Tk 8.6.6.
+        text.tag_configure(tag, lmargincolor=colour, rmargincolor=colour)
 
 
 # --- parts of both windows
@@ -5429,7 +5459,12 @@ class Window:
         if not self.closed:
             self.closed = True
             self.pump.stop()
+            self.root.update_idletasks()
             self.root.destroy()
+
+    def later(self, seconds: float, act: Callable[[], Any]) -> None:
+        """Do something later, unless the window is closed by then."""
+        self.root.after(int(seconds * 1000), lambda: self.closed or act())
 
     def _report_fault(self, kind: Any, fault: Any, trace: Any) -> None:
         sys.excepthook(kind, fault, trace)
@@ -5461,13 +5496,13 @@ class View:
         self._emoji = emoji
         self._type_on = type_on
         self.frame = ttk.Frame(parent)
-        self.frame.rowconfigure(0, weight=1)
+        self.frame.rowconfigure(1, weight=1)
         self.frame.columnconfigure(0, weight=1)
         self.text = tk.Text(self.frame, name=name, wrap="word", width=1, height=1, borderwidth=0, cursor="arrow")
         self.text.configure(highlightthickness=px(parent, 2), insertwidth=px(parent, 1), padx=0, pady=0)
-        self.text.grid(sticky="nswe")
+        self.text.grid(row=1, sticky="nswe")
         bar = ttk.Scrollbar(self.frame, command=self._scroll, takefocus=False)
-        bar.grid(row=0, column=1, sticky="ns")
+        bar.grid(row=1, column=1, sticky="ns")
         self.text.configure(yscrollcommand=bar.set)
         self.text.bind("<Key>", self._key)
         self.text.bind("<Tab>", lambda event: event.widget.tk_focusNext().focus_set() or "break")
@@ -5477,6 +5512,12 @@ class View:
             self.text.bind(event, lambda _: self.frame.after_idle(self.look), add=True)
         self.text.bind("<ButtonRelease-1>", lambda _: self._type_on and self._type_on(""), add=True)
         self.text.bind("<Configure>", lambda _: self.following and self.text.see("end"))
+
+    def head(self, text: str) -> None:
+        """Put a caption above."""
+        ttk.Label(self.frame, text=text, style="Caption.TLabel").grid(
+            **{"row": 0, "sticky": "w", "padx": px(self.frame, L), "pady": (px(self.frame, M), px(self.frame, XS))}
+        )
 
     def append(self, runs: Sequence[Run]) -> None:
         """Add styled text at the end, all of it in one call; the oldest lines go when there are too many."""
@@ -5594,6 +5635,7 @@ class LoginForm:
         """``log_in`` gets what was typed once it can be right."""
         self._log_in = log_in
         self._cancel = cancel
+        self.busy = False
         self._found: List[ServerFound] = []
         self.frame = ttk.Frame(parent)
         self.column = column = ttk.Frame(self.frame, width=px(parent, 320))
@@ -5617,7 +5659,6 @@ class LoginForm:
             field.widget.bind("<Return>", lambda _: self.submit())
             field.widget.bind("<KP_Enter>", lambda _: self.submit())
         column.bind_all("<Escape>", lambda _: self.busy and self._cancel(), add=True)
-        self.busy = False
 
     def _place_fields(self) -> None:
         gap = px(self.column, M)
@@ -5773,11 +5814,10 @@ class FindBar:
 
     def __init__(self, parent: Any, reader: View, done: Callable[[], None], **place: Any) -> None:
         """``place`` is where it is shown when it is opened; ``done`` takes the focus when it is closed."""
-        self._reader = reader
+        self._view = reader
         self._done = done
         self._place = place
         self._finder = Finder()
-        self._lengths = tk.StringVar(parent)
         self.needle = tk.StringVar(parent)
         self.frame = ttk.Frame(parent, padding=[px(parent, L), px(parent, XS)])
         self.entry = ttk.Entry(self.frame, textvariable=self.needle, width=12)
@@ -5806,13 +5846,9 @@ class FindBar:
 
     def search(self) -> None:
         """Look for what was typed."""
-        text, needle = self._reader.text, self.needle.get()
-        found: Tuple[str, ...] = ()
-        if needle:
-            options = ("-all", "-nocase", "-count", str(self._lengths))
-            found = text.tk.splitlist(text.tk.call(text, "search", *options, "--", needle, "1.0", "end"))
-        lengths = text.tk.splitlist(self._lengths.get()) if found else ()
-        places = [(start, "%s+%sc" % (start, length)) for start, length in zip(found, lengths)]
+        text = self._view.text
+        astral = int(text.tk.call("string", "length", "\U0001f600"))
+        places = find_places(text.get("1.0", "end-1c"), self.needle.get(), astral)
         self._finder.start(places[-FOUND_SPANS_MAX:])
         self._mark(self._finder.places)
 
@@ -5823,7 +5859,7 @@ class FindBar:
         self._mark(self._finder.places)
 
     def _mark(self, places: Sequence[Any]) -> None:
-        text, current = self._reader.text, self._finder.current() if places else None
+        text, current = self._view.text, self._finder.current() if places else None
         for tag in ("found", "here"):
             text.tag_remove(tag, "1.0", "end")
         for place in places:
@@ -5831,7 +5867,7 @@ class FindBar:
         if current:
             text.tag_add("here", *current)
             text.see(current[0])
-            self._reader.look()
+            self._view.look()
         self.count.configure(text=self._finder.label() if self.needle.get() else "")
 
 
@@ -5851,7 +5887,7 @@ class Composer:
         self.text = tk.Text(self.box, name="entry", height=1, width=1, wrap="word", borderwidth=0, undo=True)
         self.text.configure(highlightthickness=0, padx=px(parent, S), pady=px(parent, 7), insertwidth=px(parent, 1))
         self.text.grid(row=0, column=0, sticky="nswe")
-        self.hint = ttk.Label(self.text, text="Write a message", style="Hint.TLabel", cursor="xterm")
+        self.hint = ttk.Label(self.text, text="Write a message", style="Muted.TLabel", cursor="xterm")
         self.hint.bind("<Button-1>", lambda _: self.text.focus_set())
         button = ttk.Button(self.box, text="Send", style="Primary.TButton", command=self.enter)
         button.grid(row=0, column=1, sticky="s", padx=px(parent, 2), pady=px(parent, 2))
@@ -5876,10 +5912,12 @@ class Composer:
         """Return what is typed."""
         return str(self.text.get("1.0", "end-1c"))
 
-    def set(self, text: str, caret: Optional[str] = None) -> None:
-        """Put a text in the place of what is typed."""
+    def set(self, text: str, after: str = "") -> None:
+        """Put a text in the place of what is typed; the caret stands behind it, and ``after`` behind that."""
         self.text.replace("1.0", "end-1c", text)
-        self.text.mark_set("insert", caret or "end-1c")
+        caret = self.text.index("end-1c")
+        self.text.insert(caret, after)
+        self.text.mark_set("insert", caret)
         self.text.see("insert")
         self.text.focus_set()
         self._changed()
@@ -5951,9 +5989,7 @@ class Composer:
             if not before or before.endswith(" "):
                 self.text.tk_focusNext().focus_set()
             return None
-        self.set(self._editor.text)
-        rest = len(self._editor.text) - self._editor.cursor
-        self.text.mark_set("insert", "end-1c-%dc" % rest)
+        self.set(self._editor.text[: self._editor.cursor], self._editor.text[self._editor.cursor :])
         return None
 
 
@@ -5975,6 +6011,7 @@ class MemberList:
         self.tree.column("#0", width=px(parent, 180), stretch=True)
         self.tree.grid(sticky="nswe", padx=(px(parent, S), 0), pady=(0, px(parent, S)))
         bar = ttk.Scrollbar(self.frame, command=self.tree.yview, takefocus=False)
+        bar.configure(style="Surface.Vertical.TScrollbar")
         bar.grid(row=1, column=1, sticky="ns")
         self.tree.configure(yscrollcommand=bar.set)
         for keys in ("<Double-Button-1>", "<Return>"):
@@ -6159,7 +6196,7 @@ class ClientWindow(Window):
             start_discovery(known, lambda event: self.inbox.put((0, event)))
 
     def _search_again(self) -> None:
-        if not self._entered and not self.closed:
+        if not self._entered:
             self._search()
 
     def log_in(self, values: LoginValues) -> None:
@@ -6203,7 +6240,7 @@ class ClientWindow(Window):
             self._found.append(event)
         elif isinstance(event, DiscoveryEnded):
             self.form.offer(self._found)
-            self.root.after(int(SEARCH_SECONDS * 1000), self._search_again)
+            self.later(SEARCH_SECONDS, self._search_again)
         elif isinstance(event, (CommandFailed, LoopEnded)):
             text = event.text if isinstance(event, CommandFailed) else event.failure
             return [self.transcript.note(text, "error")] if text else []
@@ -6310,7 +6347,7 @@ class RoomStrip:
         self.port = Field(self.frame, "Port")
         self.rows = ttk.Frame(self.frame, style="Surface.TFrame")
         self.rows.grid(row=3, sticky="we")
-        self.rows.columnconfigure(1, weight=1)
+        self.rows.columnconfigure(4, weight=1)
 
     def show_state(self, room: str, text: str, level: str, button: str) -> None:
         """Show the room's name, whether it is open, and what the button does."""
@@ -6345,10 +6382,10 @@ class RoomStrip:
     def _row(self, label: str, text: str) -> Any:
         row = self.rows.grid_size()[1]
         ttk.Label(self.rows, text=label, style="Surface.Small.TLabel").grid(row=row, column=0, sticky="w")
-        value = ttk.Entry(self.rows, style="Flat.TEntry", width=1)
+        value = ttk.Entry(self.rows, style="Flat.TEntry", font="ChatBody", width=max(len(text), 20))
         value.insert(0, text)
         value.state(["readonly"])
-        value.grid(row=row, column=1, sticky="we", padx=px(self.frame, S))
+        value.grid(row=row, column=1, sticky="w", padx=px(self.frame, S))
         copy = ttk.Button(self.rows, text="Copy", style="Surface.Ghost.TButton")
         copy.configure(command=lambda: self._copy(text, copy))
         copy.grid(row=row, column=2)
@@ -6374,7 +6411,7 @@ class MemberTable:
         self.count.grid(sticky="w", padx=px(parent, L), pady=(px(parent, M), 0))
         self.button = ttk.Button(self.frame, text="Remove", style="Ghost.TButton", command=self._remove)
         self.button.grid(row=0, column=1, columnspan=2, sticky="e", pady=(px(parent, S), 0))
-        columns = (("Address", 150), ("Round trip", 76), ("Messages", 76), ("Since", 56))
+        columns = (("Address", 152), ("Round trip", 84), ("Messages", 84), ("Since", 60))
         self.tree = ttk.Treeview(self.frame, columns=[name for name, _ in columns], selectmode="browse", height=3)
         self.tree.heading("#0", text="Name", anchor="w")
         self.tree.column("#0", width=px(parent, 120), minwidth=px(parent, 80), stretch=True)
@@ -6440,6 +6477,7 @@ class ServerWindow(Window):
         self.question = Confirmation(root, row=1, columnspan=2, sticky="we")
         self.table = MemberTable(root, self.ask_kick)
         self.log = View(root, "log", self.emoji)
+        self.log.head("Activity")
         self._build_line()
         root.bind("<Configure>", lambda _: self._arrange())
         root.bind("<Escape>", lambda _: self.question.hide())
@@ -6540,11 +6578,10 @@ class ServerWindow(Window):
             self._loop.call(act)
 
     def _ask_report(self) -> None:
-        if not self.closed:
-            server = self._server
-            if server is not None:
-                self._call(lambda now: server.report())
-            self.root.after(int(REPORT_SECONDS * 1000), self._ask_report)
+        server = self._server
+        if server is not None:
+            self._call(lambda now: server.report())
+        self.later(REPORT_SECONDS, self._ask_report)
 
     # --- what happens
 

@@ -176,6 +176,7 @@ REPORT_SECONDS = 1.0  # A server's window asks for its members this often.
 ASK_SYSTEM_SECONDS = 1.0  # For a program that is asked for the system's theme.
 FOUND_SPANS_MAX = 1000  # Places that a search in a window marks.
 SETTING_CHARACTERS_MAX = 255
+COUNTED_CHARACTERS_MAX = 2000  # Of a text being typed whose rows are counted; more fill the entry anyway.
 
 # ======================================================================================================
 # 2. Errors
@@ -3740,7 +3741,8 @@ def line_runs(line: Line, grouped: bool) -> List[Run]:
         return runs + _body(line.text, row, "action") + [(at, (row, "time")), *_state(line, row), ("\n", (row,))]
     runs = [] if grouped else gap + [(name, (row, "head", colour))]
     if line.private and not grouped:
-        runs.append(("  private " + line.private, (row, "head", "secret")))
+        to = line.private if line.private.startswith("to ") else "to you"
+        runs.append(("  private " + to, (row, "head", "secret")))
     runs += [] if grouped else [(at + "\n", (row, "head", "time"))]
     for code, text in split_code(line.text):
         runs += [(text + "\n", (row, "code"))] if code else _body(text, row, "body") + [("\n", (row, "body"))]
@@ -5101,11 +5103,11 @@ def apply_theme(root: Any, palette: Palette, zoom: int) -> None:
     style = ttk.Style(root)
     style.theme_use("clam")
     _style_fonts(root, 1.1**zoom)
+    _style_pictures(root, palette)
     _style_base(style, palette)
     _style_buttons(root, style, palette)
     _style_fields(root, style, palette)
     _style_lists(root, style, palette, 1.1**zoom)
-    _style_pictures(root, palette)
     waiting = [root]
     for widget in waiting:
         waiting += widget.winfo_children()
@@ -5166,7 +5168,7 @@ def _style_base(style: Any, palette: Palette) -> None:
         bordercolor=palette.surface,
         lightcolor=palette.accent,
         darkcolor=palette.accent,
-        thickness=4,
+        arrowsize=4,
         borderwidth=0,
     )
 
@@ -5175,7 +5177,7 @@ def _style_buttons(root: Any, style: Any, palette: Palette) -> None:
     """Primary is filled, the plain button outlined, Ghost a word that shows its ground when pointed at."""
     label = ("Button.label", {"sticky": "nswe"})
     padding = ("Button.padding", {"sticky": "nswe", "children": [label]})
-    for kind, pad in (("TButton", (M, S)), ("TMenubutton", (S, XS))):
+    for kind, pad in (("TButton", (M, 7)), ("TMenubutton", (S, XS))):
         style.layout(kind, [("Button.border", {"sticky": "nswe", "border": "1", "children": [padding]})])
         style.configure(kind, padding=[px(root, side) for side in pad], anchor="center", borderwidth=1, width=0)
     for name, fill, ink, edge in (
@@ -5183,19 +5185,24 @@ def _style_buttons(root: Any, style: Any, palette: Palette) -> None:
         ("Primary.TButton", palette.accent, palette.background, palette.accent),
         ("Ghost.TButton", palette.background, palette.muted, palette.background),
         ("Surface.Ghost.TButton", palette.surface, palette.muted, palette.surface),
+        ("Slim.Ghost.TButton", palette.background, palette.accent, palette.background),
+        ("Surface.Slim.Ghost.TButton", palette.surface, palette.accent, palette.surface),
         ("Ghost.TMenubutton", palette.background, palette.muted, palette.background),
         ("Surface.Ghost.TMenubutton", palette.surface, palette.muted, palette.surface),
     ):
         ring = palette.text if fill == palette.accent else palette.accent
-        grounds = [("disabled", palette.surface), ("pressed", blend(fill, palette.text, 0.18))]
+        grounds = [
+            ("disabled", fill if "Ghost" in name else palette.surface),
+            ("pressed", blend(fill, palette.text, 0.18)),
+        ]
         grounds += [("active", blend(fill, palette.text, 0.09))]
         inner = [("focus", palette.background if fill == palette.accent else ring), *grounds]
         style.configure(name, background=fill, foreground=ink, bordercolor=edge, lightcolor=fill, darkcolor=fill)
         style.map(name, background=grounds, lightcolor=inner, darkcolor=inner)
         style.map(name, bordercolor=[("focus", ring)], foreground=[("disabled", palette.muted)])
         if "Ghost" in name:
-            style.configure(name, font="ChatSmall", padding=[px(root, S), px(root, XS)])
-            style.map(name, foreground=[("active", palette.text)])
+            style.configure(name, font="ChatSmall", padding=[px(root, XS if "Slim" in name else S), px(root, XS)])
+            style.map(name, foreground=[("disabled", blend(fill, palette.muted, 0.6)), ("active", palette.text)])
 
 
 _FILLS = ("background", "lightcolor", "darkcolor")
@@ -5211,13 +5218,13 @@ def _style_fields(root: Any, style: Any, palette: Palette) -> None:
         style.configure(name, lightcolor=palette.background, darkcolor=palette.background)
         style.map(name, bordercolor=ring, lightcolor=inner, darkcolor=inner, fieldbackground=ground)
         style.map(name, foreground=[("disabled", palette.muted)], selectforeground=[], selectbackground=[])
-    style.configure("Flat.TEntry", padding=px(root, 2), bordercolor=palette.surface, fieldbackground=palette.surface)
-    style.map("Flat.TEntry", fieldbackground=[], **{option: [("focus", palette.accent)] for option in _FILLS[1:]})
-    style.configure("Flat.TEntry", **dict.fromkeys(_FILLS[1:], palette.surface))
     style.layout("Field.TFrame", [("Entry.field", {"sticky": "nswe", "border": "1"})])
-    style.configure("Field.TFrame", padding=px(root, 3), background=palette.background)
-    style.configure("TCombobox", arrowcolor=palette.muted, arrowsize=px(root, M), background=palette.background)
-    style.map("TCombobox", background=[("active", palette.surface)], arrowcolor=[("active", palette.text)])
+    style.configure("Field.TFrame", background=palette.background)
+    if "Chat.arrow" not in style.element_names():
+        style.element_create("Chat.arrow", "image", "ChatArrow", sticky="")
+    area = ("Combobox.padding", {"sticky": "nswe", "children": [("Combobox.textarea", {"sticky": "nswe"})]})
+    children = [("Chat.arrow", {"side": "right", "sticky": ""}), area]
+    style.layout("TCombobox", [("Combobox.field", {"sticky": "nswe", "children": children})])
 
 
 def _style_lists(root: Any, style: Any, palette: Palette, zoom: float) -> None:
@@ -5239,7 +5246,7 @@ def _style_lists(root: Any, style: Any, palette: Palette, zoom: float) -> None:
         style.map(name, bordercolor=[("focus", palette.accent)])
         style.map(name, background=[("selected", palette.own)], foreground=[("selected", palette.text)])
     style.configure("Treeview.Heading", font="ChatSmallBold", foreground=palette.muted, background=palette.background)
-    style.configure("Treeview.Heading", borderwidth=0, padding=[px(root, XS), px(root, XS)])
+    style.configure("Treeview.Heading", borderwidth=0, padding=[0, px(root, XS)])
     style.map("Treeview.Heading", background=[("active", palette.background)])
 
 
@@ -5252,6 +5259,10 @@ def _style_pictures(root: Any, palette: Palette) -> None:
     def bubble(x: float, y: float) -> bool:
         return (x / 0.96 - 0.52) ** 2 + ((y - 0.42) / 0.8) ** 2 < 0.25 or (x < 0.45 and 0.55 < y < 1.45 - 2.2 * x)
 
+    def arrow(x: float, y: float) -> bool:
+        return abs(0.68 - abs(x - 0.4) * 0.8 - y) < 0.09 and abs(x - 0.4) < 0.3
+
+    root.tk.call("image", "create", "photo", "ChatArrow", "-data", picture(px(root, 16), arrow, palette.muted))
     for number, colour in enumerate(palette.names):
         root.tk.call("image", "create", "photo", "ChatDot%d" % number, "-data", picture(px(root, 9), disc, colour))
     if "ChatIcon" not in root.tk.splitlist(root.tk.call("image", "names")):
@@ -5417,7 +5428,7 @@ class Window:
         button = ttk.Menubutton(parent, text="Menu", style=style, takefocus=True)
         menu = tk.Menu(button, tearoff=False)
         own = (
-            ("Light or dark", "", self.switch_theme),
+            ("Switch theme", "", self.switch_theme),
             ("Larger text", "%s +" % self.command_key, lambda: self.zoom_by(1)),
             ("Smaller text", "%s \u2212" % self.command_key, lambda: self.zoom_by(-1)),
         )
@@ -5459,12 +5470,14 @@ class Window:
         if not self.closed:
             self.closed = True
             self.pump.stop()
+            for waiting in self.root.tk.splitlist(self.root.tk.call("after", "info")):
+                self.root.tk.call("after", "cancel", waiting)
             self.root.update_idletasks()
             self.root.destroy()
 
     def later(self, seconds: float, act: Callable[[], Any]) -> None:
-        """Do something later, unless the window is closed by then."""
-        self.root.after(int(seconds * 1000), lambda: self.closed or act())
+        """Do something later, as long as the window is open."""
+        self.root.after(int(seconds * 1000), act)
 
     def _report_fault(self, kind: Any, fault: Any, trace: Any) -> None:
         sys.excepthook(kind, fault, trace)
@@ -5516,7 +5529,7 @@ class View:
     def head(self, text: str) -> None:
         """Put a caption above."""
         ttk.Label(self.frame, text=text, style="Caption.TLabel").grid(
-            **{"row": 0, "sticky": "w", "padx": px(self.frame, L), "pady": (px(self.frame, M), px(self.frame, XS))}
+            row=0, sticky="w", padx=px(self.frame, L), pady=(px(self.frame, M), px(self.frame, XS))
         )
 
     def append(self, runs: Sequence[Run]) -> None:
@@ -5537,6 +5550,12 @@ class View:
         """Find out whether the end is seen."""
         self.following = self.text.dlineinfo("end-1c") is not None
         self.looked()
+
+    def go_to(self, place: str) -> None:
+        """Bring a place into sight, and stay there."""
+        self.following = False
+        self.text.see(place)
+        self.frame.after_idle(self.look)
 
     def to_end(self) -> None:
         """Go to the end and follow it from now on."""
@@ -5595,16 +5614,16 @@ class Confirmation:
 class Field:
     """A field of a form: its label above, what is wrong with it below."""
 
-    def __init__(self, parent: Any, label: str, kind: str = "entry", **options: Any) -> None:
-        """``kind`` is "entry" or "combobox"."""
+    def __init__(self, parent: Any, label: str, kind: str = "entry", ground: str = "", **options: Any) -> None:
+        """``kind`` is "entry" or "combobox"; ``ground`` "" or "Surface."."""
         self.value = tk.StringVar(parent)
-        self.frame = ttk.Frame(parent)
+        self.frame = ttk.Frame(parent, style=ground + "TFrame")
         self.frame.columnconfigure(0, weight=1)
-        ttk.Label(self.frame, text=label, style="Small.TLabel").grid(sticky="w", pady=(0, px(parent, XS)))
+        ttk.Label(self.frame, text=label, style=ground + "Small.TLabel").grid(sticky="w", pady=(0, px(parent, XS)))
         make = ttk.Combobox if kind == "combobox" else ttk.Entry
-        self.widget = make(self.frame, textvariable=self.value, width=1, **options)
+        self.widget = make(self.frame, textvariable=self.value, **{"width": 1, **options})
         self.widget.grid(row=1, columnspan=2, sticky="we")
-        self.error = ttk.Label(self.frame, style="error.TLabel")
+        self.error = ttk.Label(self.frame, style=ground + "error.TLabel")
         self.widget.bind("<Key>", lambda _: self.complain(""), add=True)
         self.frame.bind("<Configure>", lambda event: self.error.configure(wraplength=event.width))
 
@@ -5667,7 +5686,7 @@ class LoginForm:
         self.column.columnconfigure(1, minsize=px(self.column, 92))
         self.name.frame.grid(row=3, columnspan=2, sticky="we", pady=(gap, 0))
         self.password.frame.grid(row=4, columnspan=2, sticky="we", pady=(gap, 0))
-        toggle = ttk.Button(self.password.frame, text="Show", style="Ghost.TButton")
+        toggle = ttk.Button(self.password.frame, text="Show", style="Slim.Ghost.TButton")
         toggle.configure(command=lambda: secret_toggle(self.password.widget, toggle))
         toggle.grid(row=0, column=1, sticky="e")
 
@@ -5787,7 +5806,8 @@ class Conversation(View):
         if self.following:
             self._jump.place_forget()
         else:
-            self._jump.configure(text="%d new" % count if count else "Latest")
+            text, style = ("%d new" % count, "Primary.TButton") if count else ("Latest", "TButton")
+            self._jump.configure(text=text, style=style)
             self._jump.place(in_=self.text, relx=0.5, rely=1.0, y=-px(self.frame, M), anchor="s")
 
     def selection(self) -> str:
@@ -5866,8 +5886,7 @@ class FindBar:
             text.tag_add("found", *place)
         if current:
             text.tag_add("here", *current)
-            text.see(current[0])
-            self._view.look()
+            self._view.go_to(current[0])
         self.count.configure(text=self._finder.label() if self.needle.get() else "")
 
 
@@ -5881,7 +5900,7 @@ class Composer:
         self._editor = LineEditor()
         self.frame = ttk.Frame(parent, padding=[px(parent, side) for side in (L, XS, L, S)])
         self.frame.columnconfigure(0, weight=1)
-        self.box = ttk.Frame(self.frame, style="Field.TFrame")
+        self.box = ttk.Frame(self.frame, style="Field.TFrame", padding=px(parent, 3))
         self.box.grid(sticky="we")
         self.box.columnconfigure(0, weight=1)
         self.text = tk.Text(self.box, name="entry", height=1, width=1, wrap="word", borderwidth=0, undo=True)
@@ -5964,16 +5983,22 @@ class Composer:
         self._grow()
 
     def _grow(self) -> None:
-        rows = int(self.text.tk.call(self.text, "count", "-displaylines", "1.0", "end-1c") or 0) + 1
-        rows = min(max(rows, 1), EDITOR_ROWS_MAX)
+        rows = min(self._rows("1.0", "end-1c") + 1, EDITOR_ROWS_MAX)
         if rows != int(self.text.cget("height")):
             self.text.configure(height=rows)
             self.text.see("insert")
 
+    def _rows(self, start: str, end: str) -> int:
+        """Return how many rows lie between; of a long text, where Tk would count for minutes, the most shown."""
+        if self.text.winfo_width() <= px(self.frame, XL):
+            return 0
+        if len(self.text.get(start, end)) > COUNTED_CHARACTERS_MAX:
+            return EDITOR_ROWS_MAX
+        return int(self.text.tk.call(self.text, "count", "-displaylines", start, end) or 0)
+
     def _recall(self, by: int) -> Optional[bool]:
         """Recall in the first or last line; elsewhere the caret moves."""
-        end = "1.0" if by > 0 else "end-1c"
-        if int(self.text.tk.call(self.text, "count", "-displaylines", end, "insert") or 0):
+        if self._rows(*(("1.0", "insert") if by > 0 else ("insert", "end-1c"))):
             return False
         self._editor.edit(self.get(), 0)
         self._editor.recall(by)
@@ -6009,7 +6034,7 @@ class MemberList:
         self.count.grid(sticky="w", padx=px(parent, L), pady=(px(parent, M), px(parent, XS)))
         self.tree = ttk.Treeview(self.frame, show="tree", selectmode="browse", style="Surface.Treeview")
         self.tree.column("#0", width=px(parent, 180), stretch=True)
-        self.tree.grid(sticky="nswe", padx=(px(parent, S), 0), pady=(0, px(parent, S)))
+        self.tree.grid(sticky="nswe", padx=(px(parent, L), 0), pady=(0, px(parent, S)))
         bar = ttk.Scrollbar(self.frame, command=self.tree.yview, takefocus=False)
         bar.configure(style="Surface.Vertical.TScrollbar")
         bar.grid(row=1, column=1, sticky="ns")
@@ -6147,7 +6172,7 @@ class ClientWindow(Window):
         self.chat = ChatPane(self, self.send)
         self.chat.conversation.looked = self.note_reading
         self._corner = ttk.Button(
-            self.form.frame, text="Light or dark", style="Ghost.TButton", command=self.switch_theme
+            self.form.frame, text="Switch theme", style="Ghost.TButton", command=self.switch_theme
         )
         self._corner.place(relx=1.0, x=-px(root, S), y=px(root, S), anchor="ne")
         root.bind("<%s-f>" % self.command_key, lambda _: self.find())
@@ -6334,17 +6359,18 @@ class RoomStrip:
         self.frame.columnconfigure(0, weight=1)
         top = ttk.Frame(self.frame, style="Surface.TFrame")
         top.grid(row=0, sticky="we")
-        top.columnconfigure(1, weight=1)
-        self.room = ttk.Label(top, style="Surface.Bold.TLabel")
-        self.room.grid(row=0, column=0, sticky="w")
+        top.columnconfigure(0, weight=1)
+        self.room = ttk.Label(top, style="Surface.Bold.TLabel", width=1)
+        self.room.grid(row=0, column=0, sticky="we")
         self.state = ttk.Label(top)
-        self.state.grid(row=0, column=1, sticky="w", padx=px(root, S))
-        window.menu(top, "Surface.Ghost.TMenubutton", ()).grid(row=0, column=2)
+        self.state.grid(row=1, column=0, sticky="w", pady=(0, px(root, XS)))
+        window.menu(top, "Surface.Ghost.TMenubutton", ()).grid(row=0, column=1, rowspan=2)
         self.switch = ttk.Button(top, command=window.switch)
-        self.switch.grid(row=0, column=3, padx=(px(root, S), 0))
-        self.trouble = ttk.Label(self.frame, style="Surface.error.TLabel", wraplength=px(root, 360))
+        self.switch.grid(row=0, column=2, rowspan=2, padx=(px(root, S), 0))
+        self.trouble = ttk.Label(self.frame, style="Surface.error.TLabel")
         self.trouble.grid(row=1, sticky="w")
-        self.port = Field(self.frame, "Port")
+        self.frame.bind("<Configure>", lambda event: self.trouble.configure(wraplength=event.width - 2 * px(root, L)))
+        self.port = Field(self.frame, "Another port", ground="Surface.", width=8)
         self.rows = ttk.Frame(self.frame, style="Surface.TFrame")
         self.rows.grid(row=3, sticky="we")
         self.rows.columnconfigure(4, weight=1)
@@ -6372,9 +6398,16 @@ class RoomStrip:
         for address in addresses:
             self._row("Address", address)
         shown = self._row("Password", password)
-        shown.configure(show="\u2022")
-        toggle = ttk.Button(self.rows, text="Show", style="Surface.Ghost.TButton")
-        toggle.configure(command=lambda: secret_toggle(shown, toggle))
+        hidden = "\u2022" * len(password)
+        shown.configure(text=hidden)
+        toggle = ttk.Button(self.rows, text="Show", style="Surface.Slim.Ghost.TButton")
+
+        def show() -> None:
+            hide = toggle.cget("text") == "Hide"
+            shown.configure(text=hidden if hide else password)
+            toggle.configure(text="Show" if hide else "Hide")
+
+        toggle.configure(command=show)
         toggle.grid(row=len(addresses), column=3)
         if note:
             ttk.Label(self.rows, text=note, style="Surface.warning.TLabel").grid(columnspan=4, sticky="w")
@@ -6382,11 +6415,9 @@ class RoomStrip:
     def _row(self, label: str, text: str) -> Any:
         row = self.rows.grid_size()[1]
         ttk.Label(self.rows, text=label, style="Surface.Small.TLabel").grid(row=row, column=0, sticky="w")
-        value = ttk.Entry(self.rows, style="Flat.TEntry", font="ChatBody", width=max(len(text), 20))
-        value.insert(0, text)
-        value.state(["readonly"])
-        value.grid(row=row, column=1, sticky="w", padx=px(self.frame, S))
-        copy = ttk.Button(self.rows, text="Copy", style="Surface.Ghost.TButton")
+        value = ttk.Label(self.rows, text=text, style="Surface.TLabel")
+        value.grid(row=row, column=1, sticky="w", padx=px(self.frame, M))
+        copy = ttk.Button(self.rows, text="Copy", style="Surface.Slim.Ghost.TButton")
         copy.configure(command=lambda: self._copy(text, copy))
         copy.grid(row=row, column=2)
         return value
@@ -6401,7 +6432,7 @@ class RoomStrip:
 class MemberTable:
     """The members with address, round trip, messages and since when; one can be removed, after asking."""
 
-    def __init__(self, parent: Any, kick: Callable[[str], None]) -> None:
+    def __init__(self, parent: Any, members_max: int, kick: Callable[[str], None]) -> None:
         """``kick`` gets the name to ask about."""
         self._kick = kick
         self.frame = ttk.Frame(parent)
@@ -6411,17 +6442,17 @@ class MemberTable:
         self.count.grid(sticky="w", padx=px(parent, L), pady=(px(parent, M), 0))
         self.button = ttk.Button(self.frame, text="Remove", style="Ghost.TButton", command=self._remove)
         self.button.grid(row=0, column=1, columnspan=2, sticky="e", pady=(px(parent, S), 0))
-        columns = (("Address", 152), ("Round trip", 84), ("Messages", 84), ("Since", 60))
+        columns = (("Address", 136), ("Round trip", 80), ("Messages", 80), ("Since", 52))
         self.tree = ttk.Treeview(self.frame, columns=[name for name, _ in columns], selectmode="browse", height=3)
         self.tree.heading("#0", text="Name", anchor="w")
-        self.tree.column("#0", width=px(parent, 120), minwidth=px(parent, 80), stretch=True)
+        self.tree.column("#0", width=px(parent, 100), minwidth=px(parent, 80), stretch=True)
         for name, width in columns:
             side = "w" if name == "Address" else "e"
-            self.tree.heading(name, text=name, anchor=side)
+            self.tree.heading(name, text=" %s " % name, anchor=side)  # The cells have that much padding.
             self.tree.column(
                 name, width=px(parent, width), minwidth=px(parent, 48), anchor=side, stretch=name == "Address"
             )
-        self.tree.grid(row=1, columnspan=2, sticky="nswe", padx=(px(parent, S), 0))
+        self.tree.grid(row=1, columnspan=2, sticky="nswe", padx=(px(parent, L), 0))
         bar = ttk.Scrollbar(self.frame, command=self.tree.yview, takefocus=False)
         bar.grid(row=1, column=2, sticky="ns")
         self.tree.configure(yscrollcommand=bar.set)
@@ -6429,7 +6460,8 @@ class MemberTable:
         for keys in ("<Delete>", "<Double-Button-1>"):
             self.tree.bind(keys, lambda _: self._remove())
         self.tree.bind("<<TreeviewSelect>>", lambda _: self._enable())
-        self.show(ServerReport((), MEMBERS_MAX, 0, ()))
+        self.tree.bind("<Configure>", lambda event: self._fit(event.width))
+        self.show(ServerReport((), members_max, 0, ()))
 
     def show(self, report: ServerReport) -> None:
         """Show the room's state."""
@@ -6452,6 +6484,11 @@ class MemberTable:
             self.empty.place(in_=self.tree, relx=0.5, rely=0.5, anchor="center")
         self._enable()
 
+    def _fit(self, width: int) -> None:
+        """Leave out what there is no room for."""
+        narrow = width < px(self.frame, 440)
+        self.tree.configure(displaycolumns=("Address", "Round trip") if narrow else "#all")
+
     def _enable(self) -> None:
         self.button.state(["!disabled" if self.tree.selection() else "disabled"])
 
@@ -6469,13 +6506,14 @@ class ServerWindow(Window):
         self._loop: Optional[Loop] = None
         self._server: Optional[Server] = None
         self._members = 0
+        self.bound_port = 0
         super().__init__(root, settings, 1000, 640)
         root.title("%s \u2013 SamsungChat server" % drawable(options.room, False))
         root.columnconfigure((0, 1), weight=1, uniform="half")
         self.strip = RoomStrip(self)
         self.strip.frame.grid(row=0, columnspan=2, sticky="we")
         self.question = Confirmation(root, row=1, columnspan=2, sticky="we")
-        self.table = MemberTable(root, self.ask_kick)
+        self.table = MemberTable(root, options.members_max, self.ask_kick)
         self.log = View(root, "log", self.emoji)
         self.log.head("Activity")
         self._build_line()
@@ -6498,7 +6536,7 @@ class ServerWindow(Window):
 
     def _arrange(self) -> None:
         """Put members and log side by side where there is room, else one above the other."""
-        wide = self.root.winfo_width() >= px(self.root, 800)
+        wide = self.root.winfo_width() >= px(self.root, 960)
         self.table.frame.grid(row=2, column=0, columnspan=1 if wide else 2, sticky="nswe")
         self.log.frame.grid(row=2 if wide else 3, column=1 if wide else 0, columnspan=1 if wide else 2, sticky="nswe")
         self.root.rowconfigure(2, weight=1)
@@ -6511,12 +6549,13 @@ class ServerWindow(Window):
         try:
             server, sockets = self.options.open_room(port)
         except (UsageError, OSError) as fault:
-            text = getattr(fault, "strerror", None) or str(fault)
+            text = (getattr(fault, "strerror", None) or str(fault)).replace(" with --port", "")
             self.strip.show_state(self._room(), "not open", "error", "Try again")
             self.strip.show_trouble(text, port)
             self.write(text, "error")
             return
         bound = sockets[0].getsockname()
+        self.bound_port = bound[1]
         self._server = server
         self._loop = Loop(server, sockets, self.inbox.put)
         self._loop.start()

@@ -5222,9 +5222,9 @@ def _style_fields(root: Any, style: Any, palette: Palette) -> None:
     style.configure("Field.TFrame", background=palette.background)
     if "Chat.arrow" not in style.element_names():
         style.element_create("Chat.arrow", "image", "ChatArrow", sticky="")
-    area = ("Combobox.padding", {"sticky": "nswe", "children": [("Combobox.textarea", {"sticky": "nswe"})]})
-    children = [("Chat.arrow", {"side": "right", "sticky": ""}), area]
-    style.layout("TCombobox", [("Combobox.field", {"sticky": "nswe", "children": children})])
+    children = [("Chat.arrow", {"side": "right", "sticky": ""}), ("Combobox.textarea", {"sticky": "nswe"})]
+    padding = ("Combobox.padding", {"sticky": "nswe", "children": children})
+    style.layout("TCombobox", [("Combobox.field", {"sticky": "nswe", "border": "1", "children": [padding]})])
 
 
 def _style_lists(root: Any, style: Any, palette: Palette, zoom: float) -> None:
@@ -6190,7 +6190,7 @@ class ClientWindow(Window):
         with contextlib.suppress(UsageError):
             server, port = (options.server, port) if options.server else parse_server(settings.server, port)
         self._show_form({})
-        self.form.fill(server or "", port, options.name or settings.name, options.password or "")
+        self.form.fill(server or "", port, options.name or settings.name or default_name(), options.password or "")
         if options.server and options.name and options.password:
             self.form.submit()
 
@@ -6617,16 +6617,21 @@ class ServerWindow(Window):
             self._loop.call(act)
 
     def _ask_report(self) -> None:
+        self._report()
+        self.later(REPORT_SECONDS, self._ask_report)
+
+    def _report(self) -> None:
         server = self._server
         if server is not None:
             self._call(lambda now: server.report())
-        self.later(REPORT_SECONDS, self._ask_report)
 
     # --- what happens
 
     def take_events(self, events: List[Any]) -> None:
         """Show what has happened."""
         runs: List[Run] = []
+        if any(isinstance(event, (MemberArrived, MemberDeparted)) for event in events):
+            self._report()
         for event in events:
             if isinstance(event, Stopped):
                 super().close()

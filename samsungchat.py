@@ -176,6 +176,7 @@ REPORT_SECONDS = 1.0  # A server's window asks for its members this often.
 ASK_SYSTEM_SECONDS = 1.0  # For a program that is asked for the system's theme.
 FOUND_SPANS_MAX = 1000  # Places that a search in a window marks.
 SETTING_CHARACTERS_MAX = 255
+PASTE_CHARACTERS_MAX = 65536  # What goes into the entry, to be shortened there.
 COUNTED_CHARACTERS_MAX = 2000  # Of a text being typed whose rows are counted; more fill the entry anyway.
 
 # ======================================================================================================
@@ -5295,10 +5296,9 @@ def _style_widget(widget: Any, palette: Palette) -> None:
     if kind == "Text":
         _style_text(widget, palette)
     elif kind == "Menu":
-        widget.configure(background=palette.background, foreground=palette.text, font="ChatBody", relief="solid")
-        widget.configure(
-            activebackground=palette.own, activeforeground=palette.text, borderwidth=1, activeborderwidth=0
-        )
+        widget.configure(background=palette.surface, foreground=palette.text, font="ChatBody", relief="flat")
+        widget.configure(borderwidth=px(widget, 6), activeborderwidth=0)
+        widget.configure(activebackground=palette.own, activeforeground=palette.text)
         widget.configure(disabledforeground=palette.muted, selectcolor=palette.accent)
     elif kind == "TCombobox":
         popdown = str(widget.tk.call("ttk::combobox::PopdownWindow", widget)) + ".f.l"
@@ -5433,7 +5433,8 @@ class Window:
             ("Smaller text", "%s \u2212" % self.command_key, lambda: self.zoom_by(-1)),
         )
         for label, keys, act in (*entries, *own):
-            menu.add_command(label=label, accelerator=keys.replace("Control", "Ctrl"), command=act)
+            keys = keys.replace("Control", "Ctrl")
+            menu.add_command(label="  %s  " % label, accelerator=keys and keys + "  ", command=act)
         button.configure(menu=menu)
         return button
 
@@ -5905,7 +5906,7 @@ class Composer:
         self.box.columnconfigure(0, weight=1)
         self.text = tk.Text(self.box, name="entry", height=1, width=1, wrap="word", borderwidth=0, undo=True)
         self.text.configure(highlightthickness=0, padx=px(parent, S), pady=px(parent, 7), insertwidth=px(parent, 1))
-        self.text.grid(row=0, column=0, sticky="nswe")
+        self.text.grid(row=0, column=0, sticky="we")
         self.hint = ttk.Label(self.text, text="Write a message", style="Muted.TLabel", cursor="xterm")
         self.hint.bind("<Button-1>", lambda _: self.text.focus_set())
         button = ttk.Button(self.box, text="Send", style="Primary.TButton", command=self.enter)
@@ -5926,6 +5927,7 @@ class Composer:
         bind("<FocusOut>", lambda _: self.box.state(["!focus"]))
         bind("<<Modified>>", lambda _: self._changed())
         bind("<Configure>", lambda _: self._grow())
+        bind("<<Paste>>", lambda _: self._refuse_paste())
 
     def get(self) -> str:
         """Return what is typed."""
@@ -5987,6 +5989,18 @@ class Composer:
         if rows != int(self.text.cget("height")):
             self.text.configure(height=rows)
             self.text.see("insert")
+
+    def _refuse_paste(self) -> Optional[str]:
+        """Leave in the clipboard what is so long that Tk would take seconds to lay it out, only to be refused."""
+        with contextlib.suppress(tk.TclError):
+            size = len(self.text.clipboard_get())
+            if size > PASTE_CHARACTERS_MAX:
+                most = format(TEXT_BYTES_MAX, ",")
+                self.show_note(
+                    "%s characters cannot be pasted; at most %s bytes fit." % (format(size, ","), most), "error"
+                )
+                return "break"
+        return None
 
     def _rows(self, start: str, end: str) -> int:
         """Return how many rows lie between; of a long text, where Tk would count for minutes, the most shown."""

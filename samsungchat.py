@@ -2969,9 +2969,10 @@ NAME_COLOURS = 8
 class Line:
     """One thing to show.  A line with a key that was shown before takes the place of that one.
 
-    ``kind`` is "message", "action", "notice", "presence", "divider", "day" or "error", and where a screen says
-    when it is not looked at, "unread" above the first message missed, later "gone"; ``state`` of own lines
-    "pending", "sent" or "failed", of others' ""; ``private`` "from NAME" or "to NAME".  Texts are safe to show.
+    ``kind`` is "message", "action", "notice", "presence", "divider", "day", "error" or, in a window, "help"; and
+    where a screen says when it is not looked at, "unread" above the first message missed, later "gone".  ``state``
+    of own lines is "pending", "sent" or "failed", of others' ""; ``private`` "from NAME" or "to NAME".  Texts are
+    safe to show.
     """
 
     key: int
@@ -3716,7 +3717,7 @@ def in_group(before: Optional[Line], line: Line) -> bool:
 
 
 Run = Tuple[str, Tuple[str, ...]]
-_STATES = {"pending": "  sending \u2026", "sent": "  \u2713", "failed": "  not sent"}
+_STATES = {"pending": "\u00a0 sending \u2026", "sent": "\u00a0\u00a0\u2713", "failed": "\u00a0 not sent"}
 _DIVIDERS = {"earlier": "earlier messages", "now": "from now on"}
 
 
@@ -3725,8 +3726,8 @@ def line_runs(line: Line, grouped: bool) -> List[Run]:
 
     The first style is that of the whole row: "plain", "own", "mention", "private", "notice" or "system".
     """
-    if line.kind == "gone":
-        return []
+    if line.kind in ("gone", "help"):
+        return [(line.text + "\n", ("plain", "code"))] if line.kind == "help" else []
     if line.kind in ("presence", "error", "divider", "day", "unread"):
         text = _DIVIDERS.get(line.text, line.text) if line.kind == "divider" else line.text
         rule: List[Run] = [("\n", ("system", "rule"))] if line.kind == "unread" else []
@@ -4918,7 +4919,7 @@ def introduction(bound: Any, room: str) -> List[str]:
     """Return what a server says first: where it listens, and what to type on the other machines."""
     lines = ["listening on " + address_text(bound), "room: " + display_text(room, " ")]
     for address in typed_addresses(bound):
-        own = address.startswith(("127.", "::1", "[::1]"))
+        own = address == "::1" or address.startswith(("127.", "[::1]"))
         where = "on this machine (the address reaches no other)" if own else "on other machines"
         lines.append("%s: python samsungchat.py client %s" % (where, address))
     return lines
@@ -5223,9 +5224,9 @@ def _style_fields(root: Any, style: Any, palette: Palette) -> None:
     style.configure("Field.TFrame", background=palette.background)
     if "Chat.arrow" not in style.element_names():
         style.element_create("Chat.arrow", "image", "ChatArrow", sticky="")
-    children = [("Chat.arrow", {"side": "right", "sticky": ""}), ("Combobox.textarea", {"sticky": "nswe"})]
-    padding = ("Combobox.padding", {"sticky": "nswe", "children": children})
-    style.layout("TCombobox", [("Combobox.field", {"sticky": "nswe", "border": "1", "children": [padding]})])
+    area = ("Combobox.padding", {"sticky": "nswe", "children": [("Combobox.textarea", {"sticky": "nswe"})]})
+    children = [("Chat.arrow", {"side": "right", "sticky": ""}), area]
+    style.layout("TCombobox", [("Entry.field", {"sticky": "nswe", "border": "1", "children": children})])
 
 
 def _style_lists(root: Any, style: Any, palette: Palette, zoom: float) -> None:
@@ -5593,7 +5594,6 @@ class Confirmation:
         self.label.pack(side="left", fill="x", expand=True, padx=px(parent, S))
         self.no.pack(side="right")
         self.yes.pack(side="right", padx=px(parent, S))
-        self.frame.bind("<Escape>", lambda _: self.hide())
 
     def ask(self, question: str, yes: str, act: Callable[[], None]) -> None:
         """Show the question; ``act`` is done when it is confirmed."""
@@ -5664,7 +5664,7 @@ class LoginForm:
         ttk.Label(column, text="SamsungChat", style="Title.TLabel").grid(sticky="w")
         ttk.Label(column, text="A chatroom for your network", style="Small.TLabel").grid(sticky="w")
         self.server = Field(column, "Server", "combobox")
-        self.port = Field(column, "Port")
+        self.port = Field(self.server.frame, "Port")
         self.name = Field(column, "Your name")
         self.password = Field(column, "Password", show="\u2022")
         self.fields = {"server": self.server, "port": self.port, "name": self.name, "password": self.password}
@@ -5682,9 +5682,10 @@ class LoginForm:
 
     def _place_fields(self) -> None:
         gap = px(self.column, M)
-        self.server.frame.grid(row=2, column=0, sticky="new", pady=(px(self.column, XL), 0))
-        self.port.frame.grid(row=2, column=1, sticky="new", pady=(px(self.column, XL), 0), padx=(gap, 0))
-        self.column.columnconfigure(1, minsize=px(self.column, 92))
+        self.server.frame.grid(row=2, columnspan=2, sticky="we", pady=(px(self.column, XL), 0))
+        self.server.frame.columnconfigure(1, minsize=px(self.column, 92))
+        self.server.widget.grid(columnspan=1)
+        self.port.frame.grid(row=0, column=1, rowspan=2, sticky="new", padx=(gap, 0))
         self.name.frame.grid(row=3, columnspan=2, sticky="we", pady=(gap, 0))
         self.password.frame.grid(row=4, columnspan=2, sticky="we", pady=(gap, 0))
         toggle = ttk.Button(self.password.frame, text="Show", style="Slim.Ghost.TButton")
@@ -6156,7 +6157,10 @@ class ChatPane:
     def update(self, server: str) -> None:
         """Show who is here, and how the connection is."""
         transcript, members = self.transcript, self.transcript.members()
-        self.room.configure(text=drawable(transcript.room, self._emoji))
+        measure = functools.partial(self.frame.tk.call, "font", "measure", "ChatBold")
+        room = max(self.frame.winfo_width() - px(self.frame, 280), px(self.frame, 80))
+        name = drawable(transcript.room, self._emoji)
+        self.room.configure(text=shorten(name, room, lambda part: int(measure(part))))
         self.here.configure(text=plural(len(members), "member"))
         self.members.show(members, transcript.name)
         words = (transcript.name, transcript.room, server)
@@ -6328,8 +6332,10 @@ class ClientWindow(Window):
         elif command.name in ("help", "who"):
             members = self.transcript.members()
             here = "%s here: %s" % (plural(len(members), "member"), ", ".join(members))
-            texts = commands_help(CLIENT_COMMANDS) if command.name == "help" else [here]
-            self.chat.conversation.show([self.transcript.note(line) for line in texts])
+            text, kind = (
+                ("\n".join(commands_help(CLIENT_COMMANDS)), "help") if command.name == "help" else (here, "presence")
+            )
+            self.chat.conversation.show([self.transcript.note(text, kind)])
         else:
             say(self._loop, self._client, command, self.transcript)
         self.chat.conversation.to_end()
@@ -6412,7 +6418,7 @@ class RoomStrip:
         for address in addresses:
             self._row("Address", address)
         shown = self._row("Password", password)
-        hidden = "\u2022" * len(password)
+        hidden = "\u2022" * 8
         shown.configure(text=hidden)
         toggle = ttk.Button(self.rows, text="Show", style="Surface.Slim.Ghost.TButton")
 
@@ -6424,7 +6430,9 @@ class RoomStrip:
         toggle.configure(command=show)
         toggle.grid(row=len(addresses), column=3)
         if note:
-            ttk.Label(self.rows, text=note, style="Surface.warning.TLabel").grid(columnspan=4, sticky="w")
+            wrap = px(self.frame, 340)
+            warning = ttk.Label(self.rows, text=note, style="Surface.warning.TLabel", wraplength=wrap)
+            warning.grid(columnspan=5, sticky="w", pady=(px(self.frame, XS), 0))
 
     def _row(self, label: str, text: str) -> Any:
         row = self.rows.grid_size()[1]

@@ -259,9 +259,10 @@ class ClientWindowTest(WindowTest):
 
     def test_an_empty_form_says_what_is_missing_and_where(self):
         window = self.open_client()
+        window.form.server.value.set("")
         window.form.submit()
         wrong = [name for name, field in window.form.fields.items() if field.error.cget("text")]
-        self.assertEqual(wrong[-2:], ["name", "password"])
+        self.assertEqual(wrong, ["server", "password"])
 
     def test_a_login_that_takes_long_can_be_cancelled(self):
         window = self.open_client(9, "alice", "secret")
@@ -274,7 +275,7 @@ class ClientWindowTest(WindowTest):
         window, bob = self.enter(), self.guest("bob")
         self.type(window, "hello bob")
         self.assertEqual(bob.wait_for(chat.Said).text, "hello bob")
-        self.wait(window, lambda: "hello bob  \u2713" in self.shown(window))
+        self.wait(window, lambda: "hello bob\u00a0\u00a0\u2713" in self.shown(window))
         bob.say("hi \U0001f389 https://example.org/a")
         self.wait(window, lambda: "https://example.org/a" in self.shown(window))
         self.assertTrue(window.chat.conversation.text.tag_ranges("link"))
@@ -368,6 +369,13 @@ class ClientWindowTest(WindowTest):
         composer.set("b")
         composer._complete()
         self.assertEqual(composer.get(), "bob: ")
+
+    def test_help_is_a_table(self):
+        window = self.enter()
+        self.type(window, "/help")
+        self.assertIn("/msg NAME TEXT  say", self.shown(window))
+        self.type(window, "/nonsense")
+        self.assertIn("/nonsense", window.chat.composer.note.cget("text"))
 
     def test_what_is_selected_in_the_conversation_is_copied_though_the_caret_is_elsewhere(self):
         window = self.enter()

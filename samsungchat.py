@@ -5222,11 +5222,12 @@ def _style_fields(root: Any, style: Any, palette: Palette) -> None:
         style.map(name, foreground=[("disabled", palette.muted)], selectforeground=[], selectbackground=[])
     style.layout("Field.TFrame", [("Entry.field", {"sticky": "nswe", "border": "1"})])
     style.configure("Field.TFrame", background=palette.background)
+    style.configure("TCombobox", postoffset=(0, px(root, 2), px(root, 92), 0))  # The list is as wide as the form.
     if "Chat.arrow" not in style.element_names():
         style.element_create("Chat.arrow", "image", "ChatArrow", sticky="")
     area = ("Combobox.padding", {"sticky": "nswe", "children": [("Combobox.textarea", {"sticky": "nswe"})]})
     children = [("Chat.arrow", {"side": "right", "sticky": ""}), area]
-    style.layout("TCombobox", [("Entry.field", {"sticky": "nswe", "border": "1", "children": children})])
+    style.layout("TCombobox", [("Entry.field", {"sticky": "nswe", "children": children})])
 
 
 def _style_lists(root: Any, style: Any, palette: Palette, zoom: float) -> None:

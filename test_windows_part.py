@@ -370,6 +370,12 @@ class ClientWindowTest(WindowTest):
         composer._complete()
         self.assertEqual(composer.get(), "bob: ")
 
+    def test_a_server_on_the_network_is_offered(self):
+        options = chat.ClientOptions(None, self.port, "alice", "", 50)
+        window = self.open(lambda root: chat.ClientWindow(root, options, chat.Settings(theme="light")))
+        self.wait(window, lambda: window.form.server.value.get() == "127.0.0.1")
+        self.assertIn("Lab 1", str(window.form.server.widget.cget("values")))
+
     def test_help_is_a_table(self):
         window = self.enter()
         self.type(window, "/help")

@@ -6208,8 +6208,8 @@ class ClientWindow(Window):
         server, port = options.server or settings.server, options.port
         with contextlib.suppress(UsageError):
             server, port = (options.server, port) if options.server else parse_server(settings.server, port)
-        self._show_form({})
         self.form.fill(server or "", port, options.name or settings.name or default_name(), options.password or "")
+        self._show_form({})
         if options.server and options.name and options.password:
             self.form.submit()
 

@@ -48,6 +48,7 @@ import contextlib
 import datetime
 import enum
 import errno
+import gc
 import getpass
 import hashlib
 import hmac
@@ -155,6 +156,7 @@ SOCKET_BYTES = 4 * 1024 * 1024
 SEND_WAIT_SECONDS = 0.05  # For room in the socket's buffer.
 SEGMENTS_MAX = 40  # Of one GSO send; the kernel's limit is 64 and 65,507 bytes.
 SWITCH_SECONDS = 0.0005  # Python's lock: how long a busy main thread may delay a send.
+GARBAGE_OBJECTS = 50_000  # New objects between two walks; a fan-out makes thousands, none of them in cycles.
 BACKLOG_LINES_MAX = 256  # A pipe reads on when fewer lines are waiting.
 
 HISTORY_LINES_MAX = 200  # Typed lines that Up recalls.
@@ -374,7 +376,9 @@ def decode_text(data: bytes) -> str:
 
 def encode_string(text: str) -> bytes:
     """Encode a length byte and at most STRING_BYTES_MAX bytes of UTF-8, cut between characters."""
-    data = text.encode("utf-8")[:STRING_BYTES_MAX].decode("utf-8", "ignore").encode("utf-8")
+    data = text.encode("utf-8")
+    if len(data) > STRING_BYTES_MAX:
+        data = data[:STRING_BYTES_MAX].decode("utf-8", "ignore").encode("utf-8")
     return bytes((len(data),)) + data
 
 
@@ -470,6 +474,7 @@ class Welcome:
     member: bytes
     room: str
     start: int
+    start_time: int
     resumed: int
     head: int
     taken: int
@@ -580,10 +585,17 @@ def _take_rows(reader: Reader) -> Tuple[Row, ...]:
     return tuple(rows)
 
 
+_SUBMISSION = struct.Struct(">IB")
+
+
 def encode_submission(message: Submission) -> bytes:
     """Encode one part inside a SYNC; only a private one names its recipient."""
-    head = message.number.to_bytes(4, "big") + bytes((message.kind,))
-    return head + message.to + len(message.text).to_bytes(2, "big") + message.text
+    return (
+        _SUBMISSION.pack(message.number, message.kind)
+        + message.to
+        + len(message.text).to_bytes(2, "big")
+        + message.text
+    )
 
 
 def _put_submissions(messages: Sequence[Submission]) -> bytes:
@@ -593,7 +605,7 @@ def _put_submissions(messages: Sequence[Submission]) -> bytes:
 def _take_submissions(reader: Reader) -> Tuple[Submission, ...]:
     messages = []
     while reader.left():
-        number, kind = reader.number(4), reader.number(1)
+        number, kind = _SUBMISSION.unpack(reader.take(5))
         if kind & KIND_BITS not in (TEXT, ACTION, PRIVATE) or not number:
             raise MalformedDatagram("submission kind")
         to = reader.take(8) if kind & KIND_BITS == PRIVATE else b""
@@ -613,7 +625,8 @@ _LAYOUTS: Dict[type, Tuple[Codec, ...]] = {
     Keys: (_raw(16), _raw(32)),
     Proof: (_number(4), _raw(16), _STRING, _number(8), _number(8), _number(4), _number(2)),
     Welcome: (
-        (_STRING, _raw(8), _STRING, _number(8), _number(1), _number(8), _number(4), _number(4), _raw(32), _number(2))
+        *(_STRING, _raw(8), _STRING, _number(8), _number(8), _number(1), _number(8)),
+        *(_number(4), _number(4), _raw(32), _number(2)),
     ),
     Refused: (_STRING, _TEXT),
     Sync: (_number(8), _number(4), _number(2), (_put_submissions, _take_submissions)),
@@ -702,6 +715,21 @@ def encode_entry(entry: Entry) -> bytes:
     mark = entry.kind | FIRST * entry.first | LAST * entry.last
     fields = _ENTRY_LAYOUTS[entry.kind]
     return b"".join([bytes((mark,))] + [put(getattr(entry, name)) for name, (put, _) in fields])
+
+
+_PART = struct.Struct(">BQ8sI")
+
+
+def encode_part(
+    mark: int, at: int, author: bytes, number: int, name: str, text: bytes, to: bytes = b"", to_name: str = ""
+) -> bytes:
+    """Encode a TEXT, ACTION, PRIVATE or UNDELIVERED entry as encode_entry() does, several times as fast."""
+    if mark & KIND_BITS == UNDELIVERED:
+        return bytes((mark,)) + at.to_bytes(8, "big") + number.to_bytes(4, "big")
+    recipient = to + encode_string(to_name) if to else b""
+    return b"".join(
+        (_PART.pack(mark, at, author, number), encode_string(name), recipient, len(text).to_bytes(2, "big"), text)
+    )
 
 
 def _take_entry(reader: Reader, mark: int) -> Entry:
@@ -902,7 +930,7 @@ class ReplayWindow:
 class Session:
     """The keys shared with one peer, one pair for each direction, and both counters."""
 
-    __slots__ = ("id", "sent", "newest", "_header", "_seal_key", "_open_key", "_sealer", "_opener", "_window")
+    __slots__ = ("id", "sent", "newest", "_header", "sealer", "_seal_key", "_open_key", "_opener", "_window")
 
     def __init__(self, session: bytes, key: bytes, server: bool) -> None:
         """Derive the keys from the login's ``key`` (64 bytes); ``session`` (4 bytes) names it on the wire."""
@@ -918,7 +946,7 @@ class Session:
         self.sent = 0
         self.newest = False
         self._seal_key, self._open_key = derive(ours + b" encrypt"), derive(theirs + b" encrypt")
-        self._sealer = hashlib.blake2b(key=derive(ours + b" tag"), digest_size=TAG_BYTES)
+        self.sealer = hashlib.blake2b(key=derive(ours + b" tag"), digest_size=TAG_BYTES)
         self._opener = hashlib.blake2b(key=derive(theirs + b" tag"), digest_size=TAG_BYTES)
         self._window = ReplayWindow()
 
@@ -939,20 +967,7 @@ class Session:
 
     def _tagged(self, code: int, counter: bytes, body: bytes) -> bytes:
         header = bytes((VERSION_BYTE, code)) + self.id + counter
-        return header + body + self._tag(self._sealer, header + body_digest(body))
-
-    def tag_shared(self, code: int, bodies: Sequence[Tuple[bytes, bytes]]) -> List[bytes]:
-        """Return header, body, tag for each of (body, its digest), flat: the shared form's hot loop."""
-        prefix, sealer, counter = bytes((VERSION_BYTE, code)) + self.id, self._sealer, self.sent
-        pieces: List[bytes] = []
-        for body, digest in bodies:
-            counter += 1
-            header = prefix + counter.to_bytes(8, "big")
-            tagger = sealer.copy()
-            tagger.update(header + digest)
-            pieces += (header, body, tagger.digest())
-        self.sent = counter
-        return pieces
+        return header + body + self._tag(self.sealer, header + body_digest(body))
 
     def open(self, datagram: bytes) -> Any:
         """Return the message of a sealed datagram; raises MalformedDatagram: forged, replayed, malformed.
@@ -981,6 +996,28 @@ class Session:
         tagger = base.copy()
         tagger.update(data)
         return bytes(tagger.digest())
+
+
+def tag_for_all(members: Sequence[Tuple[Any, Session]], bodies: Sequence[bytes]) -> List[Tuple[Any, List[bytes]]]:
+    """Tag shared ROOM bodies for each (address, session): (address, [header, body, tag, header, ...]).
+
+    The hot loop of the program; what a member does not need of its own is done once, before it.
+    """
+    start = bytes((VERSION_BYTE, TYPE_CODES[Room]))
+    digests = [(body, body_digest(body)) for body in bodies]
+    recipients = []
+    for address, session in members:
+        prefix, base, counter = start + session.id, session.sealer, session.sent
+        pieces: List[bytes] = []
+        for body, digest in digests:
+            counter += 1
+            header = prefix + counter.to_bytes(8, "big")
+            tagger = base.copy()
+            tagger.update(header + digest)
+            pieces += (header, body, tagger.digest())
+        session.sent = counter
+        recipients.append((address, pieces))
+    return recipients
 
 
 class RoomKey:
@@ -1025,21 +1062,22 @@ class Fanout:
 # 7. Room log
 # ======================================================================================================
 # Append-only and numbered 1, 2, 3, ...  An entry is encoded once, here.  Whoever holds a log uses only what
-# MemoryLog shows: append, commit, records, taken, agrees, start, and its three numbers.
+# MemoryLog shows: append, commit, records, taken, agrees, time_at, start, and its three numbers.
 
 
 class Record:
     """An entry as the log keeps it: its bytes, and what the server needs to know without decoding them."""
 
-    __slots__ = ("data", "kind", "time", "author", "number", "audience")
+    __slots__ = ("data", "time", "author", "number", "audience")
 
-    def __init__(self, entry: Entry, audience: Optional[Tuple[bytes, ...]] = None) -> None:
+    def __init__(
+        self, data: bytes, time: int, author: bytes, number: int, audience: Optional[Tuple[bytes, ...]] = None
+    ) -> None:
         """``audience`` holds the member ids that may see the entry; None is everybody."""
-        self.data = encode_entry(entry)
-        self.kind = entry.kind
-        self.time = entry.time
-        self.author = entry.author
-        self.number = entry.number
+        self.data = data
+        self.time = time
+        self.author = author
+        self.number = number
         self.audience = audience
 
     def visible(self, reader: Optional[bytes]) -> bool:
@@ -1049,6 +1087,10 @@ class Record:
     def first(self) -> bool:
         """Return whether a run begins here."""
         return bool(self.data[0] & FIRST)
+
+    def public_message(self) -> bool:
+        """Return whether something that all may see begins here: what a newcomer is shown so many of."""
+        return self.data[0] & KIND_BITS in (TEXT, ACTION, NOTICE) and self.first()
 
 
 class MemoryLog:
@@ -1108,11 +1150,15 @@ class MemoryLog:
 
     def agrees(self, cursor: int, entry_time: int) -> bool:
         """Return whether a reader whose entry ``cursor`` is of that time has read this log and no other."""
-        if not 0 < cursor <= self.head:
+        if not 0 <= cursor <= self.head:
             return False
         if cursor < self.oldest:
             return self.began <= entry_time
         return self._records[cursor].time == entry_time
+
+    def time_at(self, cursor: int) -> int:
+        """Return the time with which a reader agrees whose cursor is set there."""
+        return self._records[cursor].time if self.oldest <= cursor <= self.head else self.began
 
     def start(self, earlier: int) -> int:
         """Return the cursor from which a newcomer sees the last ``earlier`` messages that all may see."""
@@ -1120,8 +1166,7 @@ class MemoryLog:
         for number in range(self.head, lowest - 1, -1):
             if not earlier:
                 break
-            record = self._records[number]
-            if record.kind in (TEXT, ACTION, NOTICE) and record.first():
+            if self._records[number].public_message():
                 start, earlier = number - 1, earlier - 1
         return start
 
@@ -1414,6 +1459,9 @@ class Contest:
     started_at: float
 
 
+_SERVER_TYPES = frozenset(TYPE_CODES[kind] for kind in (Offer, Later, Keys, Welcome, Refused, Entries, Room, Members))
+
+
 class Server:
     """The room.  Inputs: receive, tick, say, kick, report, close.  Outputs: outgoing, events, deadline, done."""
 
@@ -1578,8 +1626,12 @@ class Server:
         self._outgoing.append(Datagram(answer, address))
 
     def _advise(self, datagram: bytes, code: str, address: Any) -> None:
+        """Answer with LATER, in the asker's version; never what servers say, or two would talk for ever."""
+        # SECURITY: test_two_servers_cannot_be_made_to_answer_each_other
+        if datagram[1] in _SERVER_TYPES:
+            raise MalformedDatagram("not for a server")
         nonce = datagram[2:18].ljust(16, b"\0")
-        self._send_stranger(encode_unsealed(Later(nonce, code)), datagram, address)
+        self._send_stranger(datagram[:1] + encode_unsealed(Later(nonce, code))[1:], datagram, address)
 
     def _receive_hello(self, datagram: bytes, address: Any, now: float) -> None:
         if len(datagram) != STRANGER_BYTES:
@@ -1689,9 +1741,10 @@ class Server:
         if not half.proven:
             half.proven = True
             self._login_bucket(address, now).give(1)
-        half.address = address
+        if half.session.newest:
+            half.address = address
         if half.refusal is not None:
-            self._outgoing.append(Datagram(half.session.seal(half.refusal), address))
+            self._outgoing.append(Datagram(half.session.seal(half.refusal), half.address))
         elif half.session.id not in self._contests:
             self._admit(half, proof, now)
 
@@ -1787,7 +1840,8 @@ class Server:
         key = self._room_key
         count = len(self._members)
         welcome = Welcome(
-            proof.name, ident, self.room, start, resumed, head, member.taken, key.id, key.key, min(count, 0xFFFF)
+            *(proof.name, ident, self.room, start, self._log.time_at(start), resumed),
+            *(head, member.taken, key.id, key.key, min(count, 0xFFFF)),
         )
         member.admit(half, proof.attempt, welcome, now)
         self._sessions[half.session.id] = member
@@ -1802,12 +1856,12 @@ class Server:
         """
         if self._log.agrees(proof.cursor, proof.entry_time) and proof.cursor <= self._flushed:
             return True, proof.cursor
-        if proof.cursor and proof.entry_time < self._log.began:
+        if proof.entry_time and proof.entry_time < self._log.began:
             return False, self._log.oldest - 1
         return False, min(self._log.start(proof.earlier), self._flushed)
 
     def _new_member(self, ident: bytes, name: str, now: float) -> Member:
-        bucket = TokenBucket(self.rate, self.rate * RATE_SECONDS, now)
+        bucket = TokenBucket(self.rate, max(self.rate * RATE_SECONDS, RUN_PARTS_MAX), now)
         self._append(Entry(JOINED, self._time(now), ident, name=name))
         member = Member(ident, name, bucket, self._log.taken(ident), self._log.head, now + self.epoch)
         self._members[ident] = self._names[member.key] = member
@@ -1855,7 +1909,7 @@ class Server:
         return max(0, int((now + self.epoch) * 1000))
 
     def _append(self, *entries: Entry) -> None:
-        self._log.append([Record(entry) for entry in entries])
+        self._log.append([Record(encode_entry(entry), entry.time, entry.author, 0) for entry in entries])
 
     def _take(self, now: float) -> None:
         """Append what members have submitted, as far as their buckets and this turn allow."""
@@ -1888,23 +1942,22 @@ class Server:
     def _append_run(self, member: Member, run: List[Submission], now: float) -> int:
         at = self._time(now)
         audience: Optional[Tuple[bytes, ...]] = None
-        to = self._members.get(run[0].to) if run[0].to else None
-        if run[0].to:
-            audience = (member.id, run[0].to) if to else (member.id,)
-        to_name = to.name if to else ""
-        records = []
+        to = run[0].to
+        recipient = self._members.get(to) if to else None
+        if to:
+            audience = (member.id, to) if recipient else (member.id,)
+        to_name = recipient.name if recipient else ""
+        records, early = [], member.early
         for part in run:
-            kind = part.kind & KIND_BITS if audience is None or to else UNDELIVERED
-            first, last = bool(part.kind & FIRST), bool(part.kind & LAST)
-            text = part.text.decode("utf-8")
-            entry = Entry(kind, at, member.id, part.number, member.name, part.to, to_name, text, first=first, last=last)
-            records.append(Record(entry, audience))
-            member.early.pop(part.number, None)
+            kind = part.kind if recipient or not to else part.kind & ~KIND_BITS | UNDELIVERED
+            data = encode_part(kind, at, member.id, part.number, member.name, part.text, to, to_name)
+            records.append(Record(data, at, member.id, part.number, audience))
+            del early[part.number]
         self._log.append(records)
         member.taken += len(run)
         member.messages += 1
         member.took_at = now
-        return sum(len(record.data) for record in records)
+        return sum([len(record.data) for record in records])
 
     def _send(self, member: Member, message: Any) -> None:
         self._outgoing.append(Datagram(member.session.seal(message), member.address))
@@ -1975,9 +2028,7 @@ class Server:
             return
         size = max(map(len, plain))
         bodies = [self._room_key.seal(batch.ljust(size, b"\0")) for batch in plain]
-        digests = [(body, body_digest(body)) for body in bodies]
-        code = TYPE_CODES[Room]
-        recipients = [(member.address, member.session.tag_shared(code, digests)) for member in members]
+        recipients = tag_for_all([(member.address, member.session) for member in members], bodies)
         sizes = tuple(HEADER_BYTES + len(body) + TAG_BYTES for body in bodies)
         self._outgoing.append(Fanout(sizes, recipients))
 
@@ -1992,7 +2043,7 @@ class Server:
 
     def _say_closed(self, now: float) -> None:
         if self._closing and now >= self._closing[0]:
-            del self._closing[0]
+            self._closing = [at for at in self._closing if at > now]
             for member in self._members.values():
                 self._send(member, Bye(SERVER_CLOSED))
             self.done = not self._closing
@@ -2301,7 +2352,8 @@ class Client:
         self._left: Dict[bytes, int] = {}
         self._resumed = self._again_connected = False
         self._who = Timer(entropy)
-        self._who_after = 0
+        self._who_after = self._who_as_of = 0
+        self._listed: Dict[bytes, None] = {}
         self._held: Optional[List[Any]] = None
         # Writing.
         self._outbox: Dict[int, Submission] = {}
@@ -2331,7 +2383,7 @@ class Client:
         self._name = name
         self._password = password_bytes(password)
         self._addresses = addresses
-        self._session = None
+        self._drop_session()
         self._login_until = now + LOGIN_SECONDS_MAX
         self._lost_at = None
         self._again.stop()
@@ -2395,12 +2447,12 @@ class Client:
             if self._session is not None and self._ticked_at:
                 self._ask_at = now
         self._ticked_at = now
+        if self._session is not None and self.state in (State.CONNECTED, State.RECONNECTING):
+            self._tick_sync(now)
         if self.state is State.LEAVING:
             self._tick_leave(now)
         elif self.state not in (State.IDLE, State.ENDED):
             self._tick_login(now)
-            if self._session is not None:
-                self._tick_sync(now)
         self._tell_status(now)
 
     # --- outputs
@@ -2419,11 +2471,13 @@ class Client:
         """Return when tick() is due without further input."""
         if self.state in (State.IDLE, State.ENDED):
             return None
+        if self.state is State.LEAVING:
+            return earliest(self._retry.at, self._leave_until)
         attempt = self._attempt
         lost_until = self._lost_at + self._patience if self._lost_at is not None and self._patience else None
         second = self._ticked_at + 1.0 if self._unanswered_at is not None else None
         return earliest(
-            *(self._retry.at, self._ask_at, self._who.at, self._again.at, self._leave_until, lost_until, second),
+            *(self._retry.at, self._ask_at, self._who.at, self._again.at, lost_until, second),
             *((attempt.timer.at, attempt.wrong_at, self._attempt_until()) if attempt else ()),
         )
 
@@ -2508,7 +2562,7 @@ class Client:
         self._report(LoginFailed(code, text))
 
     def _drop_session(self) -> None:
-        self._session = self._held = self._ask_at = self._unanswered_at = None
+        self._session = self._ask_at = self._unanswered_at = None
         self._retry.stop()
         self._who.stop()
 
@@ -2527,7 +2581,7 @@ class Client:
         self._name, self._room = welcome.name, welcome.room
         self._resumed = bool(welcome.resumed)
         if not welcome.resumed:
-            self._cursor, self._cursor_time = welcome.start, 0
+            self._cursor, self._cursor_time = welcome.start, welcome.start_time
             self._buffer.clear()
             self._run.clear()
             self._roster.clear()
@@ -2538,10 +2592,11 @@ class Client:
         self._earlier_until = self._head = welcome.head
         self._taken = self._on_way = max(self._oldest - 1, min(welcome.taken, self._number))
         self._taken_head = welcome.head
-        self._held = []
+        self._held = self._held or []
         self._who_after = 0
         self._who.start(now, self._round_trip.retry_seconds(), RETRY_SECONDS_MAX, at_once=True)
         self._ask_at = now
+        self._busy = False
         self._lost_at = None
         self.state = State.CONNECTED
         self._hear(now)
@@ -2702,16 +2757,18 @@ class Client:
             self._report_in_room(Announced(seq, entry.time, text, earlier))
         elif entry.author == self._id:
             self._confirm(entry.number, seq)
-        elif entry.number > self._shown.pop(entry.author, 0):
+        elif self._note_shown(entry.author, entry.number):
             action, private = entry.kind == ACTION, entry.kind == PRIVATE
             said = Said(seq, entry.time, entry.author, entry.name, text, action, private, earlier)
-            self._note_shown(entry.author, entry.number)
             self._report_in_room(said)
 
-    def _note_shown(self, author: bytes, number: int) -> None:
-        self._shown[author] = number
+    def _note_shown(self, author: bytes, number: int) -> bool:
+        """Return whether that number is new to the reader; a server that has forgotten takes some again."""
+        highest = self._shown.pop(author, 0)
+        self._shown[author] = max(highest, number)
         if len(self._shown) > SHOWN_MEMBERS_MAX:
             del self._shown[next(iter(self._shown))]
+        return number > highest
 
     def _read_undelivered(self, entry: Entry) -> None:
         queued = self._receipts.get(entry.number)
@@ -2751,13 +2808,20 @@ class Client:
     def _receive_members(self, page: Members, now: float) -> None:
         if self._who.at is None or page.after != self._who_after:
             raise MalformedDatagram("not asked for")
+        if not page.after:
+            self._who_as_of, self._listed = page.as_of, {}
         for row in page.rows:
             self._add_row(row.member, row.joined, row.name)
+            self._listed[row.member] = None
             self._who_after = max(self._who_after, row.joined)
         if page.more and page.rows:
             self._who.start(now, self._round_trip.retry_seconds(), RETRY_SECONDS_MAX, at_once=True)
             return
         self._who.stop()
+        # Who was here before the list was made and is not on it has left, though its LEFT may be trimmed.
+        self._roster = {
+            ident: row for ident, row in self._roster.items() if ident in self._listed or row[0] > self._who_as_of
+        }
         held, self._held = self._held or [], None
         members = tuple((ident, name) for ident, (_, name) in self._roster.items())
         self._report(Connected(self._room, self._name, self._id, members, self._again_connected))
@@ -4725,6 +4789,13 @@ def _add_client_arguments(client: argparse.ArgumentParser) -> None:
     client.add_argument("--stay", action="store_true", help="in a pipe: go on receiving after the end of the input")
 
 
+def tune_process() -> None:
+    """Set the interpreter up to serve: short turns at Python's lock, few walks of the garbage collector."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.freeze()
+    gc.set_threshold(GARBAGE_OBJECTS)
+
+
 def run_server(options: argparse.Namespace) -> int:
     """Run a server on the console; return the exit status.  Raises UsageError and OSError."""
     room = display_text(options.room, " ").strip()
@@ -4737,7 +4808,7 @@ def run_server(options: argparse.Namespace) -> int:
         notes.append("warning: the default password is in use; anybody can know it (--password-file sets another)")
     if not password:
         raise UsageError("The password is empty; choose one that is not.")
-    sys.setswitchinterval(SWITCH_SECONDS)
+    tune_process()
     sockets = open_server_sockets(options.host, options.port)
     now = time.monotonic()
     epoch = time.time() - now

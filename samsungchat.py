@@ -2243,7 +2243,7 @@ class LoginAttempt:
         self._restart(now)
 
     def _restart(self, now: float) -> None:
-        self.timer.start(now, HELLO_SECONDS, 4 * HELLO_SECONDS, at_once=True)
+        self.timer.start(now, HELLO_SECONDS, 2 * HELLO_SECONDS, at_once=True)
 
     def questions(self, proof: Proof, now: float) -> List[Datagram]:
         """Return what to send now, and arm the timer for the repeat."""
@@ -2538,9 +2538,10 @@ class Client:
 
     def _attempt_failed(self, code: str, now: float) -> None:
         """Try again later where that can help, else tell the person."""
+        answered = self._attempt is not None and self._attempt.heard_at is not None
         self._attempt = None
-        patient = self._login_until is None or code == TRY_LATER and now < self._login_until
-        if not patient:
+        helps = answered and code in (TRY_LATER, NO_ANSWER)
+        if self._login_until is not None and not (helps and now < self._login_until):
             self._fail(code, REFUSALS[code], now)
         elif code == WRONG_PASSWORD:
             self._again_after(now, AGAIN_WRONG_SECONDS_MAX)
@@ -3895,12 +3896,16 @@ def read_bytes(inbox: "queue.SimpleQueue[Any]", lines: bool, room: Optional[thre
     """Post what standard input brings, whole lines or as it comes, until its end; runs on a thread.
 
     Reads the descriptor itself: a daemon thread that holds sys.stdin's lock would hang the end of Python.
+    Python has no sys.stdin where the descriptor is closed, and another file may have its number.
     """
+    if sys.stdin is None:
+        inbox.put(Typed(None))
+        return
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     rest = ""
     while True:
         try:
-            data = os.read(0, 65536)
+            data = os.read(sys.stdin.fileno(), 65536)
         except OSError:
             data = b""
         text = rest + decoder.decode(data, not data)
@@ -4076,6 +4081,35 @@ class Terminal:
 
 
 # --- client
+
+
+def default_name() -> str:
+    """Return the login name of the person as a chat name, or "guest"."""
+    try:
+        return clean_name(re.sub(r"[^\w.-]", "", getpass.getuser()))
+    except (UsageError, KeyError, ImportError, OSError):
+        return "guest"
+
+
+def parse_server(text: str, port: int) -> Tuple[str, int]:
+    """Split HOST, HOST:PORT, [IPV6]:PORT or IPV6 into host and port; raises UsageError."""
+    match = re.fullmatch(r"\[([^\]]+)\](?::(\d+))?|([^:\s]+):(\d+)|(\S+)", text.strip())
+    if match is None:
+        raise UsageError("Write the server as HOST or HOST:PORT, like 192.168.1.5 or lab1:11111.")
+    host = match.group(1) or match.group(3) or match.group(5)
+    number = int(match.group(2) or match.group(4) or port)
+    if not 0 < number < 65536:
+        raise UsageError("A port is a number from 1 to 65535.")
+    if match.group(5) and ":" in host and not _is_ipv6(host):
+        raise UsageError("Write the server as HOST or HOST:PORT, like 192.168.1.5 or lab1:11111.")
+    return host, number
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return bool(ipaddress.IPv6Address(host.split("%")[0]))
+    except ValueError:
+        return False
 
 
 @dataclass
@@ -4663,35 +4697,6 @@ def report_lines(report: ServerReport) -> List[str]:
 # ======================================================================================================
 # Flags, passwords, exit codes: 0 done; 1 no server answered, or the connection was lost for good; 2 usage;
 # 3 login refused or kicked.
-
-
-def default_name() -> str:
-    """Return the login name of the person as a chat name, or "guest"."""
-    try:
-        return clean_name(re.sub(r"[^\w.-]", "", getpass.getuser()))
-    except (UsageError, KeyError, ImportError, OSError):
-        return "guest"
-
-
-def parse_server(text: str, port: int) -> Tuple[str, int]:
-    """Split HOST, HOST:PORT, [IPV6]:PORT or IPV6 into host and port; raises UsageError."""
-    match = re.fullmatch(r"\[([^\]]+)\](?::(\d+))?|([^:\s]+):(\d+)|(\S+)", text.strip())
-    if match is None:
-        raise UsageError("Write the server as HOST or HOST:PORT, like 192.168.1.5 or lab1:11111.")
-    host = match.group(1) or match.group(3) or match.group(5)
-    number = int(match.group(2) or match.group(4) or port)
-    if not 0 < number < 65536:
-        raise UsageError("A port is a number from 1 to 65535.")
-    if match.group(5) and ":" in host and not _is_ipv6(host):
-        raise UsageError("Write the server as HOST or HOST:PORT, like 192.168.1.5 or lab1:11111.")
-    return host, number
-
-
-def _is_ipv6(host: str) -> bool:
-    try:
-        return bool(ipaddress.IPv6Address(host.split("%")[0]))
-    except ValueError:
-        return False
 
 
 def chosen_password(options: argparse.Namespace) -> Optional[str]:

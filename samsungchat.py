@@ -61,11 +61,13 @@ import selectors
 import shutil
 import signal
 import socket
+import sqlite3
 import struct
 import sys
 import threading
 import time
 import unicodedata
+import urllib.parse
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Sequence, TextIO, Tuple, Union
 
@@ -105,7 +107,12 @@ LOG_ENTRIES_MIN = 10_000  # Kept in any case ...
 LOG_SECONDS_MIN = 60  # ... and as long as this ...
 LOG_BYTES_MAX = 64 * 1024 * 1024  # ... but never more than this.
 EARLIER_DEFAULT = 50  # Messages shown to a newcomer.
-EARLIER_SEARCH_MAX = 2000  # Entries looked through for them.
+EARLIER_SEARCH_MAX = 2000  # Entries of a log in memory that are looked through for them.
+EARLIER_MAX = 500  # Messages of history in one request ...
+EARLIER_PER_TURN = 4  # ... and requests answered in one turn.
+HISTORY_ROWS = 512  # Read from the file at once.
+FORGET_SECONDS = 3600  # Between two looks for entries that are too old.
+STUCK_SECONDS = 1.0  # Between two tries to write to a disk that is full.
 
 MEMBERS_MAX = 1000
 RATE_PARTS = 30  # A member's parts a second ...
@@ -173,6 +180,10 @@ PRESENCE_SECONDS = 1.0  # A terminal waits so long for more of them.
 
 class MalformedDatagram(Exception):
     """The peer sent what the protocol does not allow; the argument is the reason it is counted under."""
+
+
+class LogFailure(Exception):
+    """The history cannot be written now; the argument is the sentence that says why."""
 
 
 class UsageError(Exception):
@@ -515,7 +526,8 @@ class Sync:
 class Entries:
     """Server: entries from its log (maybe none), and how far it has taken yours.
 
-    ``echo`` is the counter of the SYNC that this answers, or 0; ``flags`` may hold ASK: SYNC now.
+    ``echo`` is the counter of the SYNC that this answers, or 0; ``flags`` may hold ASK (SYNC now) and STUCK
+    (messages wait until the server's disk has room).
     """
 
     echo: int
@@ -569,7 +581,26 @@ class Bye:
     code: str
 
 
-ASK = 1
+@dataclass(frozen=True)
+class Earlier:
+    """Client: the last ``count`` messages below ``before``, please; I have up to ``have`` of them."""
+
+    before: int
+    count: int
+    have: int
+
+
+@dataclass(frozen=True)
+class History:
+    """Server: entries in (start, before), in answer to EARLIER; ``flags`` may hold ASK and BEGINNING."""
+
+    start: int
+    before: int
+    flags: int
+    batch: bytes
+
+
+ASK, STUCK, BEGINNING = 1, 2, 4
 
 _ROW = (_number(8), _raw(8), _number(1), _STRING)
 
@@ -635,6 +666,8 @@ _LAYOUTS: Dict[type, Tuple[Codec, ...]] = {
     Who: (_number(8),),
     Members: (_number(8), _number(8), _number(1), (_put_rows, _take_rows)),
     Bye: (_STRING,),
+    Earlier: (_number(8), _number(2), _number(8)),
+    History: (_number(8), _number(8), _number(1), _REST),
 }
 _MESSAGE_TYPES: Dict[int, type] = dict(enumerate(_LAYOUTS, 1))
 TYPE_CODES: Dict[type, int] = {kind: code for code, kind in _MESSAGE_TYPES.items()}
@@ -1061,8 +1094,8 @@ class Fanout:
 # ======================================================================================================
 # 7. Room log
 # ======================================================================================================
-# Append-only and numbered 1, 2, 3, ...  An entry is encoded once, here.  Whoever holds a log uses only what
-# MemoryLog shows: append, commit, records, taken, agrees, time_at, start, and its three numbers.
+# Append-only and numbered 1, 2, 3, ...  An entry is encoded once.  There are two logs of one contract: in
+# memory, and in a file, which keeps the newest entries in memory too and everything in SQLite.
 
 
 class Record:
@@ -1096,10 +1129,10 @@ class Record:
 class MemoryLog:
     """The log in memory: keeps the newest entries, by LOG_ENTRIES_MIN, LOG_SECONDS_MIN and LOG_BYTES_MAX."""
 
-    def __init__(self, began: int) -> None:
-        """``began`` is the time (ms) before which it holds nothing."""
+    def __init__(self, began: int, head: int = 0) -> None:
+        """``began`` is the time (ms) before which it holds nothing; the first entry is number head + 1."""
         self.began = began
-        self.head = 0
+        self.head = head
         self._records: Dict[int, Record] = {}
         self._taken: Dict[bytes, int] = {}
         self._bytes = 0
@@ -1160,22 +1193,251 @@ class MemoryLog:
         """Return the time with which a reader agrees whose cursor is set there."""
         return self._records[cursor].time if self.oldest <= cursor <= self.head else self.began
 
-    def start(self, earlier: int) -> int:
-        """Return the cursor from which a newcomer sees the last ``earlier`` messages that all may see."""
-        start, lowest = self.head, max(self.oldest, self.head - EARLIER_SEARCH_MAX + 1)
-        for number in range(self.head, lowest - 1, -1):
+    def start(self, earlier: int, before: int) -> int:
+        """Return the cursor that has the last ``earlier`` public messages below ``before`` ahead of it."""
+        top = min(before - 1, self.head)
+        start, lowest = top, max(self.oldest, top - EARLIER_SEARCH_MAX + 1)
+        for number in range(top, lowest - 1, -1):
             if not earlier:
                 break
             if self._records[number].public_message():
                 start, earlier = number - 1, earlier - 1
         return start
 
+    def forget(self, now: int) -> None:
+        """Drop what is older than it may get: nothing here, where commit() does it."""
+
+    def close(self) -> None:
+        """Give up what it holds."""
+
+
+_APPLICATION_ID = 0x53434C31  # "SCL1": marks a file as ours.
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+    CREATE TABLE room (began INTEGER NOT NULL);
+    CREATE TABLE entries (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, author BLOB NOT NULL, number INTEGER NOT NULL,
+        audience BLOB, public INTEGER NOT NULL, data BLOB NOT NULL);
+    CREATE INDEX numbers ON entries (author, number) WHERE number > 0;
+    CREATE INDEX messages ON entries (seq) WHERE public;
+"""
+
+
+class SqliteLog:
+    """The log in a file: what commit() has returned for is there after a crash and after a power cut.
+
+    WAL with a full sync for each commit; all entries of one flush are one transaction.  A second database
+    beside it, ``FILE-lock``, is held locked, so that no two servers write to one file; the system frees it
+    however a server ends.  Readers, such as an export, may come at any time.
+    """
+
+    def __init__(self, path: str, began: int, keep_days: int = 0) -> None:
+        """Open or make the file; ``began`` (ms) is for a new one, ``keep_days`` 0 keeps everything.
+
+        Raises UsageError with a sentence: not ours, damaged, newer, read-only, full, or in use.
+        """
+        self._path = path
+        self._keep = keep_days * 86_400_000
+        self._forgot_at = 0
+        self._pending: List[Tuple[int, Record]] = []
+        try:
+            self._check()
+            self._lock = self._connect(path + "-lock")
+            self._lock.execute("BEGIN EXCLUSIVE")
+            self._database = self._connect(path)
+            self._prepare(began)
+        except sqlite3.Error as fault:
+            raise UsageError(history_failure(fault, path)) from None
+        self.began = int(self._one("SELECT began FROM room"))
+        head = int(self._one("SELECT seq FROM sqlite_sequence WHERE name = 'entries'"))
+        self._oldest = int(self._one("SELECT min(seq) FROM entries")) or head + 1
+        self._recent = MemoryLog(self.began, head)
+
+    @staticmethod
+    def _connect(path: str) -> sqlite3.Connection:
+        return sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+
+    def _check(self) -> None:
+        """Look at the file without changing it; raises UsageError and sqlite3.Error."""
+        database = self._connect(self._path)
+        try:
+            mark = database.execute("PRAGMA application_id").fetchone()[0]
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if tables and mark != _APPLICATION_ID:
+                raise UsageError("%s is not a history of SamsungChat; choose another file." % self._path)
+            if version > _SCHEMA_VERSION:
+                raise UsageError("%s was written by a newer version; use that one, or another file." % self._path)
+            if database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                raise sqlite3.DatabaseError("malformed")
+        finally:
+            database.close()
+
+    def _prepare(self, began: int) -> None:
+        database = self._database
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+            database.execute("PRAGMA " + pragma).fetchall()
+        database.execute("BEGIN IMMEDIATE")
+        if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            for statement in filter(str.strip, _SCHEMA.split(";")):
+                database.execute(statement)
+            database.execute("INSERT INTO room VALUES (?)", (began,))
+            database.execute("PRAGMA application_id = %d" % _APPLICATION_ID)
+            database.execute("PRAGMA user_version = %d" % _SCHEMA_VERSION)
+        database.execute("COMMIT")
+
+    def _one(self, query: str, *values: Any) -> int:
+        """Return the first number that a query finds, or 0."""
+        row = self._database.execute(query, values).fetchone()
+        return int(row[0] or 0) if row else 0
+
+    @property
+    def head(self) -> int:
+        """The newest number, appended or committed."""
+        return self._recent.head
+
+    @property
+    def oldest(self) -> int:
+        """The lowest number that is kept, or head + 1 where there is none."""
+        return self._oldest
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Number the records; commit() writes them."""
+        self._pending += enumerate(records, self.head + 1)
+        self._recent.append(records)
+
+    def commit(self) -> None:
+        """Write everything appended in one transaction; raises LogFailure, and may then be tried again."""
+        if self._pending:
+            try:
+                self._write()
+            except sqlite3.Error as fault:
+                if self._database.in_transaction:
+                    with contextlib.suppress(sqlite3.Error):
+                        self._database.execute("ROLLBACK")
+                raise LogFailure(history_failure(fault, self._path)) from None
+            self._pending.clear()
+        self._recent.commit()
+
+    def _write(self) -> None:
+        rows = [
+            (
+                *(number, record.time, record.author, record.number),
+                *(None if record.audience is None else b"".join(record.audience), record.public_message(), record.data),
+            )
+            for number, record in self._pending
+        ]
+        self._database.execute("BEGIN IMMEDIATE")
+        self._database.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        self._database.execute("COMMIT")
+
+    def records(self, first: int, last: int) -> Iterator[Record]:
+        """Yield the records from ``first`` to ``last``, all of which are kept."""
+        while first <= last and first < self._recent.oldest:
+            top = min(last, self._recent.oldest - 1, first + HISTORY_ROWS - 1)
+            for row in self._database.execute(_SELECT_RECORDS, (first, top)).fetchall():
+                yield _record(*row)
+            first = top + 1
+        yield from self._recent.records(first, last)
+
+    def taken(self, author: bytes) -> int:
+        """Return the author's highest number among the entries, or 0."""
+        written = self._one("SELECT max(number) FROM entries WHERE author = ? AND number > 0", author)
+        return max(self._recent.taken(author), written)
+
+    def agrees(self, cursor: int, entry_time: int) -> bool:
+        """Return whether a reader whose entry ``cursor`` is of that time has read this log and no other."""
+        if not 0 <= cursor <= self.head:
+            return False
+        if cursor < self._oldest:
+            return self.began <= entry_time
+        return self.time_at(cursor) == entry_time
+
+    def time_at(self, cursor: int) -> int:
+        """Return the time with which a reader agrees whose cursor is set there."""
+        if cursor >= self._recent.oldest:
+            return self._recent.time_at(cursor)
+        return self._one("SELECT time FROM entries WHERE seq = ?", cursor) or self.began
+
+    def start(self, earlier: int, before: int) -> int:
+        """Return the cursor that has the last ``earlier`` public messages below ``before`` ahead of it."""
+        if not earlier:
+            return min(before - 1, self.head)
+        first = self._one(
+            "SELECT seq FROM entries WHERE public AND seq < ? ORDER BY seq DESC LIMIT 1 OFFSET ?", before, earlier - 1
+        )
+        return first - 1 if first else min(self._oldest, before) - 1
+
+    def forget(self, now: int) -> None:
+        """Drop what is older than ``keep_days``, in whole runs, but never the newest entry."""
+        if not self._keep or now < self._forgot_at + FORGET_SECONDS * 1000:
+            return
+        self._forgot_at = now
+        query = "SELECT min(seq) FROM entries WHERE time >= ? AND substr(data, 1, 1) >= x'40'"
+        kept = self._one(query, now - self._keep) or self._recent.oldest
+        kept = min(kept, self._recent.oldest, self.head)
+        with contextlib.suppress(sqlite3.Error):  # A full disk: the next look finds them again.
+            self._database.execute("DELETE FROM entries WHERE seq < ?", (kept,))
+            self._oldest = max(self._oldest, kept)
+
+    def close(self) -> None:
+        """Close the file and free it for another server."""
+        self._database.close()
+        self._lock.close()
+
+
+_SELECT_RECORDS = "SELECT data, time, author, number, audience FROM entries WHERE seq BETWEEN ? AND ? ORDER BY seq"
+
+
+def _record(data: bytes, at: int, author: bytes, number: int, audience: Optional[bytes]) -> Record:
+    """Make a record from a row of the file."""
+    readers = None if audience is None else tuple(audience[start : start + 8] for start in range(0, len(audience), 8))
+    return Record(data, at, author, number, readers)
+
+
+def history_failure(fault: sqlite3.Error, path: str) -> str:
+    """Return the sentence for a history that cannot be opened or written."""
+    reason = str(fault).lower()
+    for word, sentence in (
+        ("locked", "%s is in use by another server; stop that one, or choose another file."),
+        ("readonly", "%s is read-only; make it writable, or choose another file."),
+        ("full", "The disk of %s is full; make room on it."),
+        ("unable to open", "%s cannot be opened; check the folder and your rights to it."),
+        ("not a database", "%s is not a history of SamsungChat; choose another file."),
+        ("malformed", "%s is damaged; put a copy back in its place, or choose another file."),
+    ):
+        if word in reason:
+            return sentence % path
+    return "%s cannot be used: %s." % (path, fault)
+
+
+def read_history(path: str) -> Iterator[Tuple[int, Entry]]:
+    """Yield every (number, entry) of a history file, also while a server writes to it; raises UsageError."""
+    log: Optional[sqlite3.Connection] = None
+    try:
+        place = "file:%s?mode=ro" % urllib.parse.quote(os.path.abspath(path).replace(os.sep, "/"))
+        log = sqlite3.connect(place, uri=True)
+        if log.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+            raise UsageError("%s is not a history of SamsungChat." % path)
+        for number, data in log.execute("SELECT seq, data FROM entries ORDER BY seq"):
+            yield number, decode_entry(data)
+    except sqlite3.Error as fault:
+        raise UsageError(history_failure(fault, path)) from None
+    except MalformedDatagram:
+        raise UsageError("%s is damaged; what came before this line could be read." % path) from None
+    finally:
+        if log is not None:
+            log.close()
+
+
+Log = Union[MemoryLog, SqliteLog]
+
 
 def _skip(count: int, why: int, at: int) -> Tuple[int, bytes]:
     return count, encode_entry(Entry(SKIP, at, count=count, why=why))
 
 
-def _pieces(log: MemoryLog, after: int, until: int, reader: Optional[bytes]) -> Iterator[Tuple[int, bytes]]:
+def _pieces(log: Log, after: int, until: int, reader: Optional[bytes]) -> Iterator[Tuple[int, bytes]]:
     """Yield (numbers covered, bytes) for the entries in (after, until], blanks in place of what is not to see."""
     gone = min(until, log.oldest - 1) - after
     if gone > 0:
@@ -1194,7 +1456,7 @@ def _pieces(log: MemoryLog, after: int, until: int, reader: Optional[bytes]) -> 
         yield _skip(blank, HIDDEN, blank_time)
 
 
-def batches(log: MemoryLog, after: int, until: int, reader: Optional[bytes], most: int) -> List[Tuple[int, int, bytes]]:
+def batches(log: Log, after: int, until: int, reader: Optional[bytes], most: int) -> List[Tuple[int, int, bytes]]:
     """Cut the entries in (after, until], as that reader may see them, into at most ``most`` batches.
 
     Each is (first number, last number, entries), and fits a datagram.
@@ -1362,6 +1624,13 @@ class LoginAbandoned:
 
 
 @dataclass(frozen=True)
+class HistoryStuck:
+    """The history cannot be written, for the reason given; "" when it goes on."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class MemberRow:
     """What the server's own screen shows of a member; ``joined_at`` is seconds since 1970."""
 
@@ -1387,7 +1656,7 @@ class Member:
 
     __slots__ = (
         *("id", "name", "key", "session", "address", "attempt", "welcome", "joined", "joined_at"),
-        *("cursor", "taken", "early", "bucket", "heard_at", "sync", "echo", "took_at", "rtt_ms", "messages"),
+        *("cursor", "taken", "early", "bucket", "heard_at", "sync", "echo", "told", "rtt_ms", "messages"),
     )
 
     def __init__(
@@ -1398,13 +1667,12 @@ class Member:
         self.name = name
         self.key = name_key(name)
         self.bucket = bucket
-        self.taken = taken
+        self.taken = self.told = taken  # Taken into the log; written there for good.
         self.joined = joined
         self.joined_at = joined_at
         self.early: Dict[int, Submission] = {}
         self.sync: Optional[Sync] = None
         self.echo = self.rtt_ms = self.messages = 0
-        self.took_at = 0.0
 
     def admit(self, login: "HalfOpen", attempt: int, welcome: Welcome, now: float) -> None:
         """Give it the session of a login; an earlier session of the same instance ends with that."""
@@ -1467,7 +1735,7 @@ class Server:
 
     def __init__(
         self,
-        log: MemoryLog,
+        log: Log,
         password: str,
         entropy: Callable[[int], bytes],
         now: float,
@@ -1507,7 +1775,11 @@ class Server:
         self._asked: Dict[bytes, Member] = {}
         self._outgoing: List[Union[Datagram, Fanout]] = []
         self._events: List[Any] = []
-        self._flushed = 0
+        self._took: Dict[bytes, Member] = {}
+        self._pasts: Dict[bytes, Earlier] = {}
+        self._flushed = log.head
+        self._stuck = False
+        self._write_at: Optional[float] = None
         self._ticked_at = now
         self._sweep_at = now + SWEEP_SECONDS
         self._take_at: Optional[float] = None
@@ -1518,10 +1790,12 @@ class Server:
             Proof: self._receive_repeated_proof,
             Sync: self._receive_sync,
             Who: self._receive_who,
+            Earlier: self._receive_earlier,
             Bye: self._receive_bye,
         }
         self._append(Entry(STARTED, self._time(now), text="The room was opened."))
-        self._flush(now)
+        log.commit()
+        self._flushed = log.head
 
     # --- inputs
 
@@ -1544,6 +1818,7 @@ class Server:
         self._start_logins(now)
         self._take(now)
         self._flush(now)
+        self._answer_earlier()
         self._beat(now)
         self._say_closed(now)
 
@@ -1597,10 +1872,10 @@ class Server:
 
     def deadline(self) -> Optional[float]:
         """Return when tick() is due without further input."""
-        waiting = self._ticked_at + TURN_SECONDS if self._logins or self._asked else None
+        waiting = self._ticked_at + TURN_SECONDS if self._logins or self._asked or self._pasts else None
         beat = self._beats[0] if self._beats else None
         closing = self._closing[0] if self._closing else None
-        return earliest(self._sweep_at, self._take_at, self._ping_at, beat, closing, waiting)
+        return earliest(self._sweep_at, self._take_at, self._ping_at, self._write_at, beat, closing, waiting)
 
     # --- strangers: fixed-size fields, one hash, no answer larger than its question
 
@@ -1665,7 +1940,7 @@ class Server:
     def _queue_login(self, question: Tuple[Any, bytes], now: float) -> None:
         address, datagram = question
         waiting = len(self._logins)
-        full = waiting >= LOGIN_QUEUE_MAX or waiting + len(self._half_open) >= HALF_OPEN_MAX
+        full = self._stuck or waiting >= LOGIN_QUEUE_MAX or waiting + len(self._half_open) >= HALF_OPEN_MAX
         # SECURITY: test_guessing_online_is_slow
         if full or not self._login_bucket(address, now).take(1, now):
             self._advise(datagram, TRY_LATER, address)
@@ -1745,7 +2020,7 @@ class Server:
             half.address = address
         if half.refusal is not None:
             self._outgoing.append(Datagram(half.session.seal(half.refusal), half.address))
-        elif half.session.id not in self._contests:
+        elif half.session.id not in self._contests and not self._stuck:
             self._admit(half, proof, now)
 
     def _receive_repeated_proof(self, member: Member, proof: Proof, now: float) -> None:
@@ -1768,6 +2043,11 @@ class Server:
         rows = sorted((other.joined, other) for other in self._members.values() if other.joined > who.after)
         page = tuple(Row(joined, other.id, 0, other.name) for joined, other in rows[:MEMBERS_PAGE_ROWS])
         self._send(member, Members(self._flushed, who.after, len(rows) > len(page), page))
+
+    def _receive_earlier(self, member: Member, earlier: Earlier, now: float) -> None:
+        if not 0 < earlier.before <= self._flushed + 1:
+            raise MalformedDatagram("history above the head")
+        self._pasts[member.id] = earlier
 
     def _receive_bye(self, member: Member, bye: Bye, now: float) -> None:
         self._send(member, Bye(""))
@@ -1835,13 +2115,14 @@ class Server:
         ident = member_id(proof.instance)
         member = known or self._new_member(ident, proof.name, now)
         member.taken = max(member.taken, proof.oldest - 1)
+        member.told = max(member.told, proof.oldest - 1)
         if known is not None:
             del self._sessions[known.session.id]
         key = self._room_key
         count = len(self._members)
         welcome = Welcome(
             *(proof.name, ident, self.room, start, self._log.time_at(start), resumed),
-            *(head, member.taken, key.id, key.key, min(count, 0xFFFF)),
+            *(head, member.told, key.id, key.key, min(count, 0xFFFF)),
         )
         member.admit(half, proof.attempt, welcome, now)
         self._sessions[half.session.id] = member
@@ -1858,7 +2139,7 @@ class Server:
             return True, proof.cursor
         if proof.entry_time and proof.entry_time < self._log.began:
             return False, self._log.oldest - 1
-        return False, min(self._log.start(proof.earlier), self._flushed)
+        return False, self._log.start(proof.earlier, self._flushed + 1)
 
     def _new_member(self, ident: bytes, name: str, now: float) -> Member:
         bucket = TokenBucket(self.rate, max(self.rate * RATE_SECONDS, RUN_PARTS_MAX), now)
@@ -1874,8 +2155,8 @@ class Server:
     def _leave(self, member: Member, why: str, bye: Optional[Bye], now: float) -> None:
         """Remove a member; with a ``bye`` its session answers with that for a while."""
         del self._members[member.id], self._names[member.key], self._sessions[member.session.id]
-        self._submitted.pop(member.id, None)
-        self._asked.pop(member.id, None)
+        for table in (self._submitted, self._asked, self._took, self._pasts):
+            table.pop(member.id, None)
         if bye is not None:
             if bye.code:
                 self._send(member, bye)
@@ -1892,6 +2173,7 @@ class Server:
         self._sweep_at = now + SWEEP_SECONDS
         for member in [other for other in self._members.values() if now - other.heard_at > SILENT_SECONDS]:
             self._leave(member, "timed out", None, now)
+        self._log.forget(self._time(now))
         for half in [other for other in self._half_open.values() if now >= other.expires_at]:
             self._forget_login(half)
             if not half.proven:
@@ -1914,6 +2196,8 @@ class Server:
     def _take(self, now: float) -> None:
         """Append what members have submitted, as far as their buckets and this turn allow."""
         self._take_at = None
+        if self._stuck:
+            return
         budget = FLUSH_DATAGRAMS_MAX * BATCH_BYTES_MAX
         waiting, self._submitted = self._submitted, {}
         for member in waiting.values():
@@ -1956,7 +2240,7 @@ class Server:
         self._log.append(records)
         member.taken += len(run)
         member.messages += 1
-        member.took_at = now
+        self._took[member.id] = member
         return sum([len(record.data) for record in records])
 
     def _send(self, member: Member, message: Any) -> None:
@@ -1964,21 +2248,44 @@ class Server:
 
     def _entries(self, member: Member, flags: int, entries: bytes, first: int = 0, echo: int = 0) -> Entries:
         batch = encode_batch(self._flushed, first or self._flushed + 1, entries)
-        return Entries(echo, member.taken, flags, self._room_key.id, self._room_key.key, batch)
+        flags |= STUCK * self._stuck
+        return Entries(echo, member.told, flags, self._room_key.id, self._room_key.key, batch)
 
     def _flush(self, now: float) -> None:
         """Make what is new permanent, answer every SYNC that the new entries do not answer, hand them out."""
-        self._log.commit()
+        if not self._commit(now):
+            self._answer(self._flushed)
+            return
         after, self._flushed = self._flushed, self._log.head
         if self._rekey:
             self._room_key = RoomKey(self._room_key.id + 1, self._entropy(32))
-        self._answer(after, now)
+        for member in self._took.values():
+            member.told = member.taken
+        self._answer(after)
+        self._took.clear()
         if self._flushed > after:
             self._hand_out(after)
             self._beats = [now + seconds for seconds in BEAT_SECONDS]
         self._rekey = False
 
-    def _answer(self, after: int, now: float) -> None:
+    def _commit(self, now: float) -> bool:
+        """Write the log and return whether that worked; if not, members are told, and it is tried again."""
+        if self._write_at is not None and now < self._write_at:
+            return False
+        reason = ""
+        try:
+            self._log.commit()
+        except LogFailure as fault:
+            reason = str(fault)
+        self._write_at = now + STUCK_SECONDS if reason else None
+        if bool(reason) != self._stuck:
+            self._stuck = bool(reason)
+            self._events.append(HistoryStuck(reason))
+            for member in self._members.values():
+                self._send(member, self._entries(member, 0, b""))
+        return not reason
+
+    def _answer(self, after: int) -> None:
         """Answer the SYNCs of this turn with what stands up to ``after``; the rest is about to be handed out."""
         budget = RECEIVE_DATAGRAMS_MAX
         asked, self._asked = self._asked, {}
@@ -1990,7 +2297,7 @@ class Server:
                 self._asked[member.id] = member
                 continue
             current = sync.cursor == after < self._flushed and sync.key_id == self._room_key.id
-            if not (current and member.took_at == now):
+            if not (current and member.id in self._took):
                 budget -= self._answer_sync(member, sync, after)
             member.sync = None
 
@@ -2002,6 +2309,17 @@ class Server:
         if not cut:
             self._send(member, self._entries(member, 0, b"", 0, member.echo))
         return max(1, len(cut))
+
+    def _answer_earlier(self) -> None:
+        """Answer some of the requests for history with what follows the last entry that each has."""
+        for ident, asked in list(self._pasts.items())[:EARLIER_PER_TURN]:
+            del self._pasts[ident]
+            member, before = self._members[ident], asked.before
+            start = max(self._log.start(min(asked.count, EARLIER_MAX), before), self._log.oldest - 1)
+            cut = batches(self._log, max(start, asked.have), before - 1, ident, ANSWER_DATAGRAMS_MAX)
+            for first, last, entries in cut or [(before, before - 1, b"")]:
+                flags = BEGINNING * (start < self._log.oldest) | ASK * (bool(cut) and last == cut[-1][1] < before - 1)
+                self._send(member, History(start, before, flags, encode_batch(before - 1, first, entries)))
 
     def _hand_out(self, after: int) -> None:
         """Send the entries above ``after``: once for all where all may read them, else sealed for each."""
@@ -2181,6 +2499,24 @@ class Missing:
 
 
 @dataclass(frozen=True)
+class EarlierRead:
+    """History that was asked for, oldest first, as Said, Announced, MemberJoined, MemberLeft and Missing.
+
+    ``beginning``: nothing stands before it.
+    """
+
+    events: Tuple[Any, ...]
+    beginning: bool
+
+
+@dataclass(frozen=True)
+class ServerStuck:
+    """The server's disk is full and messages wait; with ``stuck`` False they go on."""
+
+    stuck: bool
+
+
+@dataclass(frozen=True)
 class Disconnected:
     """The connection is lost; the client goes on trying by itself."""
 
@@ -2305,8 +2641,104 @@ class LoginAttempt:
             self.wrong_at = now + KEYS_SECONDS
 
 
+class Stream:
+    """Puts numbered entries into order: a cursor, and what waits above a gap."""
+
+    def __init__(self, cursor: int, entry_time: int) -> None:
+        """Everything up to ``cursor`` is known, whose entry has that time."""
+        self.cursor = cursor
+        self.time = entry_time
+        self._above: Dict[int, Entry] = {}
+
+    def read(self, entries: Sequence[Tuple[int, Entry]]) -> Iterator[Tuple[int, Entry]]:
+        """Yield what comes next, as (numbers covered, entry); the cursor is behind each as it is yielded."""
+        for number, entry in entries:
+            end = number + entry.count - 1
+            if number <= self.cursor + 1 <= end:
+                yield self._step(end, entry)
+                continue
+            for at in range(max(number, self.cursor + 1), min(end, self.cursor + BUFFER_ENTRIES_MAX) + 1):
+                self._above[at] = replace(entry, count=1) if entry.count > 1 else entry
+        while self.cursor + 1 in self._above:
+            yield self._step(self.cursor + 1, self._above.pop(self.cursor + 1))
+
+    def _step(self, end: int, entry: Entry) -> Tuple[int, Entry]:
+        covered, self.cursor, self.time = end - self.cursor, end, entry.time
+        return covered, entry
+
+    def drop_above(self) -> None:
+        """Nothing is missing: forget what was kept and has been overtaken."""
+        self._above.clear()
+
+
+class RunReader:
+    """Collects the parts of long texts."""
+
+    def __init__(self) -> None:
+        """No text has begun."""
+        self._parts: List[str] = []
+
+    def read(self, entry: Entry) -> Optional[str]:
+        """Take an entry with text; return the whole text when it was the last part."""
+        if entry.first:
+            self._parts.clear()
+        self._parts.append(entry.text)
+        if not entry.last:
+            return None
+        text = "".join(self._parts)
+        self._parts.clear()
+        return text
+
+
+def entry_event(seq: int, covered: int, entry: Entry, text: str, earlier: bool) -> Any:
+    """Return the event for an entry at ``seq``, or None; ``text`` is the whole text of its run."""
+    if entry.kind in (TEXT, ACTION, PRIVATE):
+        action, private = entry.kind == ACTION, entry.kind == PRIVATE
+        return Said(seq, entry.time, entry.author, entry.name, text, action, private, earlier)
+    if entry.kind in (NOTICE, STARTED):
+        return Announced(seq, entry.time, text, earlier)
+    if entry.kind == JOINED:
+        return MemberJoined(seq, entry.time, entry.author, entry.name, earlier)
+    if entry.kind == LEFT:
+        return MemberLeft(seq, entry.time, entry.author, entry.name, entry.text, earlier)
+    return Missing(seq, covered) if entry.kind == SKIP and entry.why == TRIMMED else None
+
+
+class Past:
+    """One request for history: pulls the entries in (start, before) as a cursor does, then tells them."""
+
+    def __init__(self, before: int, count: int, entropy: Callable[[int], bytes], now: float) -> None:
+        """Ask for the last ``count`` messages below ``before``."""
+        self.timer = Timer(entropy)
+        self.timer.start(now, RETRY_SECONDS, RETRY_SECONDS_MAX, at_once=True)
+        self._before, self._count = before, count
+        self._stream: Optional[Stream] = None
+        self._runs = RunReader()
+        self._events: List[Any] = []
+
+    def question(self, now: float) -> Earlier:
+        """Return what to send now, and arm the timer for the repeat."""
+        self.timer.again(now)
+        return Earlier(self._before, self._count, self._stream.cursor if self._stream else 0)
+
+    def receive(self, answer: History, now: float) -> Optional[Tuple[int, EarlierRead]]:
+        """Take an answer; return the number it begins at, and the event, when all is there."""
+        if answer.before != self._before or answer.start >= answer.before:
+            raise MalformedDatagram("not asked for")
+        stream = self._stream = self._stream or Stream(answer.start, 0)
+        for covered, entry in stream.read(decode_batch(answer.batch)[1]):
+            text = self._runs.read(entry)
+            if text is not None:
+                self._events.append(entry_event(stream.cursor, covered, entry, text, True))
+        if stream.cursor >= self._before - 1:
+            events = tuple(event for event in self._events if event is not None)
+            return answer.start + 1, EarlierRead(events, bool(answer.flags & BEGINNING))
+        self.timer.start(now, RETRY_SECONDS, RETRY_SECONDS_MAX, at_once=bool(answer.flags & ASK))
+        return None
+
+
 class Client:
-    """One member.  Inputs: login, say, finish, leave, receive, tick.  Outputs: outgoing, events, deadline, done."""
+    """One member.  Inputs: login, say, earlier, finish, leave, receive, tick.  Outputs: outgoing, events, deadline, done."""
 
     def __init__(
         self,
@@ -2344,9 +2776,12 @@ class Client:
         self._address: Any = None
         self._keys: Dict[int, bytes] = {}
         self._key_id = 0
-        self._cursor = self._cursor_time = self._head = self._earlier_until = 0
-        self._buffer: Dict[int, Entry] = {}
-        self._run: List[str] = []
+        self._stream = Stream(0, 0)
+        self._runs = RunReader()
+        self._head = self._earlier_until = 0
+        self._first = 1
+        self._past: Optional[Past] = None
+        self._stuck = False
         self._shown: Dict[bytes, int] = {}
         self._roster: Dict[bytes, Tuple[int, str]] = {}
         self._left: Dict[bytes, int] = {}
@@ -2418,6 +2853,11 @@ class Client:
                 return member
         raise UsageError("Nobody here is called %s." % display_text(name, " "))
 
+    def earlier(self, count: int, now: float) -> None:
+        """Ask for the last ``count`` messages before the first that was shown; reports EarlierRead."""
+        if self._past is None:
+            self._past = Past(self._first, min(max(count, 1), EARLIER_MAX), self._entropy, now)
+
     def finish(self, now: float) -> None:
         """Leave as soon as everything that was said is confirmed."""
         self._finishing = True
@@ -2478,6 +2918,7 @@ class Client:
         second = self._ticked_at + 1.0 if self._unanswered_at is not None else None
         return earliest(
             *(self._retry.at, self._ask_at, self._who.at, self._again.at, lost_until, second),
+            self._past.timer.at if self._past and self._session else None,
             *((attempt.timer.at, attempt.wrong_at, self._attempt_until()) if attempt else ()),
         )
 
@@ -2510,7 +2951,13 @@ class Client:
 
     def _proof(self) -> Proof:
         return Proof(
-            self._attempts, self._instance, self._name, self._cursor, self._cursor_time, self._oldest, self._earlier
+            self._attempts,
+            self._instance,
+            self._name,
+            self._stream.cursor,
+            self._stream.time,
+            self._oldest,
+            self._earlier,
         )
 
     def _attempt_until(self) -> float:
@@ -2581,9 +3028,8 @@ class Client:
         self._name, self._room = welcome.name, welcome.room
         self._resumed = bool(welcome.resumed)
         if not welcome.resumed:
-            self._cursor, self._cursor_time = welcome.start, welcome.start_time
-            self._buffer.clear()
-            self._run.clear()
+            self._stream, self._runs = Stream(welcome.start, welcome.start_time), RunReader()
+            self._first, self._past = welcome.start + 1, None
             self._roster.clear()
         self._left.clear()
         self._asked_at.clear()
@@ -2652,6 +3098,8 @@ class Client:
             self._receive_room(message, now)
         elif isinstance(message, Members):
             self._receive_members(message, now)
+        elif isinstance(message, History):
+            self._receive_history(message, now)
         elif isinstance(message, Bye):
             self._receive_bye(message, now)
 
@@ -2688,6 +3136,9 @@ class Client:
             self._round_trip.measure(now - asked_at)
         if entries.flags & ASK:
             self._ask_at = now
+        if bool(entries.flags & STUCK) != self._stuck:
+            self._stuck = not self._stuck
+            self._report(ServerStuck(self._stuck))
         self._learn_key(entries.key_id, entries.key)
         head = self._read(entries.batch, now)
         self._settle(entries.taken, head, now)
@@ -2710,57 +3161,39 @@ class Client:
         """Take a batch: move the cursor over what follows it, keep what is above a gap.  Returns its head."""
         head, entries = decode_batch(batch)
         self._head = max(self._head, head)
-        before = self._cursor
-        for number, entry in entries:
-            self._place(number, entry)
-        while self._cursor + 1 in self._buffer:
-            self._advance(self._buffer.pop(self._cursor + 1), self._cursor + 1)
-        if self._cursor > before:
+        for covered, entry in self._stream.read(entries):
             self._busy = False
-        if self._cursor >= self._head:
-            self._buffer.clear()
+            self._advance(covered, entry)
+        if self._stream.cursor >= self._head:
+            self._stream.drop_above()
         return head
 
-    def _place(self, number: int, entry: Entry) -> None:
-        end = number + entry.count - 1
-        if number <= self._cursor + 1 <= end:
-            self._advance(entry, end)
-            return
-        for at in range(max(number, self._cursor + 1), min(end, self._cursor + BUFFER_ENTRIES_MAX) + 1):
-            self._buffer[at] = replace(entry, count=1) if entry.count > 1 else entry
-
-    def _advance(self, entry: Entry, end: int) -> None:
-        """Move the cursor to ``end`` over an entry, and report it."""
-        skipped, self._cursor, self._cursor_time = end - self._cursor, end, entry.time
-        if entry.kind in (TEXT, ACTION, PRIVATE, NOTICE):
-            self._read_part(entry)
-        elif entry.kind in (JOINED, LEFT, STARTED):
-            self._read_roster(entry)
-        elif entry.kind == UNDELIVERED:
+    def _advance(self, covered: int, entry: Entry) -> None:
+        """Report what the cursor has just moved over, unless it is this client's own or was shown before."""
+        seq = self._stream.cursor
+        earlier = seq <= self._earlier_until
+        text = self._runs.read(entry)
+        if entry.kind in (JOINED, LEFT, STARTED):
+            self._read_roster(entry, seq, earlier)
+        if entry.kind == UNDELIVERED:
             self._read_undelivered(entry)
-        elif entry.why == TRIMMED:
-            self._run.clear()
-            self._report_in_room(Missing(end, skipped))
+        elif entry.author == self._id:
+            if text is not None and entry.number:
+                self._confirm(entry.number, seq)
+        elif text is not None and (not entry.number or self._note_shown(entry.author, entry.number)):
+            event = entry_event(seq, covered, entry, text, earlier)
+            if event is not None:
+                self._report_in_room(event)
         self._settle_trimmed()
 
-    def _read_part(self, entry: Entry) -> None:
-        """Collect the parts of a run and report it with its last one, unless it is this client's own."""
-        if entry.first:
-            self._run.clear()
-        self._run.append(entry.text)
-        if not entry.last:
-            return
-        text = "".join(self._run)
-        self._run.clear()
-        seq, earlier = self._cursor, self._cursor <= self._earlier_until
-        if entry.kind == NOTICE:
-            self._report_in_room(Announced(seq, entry.time, text, earlier))
-        elif entry.author == self._id:
-            self._confirm(entry.number, seq)
-        elif self._note_shown(entry.author, entry.number):
-            action, private = entry.kind == ACTION, entry.kind == PRIVATE
-            said = Said(seq, entry.time, entry.author, entry.name, text, action, private, earlier)
-            self._report_in_room(said)
+    def _receive_history(self, answer: History, now: float) -> None:
+        if self._past is None:
+            raise MalformedDatagram("not asked for")
+        read = self._past.receive(answer, now)
+        if read is not None:
+            self._past = None
+            self._first, event = read
+            self._report(event)
 
     def _note_shown(self, author: bytes, number: int) -> bool:
         """Return whether that number is new to the reader; a server that has forgotten takes some again."""
@@ -2779,24 +3212,16 @@ class Client:
 
     # --- roster
 
-    def _read_roster(self, entry: Entry) -> None:
-        seq, earlier = self._cursor, self._cursor <= self._earlier_until
-        ident, name = entry.author, entry.name
-        joined = self._roster.get(ident, (0, ""))[0]
+    def _read_roster(self, entry: Entry, seq: int, earlier: bool) -> None:
+        ident = entry.author
         if entry.kind == STARTED:
             self._roster = {other: row for other, row in self._roster.items() if row[0] > seq}
-            self._report_in_room(Announced(seq, entry.time, entry.text, earlier))
         elif entry.kind == LEFT:
             self._left[ident] = seq
-            if joined < seq:
+            if self._roster.get(ident, (0, ""))[0] < seq:
                 self._roster.pop(ident, None)
-            if ident != self._id:
-                self._report_in_room(MemberLeft(seq, entry.time, ident, name, entry.text, earlier))
-        else:
-            if self._resumed or not earlier:  # Else the roster that was asked for is newer.
-                self._add_row(ident, seq, name)
-            if ident != self._id:
-                self._report_in_room(MemberJoined(seq, entry.time, ident, name, earlier))
+        elif self._resumed or not earlier:  # Else the roster that was asked for is newer.
+            self._add_row(ident, seq, entry.name)
         while len(self._left) > LEFT_MEMBERS_MAX:
             del self._left[next(iter(self._left))]
 
@@ -2839,7 +3264,7 @@ class Client:
 
     def _settle_trimmed(self) -> None:
         """A text that was taken before an entry already passed, and did not come back, was trimmed."""
-        if self._oldest <= self._taken and self._cursor >= self._taken_head:
+        if self._oldest <= self._taken and self._stream.cursor >= self._taken_head:
             for number in [number for number in self._receipts if number <= self._taken]:
                 self._confirm(number, 0)
 
@@ -2864,6 +3289,8 @@ class Client:
         if self._who.due(now):
             self._send(Who(self._who_after))
             self._who.again(now)
+        if self._past is not None and self._past.timer.due(now):
+            self._send(self._past.question(now))
         fresh = self._parts(self._on_way + 1)
         due = self._retry.due(now)
         if fresh or due or (self._ask_at is not None and now >= self._ask_at):
@@ -2886,7 +3313,7 @@ class Client:
         """Say how far the cursor is, and send the parts in as many datagrams as they need."""
         rtt_ms = min(int(self._round_trip.seconds * 1000 + 0.5), 0xFFFF)
         for group in group_submissions(parts):
-            self._send(Sync(self._cursor, self._key_id, rtt_ms, group))
+            self._send(Sync(self._stream.cursor, self._key_id, rtt_ms, group))
             assert self._session is not None, "only a session sends SYNC"
             self._asked_at[self._session.sent] = now
         while len(self._asked_at) > ASKED_MAX:
@@ -2899,7 +3326,7 @@ class Client:
 
     def _arm(self, now: float, due: bool) -> None:
         """Repeat soon, and backing off, while something is missing; else keep the session alive."""
-        gap = self._cursor < self._head
+        gap = self._stream.cursor < self._head
         if gap or self._on_way > self._taken or self._unanswered_at is not None:
             if not self._busy:
                 seconds = self._round_trip.retry_seconds()
@@ -4642,6 +5069,8 @@ def log_line(event: Any) -> Optional[str]:
         return "%s %s (%d here)" % (display_text(event.name, " "), why, event.members)
     if isinstance(event, LoginRefused):
         return "refused %s from %s: %s" % (display_text(event.name, " "), address_text(event.address), event.code)
+    if isinstance(event, HistoryStuck):
+        return event.reason + " Messages wait until then." if event.reason else "the history is written again"
     if isinstance(event, LoginAbandoned):
         return "login from %s was not completed: wrong password, or the connection broke" % address_text(event.address)
     return None
@@ -4757,6 +5186,14 @@ def _add_server_arguments(server: argparse.ArgumentParser) -> None:
     server.add_argument(
         "--port", type=_count(0, 65535), default=PORT, help="UDP port (default: %(default)s; 0: any free)"
     )
+    server.add_argument("--history", metavar="FILE", help="keep the room's history in this file (default: in memory)")
+    server.add_argument(
+        "--keep", metavar="DAYS", type=_count(1, 36500), help="with --history: forget what is older (default: keep all)"
+    )
+    server.add_argument(
+        "--export", metavar="FILE", help="write the history as text into FILE, or - for standard output, and end"
+    )
+    server.add_argument("--json", action="store_true", help="with --export: one JSON object a line")
     server.add_argument("--room", metavar="NAME", default=ROOM, help="name of the room (default: %(default)s)")
     server.add_argument(
         "--max-members",
@@ -4797,7 +5234,11 @@ def tune_process() -> None:
 
 
 def run_server(options: argparse.Namespace) -> int:
-    """Run a server on the console; return the exit status.  Raises UsageError and OSError."""
+    """Run a server on the console; return the exit status.  Raises UsageError, LogFailure and OSError."""
+    if (options.keep or options.export) and not options.history:
+        raise UsageError("--keep and --export are about a history; name it with --history FILE.")
+    if options.export:
+        return export_history(options.history, options.export, options.json)
     room = display_text(options.room, " ").strip()
     if not 0 < len(room.encode("utf-8")) <= STRING_BYTES_MAX:
         raise UsageError("A room's name has 1 to %d bytes." % STRING_BYTES_MAX)
@@ -4812,9 +5253,29 @@ def run_server(options: argparse.Namespace) -> int:
     sockets = open_server_sockets(options.host, options.port)
     now = time.monotonic()
     epoch = time.time() - now
-    log = MemoryLog(int(time.time() * 1000))
+    began = int(time.time() * 1000)
+    log: Log = SqliteLog(options.history, began, options.keep or 0) if options.history else MemoryLog(began)
     server = Server(log, password, os.urandom, now, epoch, room, options.max_members, options.rate)
-    return ServerConsole(server, sockets, notes).run()
+    try:
+        return ServerConsole(server, sockets, notes).run()
+    finally:
+        log.close()
+
+
+def export_history(path: str, target: str, as_json: bool) -> int:
+    """Write a history as text or JSON lines; return the exit status.  Raises UsageError and OSError."""
+    with contextlib.ExitStack() as files:
+        out = sys.stdout if target == "-" else files.enter_context(open(target, "x", encoding="utf-8"))
+        runs = RunReader()
+        for number, entry in read_history(path):
+            text = runs.read(entry)
+            event = entry_event(number, 1, entry, text, False) if text is not None else None
+            if event is not None:
+                line = json.dumps(json_object(event)) if as_json else plain_line(event)
+                clock = "" if as_json else local_time(entry.time / 1000).strftime("%Y-%m-%d %H:%M:%S  ")
+                out.write("%s%s\n" % (clock, line))
+        out.flush()
+    return 0
 
 
 def run_client(options: argparse.Namespace) -> int:
@@ -4847,6 +5308,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except UsageError as fault:
         complain(str(fault))
         return 2
+    except LogFailure as fault:
+        complain(str(fault))
+        return 1
+    except FileExistsError as fault:
+        complain("%s is there already; choose another name." % fault.filename)
+        return 1
     except OSError as fault:
         complain(fault.strerror or str(fault))
         return 1

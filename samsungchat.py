@@ -84,7 +84,8 @@ PASSWORD = "samsungdagostore"  # The original's.  The server warns when it is in
 ROOM = "SamsungChat"
 
 DATAGRAM_BYTES_MAX = 1232  # IPv6's minimum MTU less its headers: IP never fragments.
-RECEIVE_BYTES_MAX = 2048  # Larger datagrams are cut here, and then fail their tag.
+RECEIVE_BYTES_MAX = 2048  # Larger datagrams are cut here, and then fail their tag ...
+RECEIVE_CLASSIC_MAX = 65535  # ... but an original client's text is whatever fits a datagram.
 STRANGER_BYTES = 160  # HELLO and LOGIN are padded to this, so that no answer is larger.
 STRING_BYTES_MAX = 64  # Names, room names, codes and reasons on the wire.
 NAME_CHARACTERS_MAX = 32
@@ -158,6 +159,10 @@ LEAVE_SECONDS = 1.0  # For the server to confirm a BYE.
 DISCOVERY_SECONDS = 1.0
 FOUND_MAX = 50  # Servers that a search lists.
 PIPE_SECONDS = 60.0  # A pipe gives a lost connection up after this.
+
+CLASSIC_SECONDS = 3600.0  # An original client never says goodbye; silent for so long, it has left.
+CLASSIC_BYTES_MAX = 1000  # Of one of its datagrams.
+CLASSIC_SEEN_MAX = 256  # Addresses of original clients that the log has named.
 
 SOCKET_BYTES = 4 * 1024 * 1024
 SEND_WAIT_SECONDS = 0.05  # For room in the socket's buffer.
@@ -277,14 +282,19 @@ def clean_text(text: str) -> str:
 
 def split_parts(text: str) -> List[bytes]:
     """Cut a text between characters into parts of at most PART_BYTES_MAX bytes of UTF-8."""
-    data, parts, start = text.encode("utf-8"), [], 0
+    return split_bytes(text.encode("utf-8"), PART_BYTES_MAX)
+
+
+def split_bytes(data: bytes, most: int) -> List[bytes]:
+    """Cut UTF-8 between characters into pieces of at most ``most`` bytes."""
+    pieces, start = [], 0
     while start < len(data):
-        end = min(start + PART_BYTES_MAX, len(data))
+        end = min(start + most, len(data))
         while end < len(data) and data[end] & 0xC0 == 0x80:
             end -= 1
-        parts.append(data[start:end])
+        pieces.append(data[start:end])
         start = end
-    return parts
+    return pieces
 
 
 def display_text(text: str, newline: str = "\n") -> str:
@@ -779,6 +789,25 @@ def decode_entry(data: bytes) -> Entry:
     return _take_entry(reader, reader.number(1))
 
 
+class RunReader:
+    """Collects the parts of long texts."""
+
+    def __init__(self) -> None:
+        """No text has begun."""
+        self._parts: List[str] = []
+
+    def read(self, entry: Entry) -> Optional[str]:
+        """Take an entry with text; return the whole text when it was the last part."""
+        if entry.first:
+            self._parts.clear()
+        self._parts.append(entry.text)
+        if not entry.last:
+            return None
+        text = "".join(self._parts)
+        self._parts.clear()
+        return text
+
+
 BATCH_HEAD_BYTES = 16
 # What is left for entries in the larger of the two sealed forms, ENTRIES.
 BATCH_BYTES_MAX = DATAGRAM_BYTES_MAX - HEADER_BYTES - TAG_BYTES - 49 - BATCH_HEAD_BYTES
@@ -804,6 +833,36 @@ def decode_batch(data: bytes) -> Tuple[int, List[Tuple[int, Entry]]]:
         entries.append((number, entry))
         number += entry.count
     return head, entries
+
+
+# --- the original program's protocol: UTF-8 text, one datagram each
+
+CLASSIC_WELCOME, CLASSIC_WRONG = "Login berhasil!", "Password salah!"
+CLASSIC = 1  # In the flags of a roster's row, and in the text of a JOINED: this member is not encrypted.
+CLASSIC_TEXT = "not encrypted"
+
+
+def encode_classic(text: str) -> List[bytes]:
+    """Encode a text as datagrams of at most CLASSIC_BYTES_MAX bytes, cut between characters."""
+    return split_bytes(text.encode("utf-8"), CLASSIC_BYTES_MAX)
+
+
+def decode_classic_login(text: str) -> Optional[Tuple[str, str]]:
+    """Return name and password of ``LOGIN name password``, or None."""
+    words = text.split(" ", 2)
+    return (words[1], words[2].rstrip("\r\n")) if len(words) == 3 and words[0] == "LOGIN" else None
+
+
+def classic_line(entry: Entry, text: str) -> str:
+    """Return what an original client is shown of an entry, ``text`` being the whole text of its run."""
+    name, text = display_text(entry.name, " "), display_text(text)
+    if entry.kind == PRIVATE:
+        return "%s (private): %s" % (name, text)
+    if entry.kind in (TEXT, ACTION):
+        return "%s: %s" % (name, "* " + text if entry.kind == ACTION else text)
+    if entry.kind == JOINED:
+        return "-- %s joined" % name
+    return "-- %s left" % name if entry.kind == LEFT else "-- " + text
 
 
 # ======================================================================================================
@@ -1624,6 +1683,13 @@ class LoginAbandoned:
 
 
 @dataclass(frozen=True)
+class ClassicTried:
+    """An original client has tried to log in where they are not admitted; reported once for each address."""
+
+    address: Any
+
+
+@dataclass(frozen=True)
 class HistoryStuck:
     """The history cannot be written, for the reason given; "" when it goes on."""
 
@@ -1639,6 +1705,7 @@ class MemberRow:
     rtt_ms: int
     messages: int
     joined_at: float
+    classic: bool = False
 
 
 @dataclass(frozen=True)
@@ -1700,6 +1767,23 @@ class Member:
         return []
 
 
+class ClassicMember:
+    """A member who uses the original program: an address, without keys, cursor or receipts."""
+
+    __slots__ = ("id", "name", "key", "address", "bucket", "taken", "joined", "joined_at", "heard_at", "messages")
+
+    def __init__(self, member: bytes, name: str, address: Any, bucket: TokenBucket, now: float) -> None:
+        """``member`` is a member id that was drawn for it."""
+        self.id = member
+        self.name = name
+        self.key = name_key(name)
+        self.address = address
+        self.bucket = bucket
+        self.taken = self.joined = self.messages = 0
+        self.joined_at = 0.0
+        self.heard_at = now
+
+
 class HalfOpen:
     """A login between LOGIN and PROOF."""
 
@@ -1743,10 +1827,12 @@ class Server:
         room: str = ROOM,
         members_max: int = MEMBERS_MAX,
         rate: float = RATE_PARTS,
+        classic: bool = False,
     ) -> None:
         """``entropy`` returns so many random bytes; ``epoch`` is the wall clock's seconds at now = 0.
 
-        The owner keeps ``epoch`` true when the wall clock is set.
+        The owner keeps ``epoch`` true when the wall clock is set.  ``classic`` admits the original program's
+        clients, who are not encrypted.
         """
         self.epoch = epoch
         self.room = room
@@ -1762,7 +1848,11 @@ class Server:
         self._room_key = RoomKey(1, entropy(32))
         self._rekey = False
         self._members: Dict[bytes, Member] = {}
-        self._names: Dict[str, Member] = {}
+        self._names: Dict[str, Union[Member, ClassicMember]] = {}
+        self._classic = classic
+        self._classics: Dict[Any, ClassicMember] = {}
+        self._classic_seen: Dict[str, None] = {}
+        self._classic_runs = RunReader()
         self._sessions: Dict[bytes, Member] = {}
         self._half_open: Dict[bytes, HalfOpen] = {}
         self._questions: Dict[Tuple[Any, bytes], HalfOpen] = {}
@@ -1842,13 +1932,19 @@ class Server:
             self._bans[banned] = now + BAN_SECONDS
         while len(self._bans) > BANS_MAX:
             del self._bans[next(iter(self._bans))]
-        self._leave(member, "kicked", Bye(KICKED), now)
+        if isinstance(member, ClassicMember):
+            self._leave_classic(member, "kicked", now)
+        else:
+            self._leave(member, "kicked", Bye(KICKED), now)
 
     def report(self) -> None:
         """Ask for a ServerReport among the events."""
         rows = tuple(
             MemberRow(member.name, member.address, member.rtt_ms, member.messages, member.joined_at)
             for member in self._members.values()
+        ) + tuple(
+            MemberRow(member.name, member.address, 0, member.messages, member.joined_at, True)
+            for member in self._classics.values()
         )
         drops = tuple(sorted(self.dropped.items()))
         self._events.append(ServerReport(rows, self.members_max, self._flushed, drops))
@@ -1880,10 +1976,13 @@ class Server:
     # --- strangers: fixed-size fields, one hash, no answer larger than its question
 
     def _receive(self, datagram: bytes, address: Any, now: float) -> None:
-        if len(datagram) < HEADER_BYTES or datagram[0] & 0xF8 != 0xF8:
-            raise MalformedDatagram("foreign")
         if self._closing:
             raise MalformedDatagram("closing")
+        if datagram and datagram[0] < 0xF8:
+            self._receive_classic(decode_text(datagram), address, now)
+            return
+        if len(datagram) < HEADER_BYTES:
+            raise MalformedDatagram("foreign")
         code = datagram[1]
         if datagram[0] != VERSION_BYTE:
             self._advise(datagram, VERSION_MISMATCH, address)
@@ -1913,7 +2012,7 @@ class Server:
             raise MalformedDatagram("size of HELLO")
         nonce = decode(datagram[1], datagram[2:]).nonce
         cookie = self._cookie(address, nonce, int(now).to_bytes(4, "big"))
-        offer = Offer(nonce, cookie, self._id, len(self._members), self.members_max, self.room)
+        offer = Offer(nonce, cookie, self._id, self._count(), self.members_max, self.room)
         self._send_stranger(encode_unsealed(offer), datagram, address)
 
     def _cookie(self, address: Any, nonce: bytes, stamp: bytes) -> bytes:
@@ -2040,8 +2139,10 @@ class Server:
             self._asked[member.id] = member
 
     def _receive_who(self, member: Member, who: Who, now: float) -> None:
-        rows = sorted((other.joined, other) for other in self._members.values() if other.joined > who.after)
-        page = tuple(Row(joined, other.id, 0, other.name) for joined, other in rows[:MEMBERS_PAGE_ROWS])
+        rows = [Row(other.joined, other.id, 0, other.name) for other in self._members.values()]
+        rows += [Row(other.joined, other.id, CLASSIC, other.name) for other in self._classics.values()]
+        rows = sorted((row for row in rows if row.joined > who.after), key=lambda row: row.joined)
+        page = tuple(rows[:MEMBERS_PAGE_ROWS])
         self._send(member, Members(self._flushed, who.after, len(rows) > len(page), page))
 
     def _receive_earlier(self, member: Member, earlier: Earlier, now: float) -> None:
@@ -2068,16 +2169,21 @@ class Server:
             self._refuse(half, proof.name, USERNAME_INVALID, str(fault))
             return
         holder = self._names.get(name_key(name))
-        if self._banned(ident, now) or self._banned(name_key(name), now):
+        if isinstance(holder, ClassicMember):
+            self._refuse(half, name, USERNAME_TAKEN)
+        elif self._banned(ident, now) or self._banned(name_key(name), now):
             self._refuse(half, name, KICKED)
         elif holder is not None and holder is not known:
             self._contests[half.session.id] = Contest(half, replace(proof, name=name), half.address, holder.id, now)
             half.expires_at = now + HALF_OPEN_SECONDS
             self._ping_at = now
-        elif known is None and len(self._members) >= self.members_max:
+        elif known is None and self._count() >= self.members_max:
             self._refuse(half, name, ROOM_FULL)
         else:
             self._join(half, replace(proof, name=name), known, now)
+
+    def _count(self) -> int:
+        return len(self._members) + len(self._classics)
 
     def _banned(self, key: Union[bytes, str], now: float) -> bool:
         return self._bans.get(key, 0.0) > now
@@ -2119,7 +2225,7 @@ class Server:
         if known is not None:
             del self._sessions[known.session.id]
         key = self._room_key
-        count = len(self._members)
+        count = self._count()
         welcome = Welcome(
             *(proof.name, ident, self.room, start, self._log.time_at(start), resumed),
             *(head, member.told, key.id, key.key, min(count, 0xFFFF)),
@@ -2166,7 +2272,7 @@ class Server:
         self._append(Entry(LEFT, self._time(now), member.id, name=member.name, text=why))
         # SECURITY: test_who_has_left_can_read_nothing_more
         self._rekey = True
-        self._events.append(MemberDeparted(member.name, why, len(self._members)))
+        self._events.append(MemberDeparted(member.name, why, self._count()))
 
     def _sweep(self, now: float) -> None:
         """Drop what has had its time."""
@@ -2174,6 +2280,8 @@ class Server:
         for member in [other for other in self._members.values() if now - other.heard_at > SILENT_SECONDS]:
             self._leave(member, "timed out", None, now)
         self._log.forget(self._time(now))
+        for classic in [other for other in self._classics.values() if now - other.heard_at > CLASSIC_SECONDS]:
+            self._leave_classic(classic, "timed out", now)
         for half in [other for other in self._half_open.values() if now >= other.expires_at]:
             self._forget_login(half)
             if not half.proven:
@@ -2223,11 +2331,15 @@ class Server:
             self._take_at = earliest(self._take_at, max(ready_at, now + TURN_SECONDS))
         return size
 
+    def _recipient(self, ident: bytes) -> Union[Member, ClassicMember, None]:
+        found = self._members.get(ident)
+        return found or next((other for other in self._classics.values() if other.id == ident), None)
+
     def _append_run(self, member: Member, run: List[Submission], now: float) -> int:
         at = self._time(now)
         audience: Optional[Tuple[bytes, ...]] = None
         to = run[0].to
-        recipient = self._members.get(to) if to else None
+        recipient = self._recipient(to)
         if to:
             audience = (member.id, to) if recipient else (member.id,)
         to_name = recipient.name if recipient else ""
@@ -2339,6 +2451,8 @@ class Server:
             for first, _, entries in own:
                 self._send(member, self._entries(member, 0, entries, first))
         self._fan_out([encode_batch(self._flushed, first, entries) for first, _, entries in public], shared)
+        if self._classics:
+            self._hand_out_classic(after)
 
     def _fan_out(self, plain: List[bytes], members: List[Member]) -> None:
         """Send the batches to the members: encrypted once, tagged for each, padded to one size for GSO."""
@@ -2359,11 +2473,127 @@ class Server:
         behind = [member for member in self._members.values() if member.cursor < self._flushed]
         self._fan_out([encode_batch(self._flushed, self._flushed + 1, b"")], behind)
 
+    # --- original clients
+
+    def _receive_classic(self, text: str, address: Any, now: float) -> None:
+        """Take a datagram of the original program: a login, or a text of one who has logged in."""
+        member = self._classics.get(address)
+        login = decode_classic_login(text)
+        if not self._classic:
+            if login is not None:
+                self._note_classic(address)
+            raise MalformedDatagram("foreign")
+        if member is not None and (login is None or name_key(login[0]) != member.key):
+            self._take_classic(member, text, now)
+        elif login is None or self._stuck:
+            raise MalformedDatagram("not logged in")
+        else:
+            self._login_classic(login[0], login[1], address, now)
+
+    def _note_classic(self, address: Any) -> None:
+        place = address_place(address[0])
+        if place not in self._classic_seen and len(self._classic_seen) < CLASSIC_SEEN_MAX:
+            self._classic_seen[place] = None
+            self._events.append(ClassicTried(address))
+
+    def _login_classic(self, name: str, password: str, address: Any, now: float) -> None:
+        bucket = self._login_bucket(address, now)
+        # SECURITY: test_guessing_as_an_original_client_is_slow
+        if not bucket.take(1, now):
+            raise MalformedDatagram("too many guesses")
+        if not hmac.compare_digest(password_bytes(password), self._password):
+            self._events.append(LoginRefused(name, address, WRONG_PASSWORD))
+            self._outgoing.append(Datagram(CLASSIC_WRONG.encode(), address))
+            return
+        bucket.give(1)
+        try:
+            name = clean_name(name)
+            reason = self._classic_refusal(name, address, now)
+        except UsageError:
+            reason = USERNAME_INVALID
+        if reason:
+            # The protocol knows no other refusal, and this one makes the person choose another name.
+            self._events.append(LoginRefused(name, address, reason))
+            self._outgoing.append(Datagram(USERNAME_TAKEN.encode(), address))
+        else:
+            self._outgoing.append(Datagram(CLASSIC_WELCOME.encode(), address))
+            self._join_classic(name, address, now)
+
+    def _classic_refusal(self, name: str, address: Any, now: float) -> str:
+        holder = self._names.get(name_key(name))
+        own = isinstance(holder, ClassicMember) and address_place(holder.address[0]) == address_place(address[0])
+        if self._banned(name_key(name), now):
+            return KICKED
+        if holder is not None and not own:
+            return USERNAME_TAKEN
+        return ROOM_FULL if holder is None and self._count() >= self.members_max else ""
+
+    def _join_classic(self, name: str, address: Any, now: float) -> None:
+        holder = self._names.get(name_key(name))
+        if isinstance(holder, ClassicMember):
+            if holder.address == address:
+                return
+            self._leave_classic(holder, "left", now)
+        first = not self._classics
+        bucket = TokenBucket(self.rate, self.rate * RATE_SECONDS, now)
+        member = ClassicMember(self._entropy(8), name, address, bucket, now)
+        self._append(Entry(JOINED, self._time(now), member.id, name=name, text=CLASSIC_TEXT))
+        member.joined, member.joined_at = self._log.head, now + self.epoch
+        self._classics[address] = self._names[member.key] = member
+        self._events.append(MemberArrived(name, address, False, self._count()))
+        if first:
+            self.say(
+                "%s uses the original program: from now on the room's messages also travel unencrypted." % name, now
+            )
+
+    def _leave_classic(self, member: ClassicMember, why: str, now: float) -> None:
+        del self._classics[member.address], self._names[member.key]
+        self._append(Entry(LEFT, self._time(now), member.id, name=member.name, text=why))
+        self._events.append(MemberDeparted(member.name, why, self._count()))
+        if not self._classics:
+            self.say("Nobody uses the original program any more: the room is encrypted again.", now)
+
+    def _take_classic(self, member: ClassicMember, text: str, now: float) -> None:
+        """Append what an original client says; beyond its rate it is lost, as anything is in its protocol."""
+        member.heard_at = now
+        try:
+            parts = split_parts(clean_text(text))
+        except UsageError:
+            raise MalformedDatagram("size of a text") from None
+        if self._stuck or not member.bucket.take(len(parts), now):
+            raise MalformedDatagram("too much at once")
+        at, last = self._time(now), len(parts) - 1
+        records = []
+        for position, part in enumerate(parts):
+            member.taken += 1
+            mark = TEXT | FIRST * (position == 0) | LAST * (position == last)
+            data = encode_part(mark, at, member.id, member.taken, member.name, part)
+            records.append(Record(data, at, member.id, member.taken))
+        self._log.append(records)
+        member.messages += 1
+
+    def _hand_out_classic(self, after: int) -> None:
+        """Send the entries above ``after`` to the original clients, each as text, but nobody his own."""
+        for record in self._log.records(after + 1, self._flushed):
+            entry = decode_entry(record.data)
+            text = self._classic_runs.read(entry)
+            if text is not None and entry.kind != UNDELIVERED:
+                self._send_classics(classic_line(entry, text), entry.author, record)
+
+    def _send_classics(self, line: str, author: bytes = b"", record: Optional[Record] = None) -> None:
+        for member in self._classics.values():
+            if member.id != author and (record is None or record.visible(member.id)):
+                self._outgoing += [Datagram(data, member.address) for data in encode_classic(line)]
+
+    # --- the end
+
     def _say_closed(self, now: float) -> None:
         if self._closing and now >= self._closing[0]:
             self._closing = [at for at in self._closing if at > now]
             for member in self._members.values():
                 self._send(member, Bye(SERVER_CLOSED))
+            if not self._closing:
+                self._send_classics("-- " + REFUSALS[SERVER_CLOSED])
             self.done = not self._closing
 
 
@@ -2406,13 +2636,17 @@ class State(enum.Enum):
 
 @dataclass(frozen=True)
 class Connected:
-    """The client is in the room; comes again after each reconnect.  ``members`` are (id, name), itself included."""
+    """The client is in the room; comes again after each reconnect.  ``members`` are (id, name), itself included.
+
+    ``classic`` are the ids of those who use the original program and are not encrypted.
+    """
 
     room: str
     name: str
     member: bytes
     members: Tuple[Tuple[bytes, str], ...]
     again: bool
+    classic: Tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -2449,6 +2683,13 @@ class Sent:
 
 
 @dataclass(frozen=True)
+class SentUnconfirmed:
+    """The text with that number went to an original server, which confirms nothing."""
+
+    number: int
+
+
+@dataclass(frozen=True)
 class NotSent:
     """A text cannot be delivered, for the reason given; ``number`` is 0 where it was never queued."""
 
@@ -2459,13 +2700,14 @@ class NotSent:
 
 @dataclass(frozen=True)
 class MemberJoined:
-    """Somebody came into the room."""
+    """Somebody came into the room; ``classic``: with the original program, not encrypted."""
 
     seq: int
     time: int
     member: bytes
     name: str
     earlier: bool
+    classic: bool = False
 
 
 @dataclass(frozen=True)
@@ -2671,25 +2913,6 @@ class Stream:
         self._above.clear()
 
 
-class RunReader:
-    """Collects the parts of long texts."""
-
-    def __init__(self) -> None:
-        """No text has begun."""
-        self._parts: List[str] = []
-
-    def read(self, entry: Entry) -> Optional[str]:
-        """Take an entry with text; return the whole text when it was the last part."""
-        if entry.first:
-            self._parts.clear()
-        self._parts.append(entry.text)
-        if not entry.last:
-            return None
-        text = "".join(self._parts)
-        self._parts.clear()
-        return text
-
-
 def entry_event(seq: int, covered: int, entry: Entry, text: str, earlier: bool) -> Any:
     """Return the event for an entry at ``seq``, or None; ``text`` is the whole text of its run."""
     if entry.kind in (TEXT, ACTION, PRIVATE):
@@ -2698,7 +2921,7 @@ def entry_event(seq: int, covered: int, entry: Entry, text: str, earlier: bool) 
     if entry.kind in (NOTICE, STARTED):
         return Announced(seq, entry.time, text, earlier)
     if entry.kind == JOINED:
-        return MemberJoined(seq, entry.time, entry.author, entry.name, earlier)
+        return MemberJoined(seq, entry.time, entry.author, entry.name, earlier, entry.text == CLASSIC_TEXT)
     if entry.kind == LEFT:
         return MemberLeft(seq, entry.time, entry.author, entry.name, entry.text, earlier)
     return Missing(seq, covered) if entry.kind == SKIP and entry.why == TRIMMED else None
@@ -2738,7 +2961,10 @@ class Past:
 
 
 class Client:
-    """One member.  Inputs: login, say, earlier, finish, leave, receive, tick.  Outputs: outgoing, events, deadline, done."""
+    """One member.
+
+    Inputs: login, say, earlier, finish, leave, receive, tick.  Outputs: outgoing, events, deadline, done.
+    """
 
     def __init__(
         self,
@@ -2785,6 +3011,7 @@ class Client:
         self._shown: Dict[bytes, int] = {}
         self._roster: Dict[bytes, Tuple[int, str]] = {}
         self._left: Dict[bytes, int] = {}
+        self._classics: Dict[bytes, None] = {}
         self._resumed = self._again_connected = False
         self._who = Timer(entropy)
         self._who_after = self._who_as_of = 0
@@ -3235,8 +3462,11 @@ class Client:
             raise MalformedDatagram("not asked for")
         if not page.after:
             self._who_as_of, self._listed = page.as_of, {}
+            self._classics.clear()
         for row in page.rows:
             self._add_row(row.member, row.joined, row.name)
+            if row.flags & CLASSIC:
+                self._classics[row.member] = None
             self._listed[row.member] = None
             self._who_after = max(self._who_after, row.joined)
         if page.more and page.rows:
@@ -3249,7 +3479,7 @@ class Client:
         }
         held, self._held = self._held or [], None
         members = tuple((ident, name) for ident, (_, name) in self._roster.items())
-        self._report(Connected(self._room, self._name, self._id, members, self._again_connected))
+        self._report(Connected(self._room, self._name, self._id, members, self._again_connected, tuple(self._classics)))
         self._events += held
 
     # --- writing
@@ -3374,6 +3604,141 @@ def group_submissions(parts: Sequence[Submission]) -> List[Tuple[Submission, ...
         groups[-1].append(part)
         size += count
     return [tuple(group) for group in groups]
+
+
+class ClassicClient:
+    """A member of an original server: its plain text, and nothing else.  Inputs and outputs as Client's.
+
+    That protocol has no encryption, no receipts, no roster, no history and no goodbye; what cannot be known is
+    not claimed: a text becomes SentUnconfirmed.
+    """
+
+    def __init__(self, entropy: Callable[[int], bytes], epoch: float) -> None:
+        """``entropy`` and ``epoch`` as Client's."""
+        self.epoch = epoch
+        self.state = State.IDLE
+        self.done = False
+        self.dropped: Dict[str, int] = collections.Counter()
+        self._timer = Timer(entropy)
+        self._login = b""
+        self._name = ""
+        self._addresses: Sequence[Any] = ()
+        self._until = 0.0
+        self._seq = self._said = 0
+        self._outgoing: List[Datagram] = []
+        self._events: List[Any] = []
+
+    def login(self, name: str, password: str, addresses: Sequence[Any], now: float) -> None:
+        """Send LOGIN until the server answers; ends in Connected or LoginFailed."""
+        self._name, self._addresses = name, addresses[:1]
+        self._login = ("LOGIN %s %s" % (name, password)).encode("utf-8", "surrogateescape")
+        self._until = now + LOOK_SECONDS
+        self._timer.start(now, 4 * HELLO_SECONDS, LOOK_SECONDS, at_once=True)
+        self._enter(State.CONNECTING)
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        self._events.append(Status(state, 0, 0, 0))
+
+    def say(self, text: str, now: float, action: bool = False, to_name: str = "") -> None:
+        """Send a text to all; reports Queued and SentUnconfirmed, or NotSent."""
+        try:
+            text = clean_text(text)
+            if action or to_name:
+                raise UsageError("An original server has no /me and no /msg.")
+        except UsageError as fault:
+            self._events.append(NotSent(0, text, str(fault)))
+            return
+        self._said += 1
+        at = int((now + self.epoch) * 1000)
+        self._send(encode_classic(text))
+        self._events += [Queued(self._said, at, text, False, ""), SentUnconfirmed(self._said)]
+
+    def _send(self, datagrams: Sequence[bytes]) -> None:
+        self._outgoing += [Datagram(data, address) for data in datagrams for address in self._addresses]
+
+    def earlier(self, count: int, now: float) -> None:
+        """Report that an original server keeps nothing."""
+        self._events.append(EarlierRead((), True))
+
+    def finish(self, now: float) -> None:
+        """Leave: there is no receipt to wait for."""
+        self.leave(now)
+
+    def leave(self, now: float) -> None:
+        """End; the protocol knows no goodbye."""
+        self._enter(State.ENDED)
+        self.done = True
+
+    def receive(self, datagram: bytes, address: Any, now: float) -> None:
+        """Take a datagram; what is not from the server or not text is counted and has no effect."""
+        try:
+            if address[:2] not in [each[:2] for each in self._addresses]:
+                raise MalformedDatagram("not from the server")
+            text = decode_text(datagram).rstrip("\r\n")
+        except MalformedDatagram as fault:
+            self.dropped[str(fault)] += 1
+            return
+        if self.state is State.CONNECTING:
+            self._receive_verdict(text, now)
+        elif self.state is State.CONNECTED:
+            self._receive_text(text, now)
+
+    def _receive_verdict(self, text: str, now: float) -> None:
+        if text == CLASSIC_WELCOME:
+            self._timer.stop()
+            self._enter(State.CONNECTED)
+            own = member_id(self._name.encode("utf-8"))
+            self._events.append(Connected("original room", self._name, own, ((own, self._name),), False, (own,)))
+            self._events.append(Announced(0, int((now + self.epoch) * 1000), CLASSIC_NOTICE, False))
+        elif text in (CLASSIC_WRONG, USERNAME_TAKEN):
+            code = WRONG_PASSWORD if text == CLASSIC_WRONG else USERNAME_TAKEN
+            self._fail(code, REFUSALS[code])
+
+    def _fail(self, code: str, text: str) -> None:
+        self._timer.stop()
+        self._enter(State.IDLE)
+        self._events.append(LoginFailed(code, text))
+
+    def _receive_text(self, text: str, now: float) -> None:
+        if text in (CLASSIC_WELCOME, ""):
+            return
+        self._seq += 1
+        at = int((now + self.epoch) * 1000)
+        name, colon, said = text.partition(": ")
+        if colon and 0 < len(name) <= NAME_CHARACTERS_MAX:
+            author = member_id(name.encode("utf-8"))
+            self._events.append(Said(self._seq, at, author, name, said, False, False, False))
+        else:
+            self._events.append(Announced(self._seq, at, text, False))
+
+    def tick(self, now: float) -> None:
+        """Repeat LOGIN, or give it up."""
+        if self.state is State.CONNECTING and now >= self._until:
+            self._fail(NO_ANSWER, REFUSALS[NO_ANSWER])
+        elif self._timer.due(now):
+            self._send([self._login])
+            self._timer.again(now)
+
+    def outgoing(self) -> List[Datagram]:
+        """Drain what is to be sent."""
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing
+
+    def events(self) -> List[Any]:
+        """Drain what the owner should know."""
+        events, self._events = self._events, []
+        return events
+
+    def deadline(self) -> Optional[float]:
+        """Return when tick() is due."""
+        return earliest(self._timer.at, self._until) if self.state is State.CONNECTING else None
+
+
+CLASSIC_NOTICE = (
+    "This is an original server: messages travel unencrypted, and whether they arrive is not confirmed. "
+    "It has no list of members, no history, no /me and no /msg."
+)
 
 
 class Discovery:
@@ -3973,7 +4338,8 @@ _EDITOR_ACTIONS = {"\x03": "interrupt", "\t": "complete", "\x0c": "redraw", "\x1
 # Sockets, clock and entropy around a core, on a thread of its own.  One turn: wait, receive what is there,
 # run what other threads asked for, tick, send, hand the events on.  The only place that sees OSError.
 
-Core = Union[Server, Client, Discovery]
+AnyClient = Union[Client, ClassicClient]
+Core = Union[Server, AnyClient, Discovery]
 _UDP_SEGMENT = 103  # From linux/udp.h; one sendmsg() becomes many datagrams (Linux 4.18).
 
 
@@ -4057,8 +4423,15 @@ class Sender:
 class Loop:
     """Runs a core on a thread.  Events reach the owner through ``post``, called on that thread."""
 
-    def __init__(self, core: Core, sockets: Sequence[socket.socket], post: Callable[[Any], None]) -> None:
-        """Own the sockets from now on; start() begins."""
+    def __init__(
+        self,
+        core: Core,
+        sockets: Sequence[socket.socket],
+        post: Callable[[Any], None],
+        receive_bytes: int = RECEIVE_BYTES_MAX,
+    ) -> None:
+        """Own the sockets from now on; start() begins.  Datagrams are cut at ``receive_bytes``."""
+        self._receive_bytes = receive_bytes
         self.core = core
         self.post = post
         self.sender = Sender(sockets)
@@ -4126,7 +4499,7 @@ class Loop:
         receive, recvfrom = self.core.receive, each.recvfrom
         for _ in range(RECEIVE_DATAGRAMS_MAX):
             try:
-                data, address = recvfrom(RECEIVE_BYTES_MAX)
+                data, address = recvfrom(self._receive_bytes)
             except ConnectionResetError:
                 continue  # Windows: a peer's port is closed; says nothing about the others.
             except OSError:
@@ -4218,10 +4591,13 @@ def start_discovery(port: int, post: Callable[[Any], None]) -> Loop:
     return loop
 
 
-def start_client(post: Callable[[Any], None], earlier: int, patience: Optional[float] = None) -> Loop:
-    """Start a client that is not logged in."""
-    client = Client(os.urandom, time.time() - time.monotonic(), earlier, patience)
-    loop = Loop(client, open_client_sockets(), post)
+def start_client(
+    post: Callable[[Any], None], earlier: int, patience: Optional[float] = None, classic: bool = False
+) -> Loop:
+    """Start a client that is not logged in; ``classic`` for an original server."""
+    epoch = time.time() - time.monotonic()
+    client = ClassicClient(os.urandom, epoch) if classic else Client(os.urandom, epoch, earlier, patience)
+    loop = Loop(client, open_client_sockets(), post, RECEIVE_CLASSIC_MAX if classic else RECEIVE_BYTES_MAX)
     loop.start()
     return loop
 
@@ -4230,7 +4606,7 @@ def start_login(loop: Loop, server: str, port: int, name: str, password: str) ->
     """Find the server's addresses and log in there; Connected or LoginFailed comes as an event."""
 
     def act(now: float) -> None:
-        assert isinstance(loop.core, Client), "only a client logs in"
+        assert isinstance(loop.core, (Client, ClassicClient)), "only a client logs in"
         try:
             addresses = resolve(server, port)
         except UsageError as fault:
@@ -5069,6 +5445,9 @@ def log_line(event: Any) -> Optional[str]:
         return "%s %s (%d here)" % (display_text(event.name, " "), why, event.members)
     if isinstance(event, LoginRefused):
         return "refused %s from %s: %s" % (display_text(event.name, " "), address_text(event.address), event.code)
+    if isinstance(event, ClassicTried):
+        who = address_text(event.address)
+        return "%s tried to log in with the original program; start the server with --classic to admit it" % who
     if isinstance(event, HistoryStuck):
         return event.reason + " Messages wait until then." if event.reason else "the history is written again"
     if isinstance(event, LoginAbandoned):
@@ -5186,6 +5565,7 @@ def _add_server_arguments(server: argparse.ArgumentParser) -> None:
     server.add_argument(
         "--port", type=_count(0, 65535), default=PORT, help="UDP port (default: %(default)s; 0: any free)"
     )
+    server.add_argument("--classic", action="store_true", help="admit the original program too, which is not encrypted")
     server.add_argument("--history", metavar="FILE", help="keep the room's history in this file (default: in memory)")
     server.add_argument(
         "--keep", metavar="DAYS", type=_count(1, 36500), help="with --history: forget what is older (default: keep all)"
@@ -5222,6 +5602,7 @@ def _add_client_arguments(client: argparse.ArgumentParser) -> None:
         default=EARLIER_DEFAULT,
         help="earlier messages to show (default: %(default)s)",
     )
+    client.add_argument("--classic", action="store_true", help="talk to an original server, unencrypted")
     client.add_argument("--json", action="store_true", help="print one JSON object a line")
     client.add_argument("--stay", action="store_true", help="in a pipe: go on receiving after the end of the input")
 
@@ -5255,7 +5636,7 @@ def run_server(options: argparse.Namespace) -> int:
     epoch = time.time() - now
     began = int(time.time() * 1000)
     log: Log = SqliteLog(options.history, began, options.keep or 0) if options.history else MemoryLog(began)
-    server = Server(log, password, os.urandom, now, epoch, room, options.max_members, options.rate)
+    server = Server(log, password, os.urandom, now, epoch, room, options.max_members, options.rate, options.classic)
     try:
         return ServerConsole(server, sockets, notes).run()
     finally:

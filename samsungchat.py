@@ -61,11 +61,13 @@ import selectors
 import shutil
 import signal
 import socket
+import sqlite3
 import struct
 import sys
 import threading
 import time
 import unicodedata
+import urllib.parse
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Sequence, TextIO, Tuple, Union
 
@@ -82,7 +84,8 @@ PASSWORD = "samsungdagostore"  # The original's.  The server warns when it is in
 ROOM = "SamsungChat"
 
 DATAGRAM_BYTES_MAX = 1232  # IPv6's minimum MTU less its headers: IP never fragments.
-RECEIVE_BYTES_MAX = 2048  # Larger datagrams are cut here, and then fail their tag.
+RECEIVE_BYTES_MAX = 2048  # Larger datagrams are cut here, and then fail their tag ...
+RECEIVE_CLASSIC_MAX = 65535  # ... but an original client's text is whatever fits a datagram.
 STRANGER_BYTES = 160  # HELLO and LOGIN are padded to this, so that no answer is larger.
 STRING_BYTES_MAX = 64  # Names, room names, codes and reasons on the wire.
 NAME_CHARACTERS_MAX = 32
@@ -105,7 +108,12 @@ LOG_ENTRIES_MIN = 10_000  # Kept in any case ...
 LOG_SECONDS_MIN = 60  # ... and as long as this ...
 LOG_BYTES_MAX = 64 * 1024 * 1024  # ... but never more than this.
 EARLIER_DEFAULT = 50  # Messages shown to a newcomer.
-EARLIER_SEARCH_MAX = 2000  # Entries looked through for them.
+EARLIER_SEARCH_MAX = 2000  # Entries of a log in memory that are looked through for them.
+EARLIER_MAX = 500  # Messages of history in one request ...
+EARLIER_PER_TURN = 4  # ... and requests answered in one turn.
+HISTORY_ROWS = 512  # Read from the file at once.
+FORGET_SECONDS = 3600  # Between two looks for entries that are too old.
+STUCK_SECONDS = 1.0  # Between two tries to write to a disk that is full.
 
 MEMBERS_MAX = 1000
 RATE_PARTS = 30  # A member's parts a second ...
@@ -152,6 +160,10 @@ DISCOVERY_SECONDS = 1.0
 FOUND_MAX = 50  # Servers that a search lists.
 PIPE_SECONDS = 60.0  # A pipe gives a lost connection up after this.
 
+CLASSIC_SECONDS = 3600.0  # An original client never says goodbye; silent for so long, it has left.
+CLASSIC_BYTES_MAX = 1000  # Of one of its datagrams.
+CLASSIC_SEEN_MAX = 256  # Addresses of original clients that the log has named.
+
 SOCKET_BYTES = 4 * 1024 * 1024
 SEND_WAIT_SECONDS = 0.05  # For room in the socket's buffer.
 SEGMENTS_MAX = 40  # Of one GSO send; the kernel's limit is 64 and 65,507 bytes.
@@ -173,6 +185,10 @@ PRESENCE_SECONDS = 1.0  # A terminal waits so long for more of them.
 
 class MalformedDatagram(Exception):
     """The peer sent what the protocol does not allow; the argument is the reason it is counted under."""
+
+
+class LogFailure(Exception):
+    """The history cannot be written now; the argument is the sentence that says why."""
 
 
 class UsageError(Exception):
@@ -266,14 +282,19 @@ def clean_text(text: str) -> str:
 
 def split_parts(text: str) -> List[bytes]:
     """Cut a text between characters into parts of at most PART_BYTES_MAX bytes of UTF-8."""
-    data, parts, start = text.encode("utf-8"), [], 0
+    return split_bytes(text.encode("utf-8"), PART_BYTES_MAX)
+
+
+def split_bytes(data: bytes, most: int) -> List[bytes]:
+    """Cut UTF-8 between characters into pieces of at most ``most`` bytes."""
+    pieces, start = [], 0
     while start < len(data):
-        end = min(start + PART_BYTES_MAX, len(data))
+        end = min(start + most, len(data))
         while end < len(data) and data[end] & 0xC0 == 0x80:
             end -= 1
-        parts.append(data[start:end])
+        pieces.append(data[start:end])
         start = end
-    return parts
+    return pieces
 
 
 def display_text(text: str, newline: str = "\n") -> str:
@@ -515,7 +536,8 @@ class Sync:
 class Entries:
     """Server: entries from its log (maybe none), and how far it has taken yours.
 
-    ``echo`` is the counter of the SYNC that this answers, or 0; ``flags`` may hold ASK: SYNC now.
+    ``echo`` is the counter of the SYNC that this answers, or 0; ``flags`` may hold ASK (SYNC now) and STUCK
+    (messages wait until the server's disk has room).
     """
 
     echo: int
@@ -569,7 +591,26 @@ class Bye:
     code: str
 
 
-ASK = 1
+@dataclass(frozen=True)
+class Earlier:
+    """Client: the last ``count`` messages below ``before``, please; I have up to ``have`` of them."""
+
+    before: int
+    count: int
+    have: int
+
+
+@dataclass(frozen=True)
+class History:
+    """Server: entries in (start, before), in answer to EARLIER; ``flags`` may hold ASK and BEGINNING."""
+
+    start: int
+    before: int
+    flags: int
+    batch: bytes
+
+
+ASK, STUCK, BEGINNING = 1, 2, 4
 
 _ROW = (_number(8), _raw(8), _number(1), _STRING)
 
@@ -635,6 +676,8 @@ _LAYOUTS: Dict[type, Tuple[Codec, ...]] = {
     Who: (_number(8),),
     Members: (_number(8), _number(8), _number(1), (_put_rows, _take_rows)),
     Bye: (_STRING,),
+    Earlier: (_number(8), _number(2), _number(8)),
+    History: (_number(8), _number(8), _number(1), _REST),
 }
 _MESSAGE_TYPES: Dict[int, type] = dict(enumerate(_LAYOUTS, 1))
 TYPE_CODES: Dict[type, int] = {kind: code for code, kind in _MESSAGE_TYPES.items()}
@@ -746,6 +789,25 @@ def decode_entry(data: bytes) -> Entry:
     return _take_entry(reader, reader.number(1))
 
 
+class RunReader:
+    """Collects the parts of long texts."""
+
+    def __init__(self) -> None:
+        """No text has begun."""
+        self._parts: List[str] = []
+
+    def read(self, entry: Entry) -> Optional[str]:
+        """Take an entry with text; return the whole text when it was the last part."""
+        if entry.first:
+            self._parts.clear()
+        self._parts.append(entry.text)
+        if not entry.last:
+            return None
+        text = "".join(self._parts)
+        self._parts.clear()
+        return text
+
+
 BATCH_HEAD_BYTES = 16
 # What is left for entries in the larger of the two sealed forms, ENTRIES.
 BATCH_BYTES_MAX = DATAGRAM_BYTES_MAX - HEADER_BYTES - TAG_BYTES - 49 - BATCH_HEAD_BYTES
@@ -771,6 +833,36 @@ def decode_batch(data: bytes) -> Tuple[int, List[Tuple[int, Entry]]]:
         entries.append((number, entry))
         number += entry.count
     return head, entries
+
+
+# --- the original program's protocol: UTF-8 text, one datagram each
+
+CLASSIC_WELCOME, CLASSIC_WRONG = "Login berhasil!", "Password salah!"
+CLASSIC = 1  # In the flags of a roster's row, and in the text of a JOINED: this member is not encrypted.
+CLASSIC_TEXT = "not encrypted"
+
+
+def encode_classic(text: str) -> List[bytes]:
+    """Encode a text as datagrams of at most CLASSIC_BYTES_MAX bytes, cut between characters."""
+    return split_bytes(text.encode("utf-8"), CLASSIC_BYTES_MAX)
+
+
+def decode_classic_login(text: str) -> Optional[Tuple[str, str]]:
+    """Return name and password of ``LOGIN name password``, or None."""
+    words = text.split(" ", 2)
+    return (words[1], words[2].rstrip("\r\n")) if len(words) == 3 and words[0] == "LOGIN" else None
+
+
+def classic_line(entry: Entry, text: str) -> str:
+    """Return what an original client is shown of an entry, ``text`` being the whole text of its run."""
+    name, text = display_text(entry.name, " "), display_text(text)
+    if entry.kind == PRIVATE:
+        return "%s (private): %s" % (name, text)
+    if entry.kind in (TEXT, ACTION):
+        return "%s: %s" % (name, "* " + text if entry.kind == ACTION else text)
+    if entry.kind == JOINED:
+        return "-- %s joined" % name
+    return "-- %s left" % name if entry.kind == LEFT else "-- " + text
 
 
 # ======================================================================================================
@@ -1061,8 +1153,8 @@ class Fanout:
 # ======================================================================================================
 # 7. Room log
 # ======================================================================================================
-# Append-only and numbered 1, 2, 3, ...  An entry is encoded once, here.  Whoever holds a log uses only what
-# MemoryLog shows: append, commit, records, taken, agrees, time_at, start, and its three numbers.
+# Append-only and numbered 1, 2, 3, ...  An entry is encoded once.  There are two logs of one contract: in
+# memory, and in a file, which keeps the newest entries in memory too and everything in SQLite.
 
 
 class Record:
@@ -1096,10 +1188,10 @@ class Record:
 class MemoryLog:
     """The log in memory: keeps the newest entries, by LOG_ENTRIES_MIN, LOG_SECONDS_MIN and LOG_BYTES_MAX."""
 
-    def __init__(self, began: int) -> None:
-        """``began`` is the time (ms) before which it holds nothing."""
+    def __init__(self, began: int, head: int = 0) -> None:
+        """``began`` is the time (ms) before which it holds nothing; the first entry is number head + 1."""
         self.began = began
-        self.head = 0
+        self.head = head
         self._records: Dict[int, Record] = {}
         self._taken: Dict[bytes, int] = {}
         self._bytes = 0
@@ -1160,22 +1252,251 @@ class MemoryLog:
         """Return the time with which a reader agrees whose cursor is set there."""
         return self._records[cursor].time if self.oldest <= cursor <= self.head else self.began
 
-    def start(self, earlier: int) -> int:
-        """Return the cursor from which a newcomer sees the last ``earlier`` messages that all may see."""
-        start, lowest = self.head, max(self.oldest, self.head - EARLIER_SEARCH_MAX + 1)
-        for number in range(self.head, lowest - 1, -1):
+    def start(self, earlier: int, before: int) -> int:
+        """Return the cursor that has the last ``earlier`` public messages below ``before`` ahead of it."""
+        top = min(before - 1, self.head)
+        start, lowest = top, max(self.oldest, top - EARLIER_SEARCH_MAX + 1)
+        for number in range(top, lowest - 1, -1):
             if not earlier:
                 break
             if self._records[number].public_message():
                 start, earlier = number - 1, earlier - 1
         return start
 
+    def forget(self, now: int) -> None:
+        """Drop what is older than it may get: nothing here, where commit() does it."""
+
+    def close(self) -> None:
+        """Give up what it holds."""
+
+
+_APPLICATION_ID = 0x53434C31  # "SCL1": marks a file as ours.
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+    CREATE TABLE room (began INTEGER NOT NULL);
+    CREATE TABLE entries (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, author BLOB NOT NULL, number INTEGER NOT NULL,
+        audience BLOB, public INTEGER NOT NULL, data BLOB NOT NULL);
+    CREATE INDEX numbers ON entries (author, number) WHERE number > 0;
+    CREATE INDEX messages ON entries (seq) WHERE public;
+"""
+
+
+class SqliteLog:
+    """The log in a file: what commit() has returned for is there after a crash and after a power cut.
+
+    WAL with a full sync for each commit; all entries of one flush are one transaction.  A second database
+    beside it, ``FILE-lock``, is held locked, so that no two servers write to one file; the system frees it
+    however a server ends.  Readers, such as an export, may come at any time.
+    """
+
+    def __init__(self, path: str, began: int, keep_days: int = 0) -> None:
+        """Open or make the file; ``began`` (ms) is for a new one, ``keep_days`` 0 keeps everything.
+
+        Raises UsageError with a sentence: not ours, damaged, newer, read-only, full, or in use.
+        """
+        self._path = path
+        self._keep = keep_days * 86_400_000
+        self._forgot_at = 0
+        self._pending: List[Tuple[int, Record]] = []
+        try:
+            self._check()
+            self._lock = self._connect(path + "-lock")
+            self._lock.execute("BEGIN EXCLUSIVE")
+            self._database = self._connect(path)
+            self._prepare(began)
+        except sqlite3.Error as fault:
+            raise UsageError(history_failure(fault, path)) from None
+        self.began = int(self._one("SELECT began FROM room"))
+        head = int(self._one("SELECT seq FROM sqlite_sequence WHERE name = 'entries'"))
+        self._oldest = int(self._one("SELECT min(seq) FROM entries")) or head + 1
+        self._recent = MemoryLog(self.began, head)
+
+    @staticmethod
+    def _connect(path: str) -> sqlite3.Connection:
+        return sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+
+    def _check(self) -> None:
+        """Look at the file without changing it; raises UsageError and sqlite3.Error."""
+        database = self._connect(self._path)
+        try:
+            mark = database.execute("PRAGMA application_id").fetchone()[0]
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if tables and mark != _APPLICATION_ID:
+                raise UsageError("%s is not a history of SamsungChat; choose another file." % self._path)
+            if version > _SCHEMA_VERSION:
+                raise UsageError("%s was written by a newer version; use that one, or another file." % self._path)
+            if database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                raise sqlite3.DatabaseError("malformed")
+        finally:
+            database.close()
+
+    def _prepare(self, began: int) -> None:
+        database = self._database
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+            database.execute("PRAGMA " + pragma).fetchall()
+        database.execute("BEGIN IMMEDIATE")
+        if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            for statement in filter(str.strip, _SCHEMA.split(";")):
+                database.execute(statement)
+            database.execute("INSERT INTO room VALUES (?)", (began,))
+            database.execute("PRAGMA application_id = %d" % _APPLICATION_ID)
+            database.execute("PRAGMA user_version = %d" % _SCHEMA_VERSION)
+        database.execute("COMMIT")
+
+    def _one(self, query: str, *values: Any) -> int:
+        """Return the first number that a query finds, or 0."""
+        row = self._database.execute(query, values).fetchone()
+        return int(row[0] or 0) if row else 0
+
+    @property
+    def head(self) -> int:
+        """The newest number, appended or committed."""
+        return self._recent.head
+
+    @property
+    def oldest(self) -> int:
+        """The lowest number that is kept, or head + 1 where there is none."""
+        return self._oldest
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Number the records; commit() writes them."""
+        self._pending += enumerate(records, self.head + 1)
+        self._recent.append(records)
+
+    def commit(self) -> None:
+        """Write everything appended in one transaction; raises LogFailure, and may then be tried again."""
+        if self._pending:
+            try:
+                self._write()
+            except sqlite3.Error as fault:
+                if self._database.in_transaction:
+                    with contextlib.suppress(sqlite3.Error):
+                        self._database.execute("ROLLBACK")
+                raise LogFailure(history_failure(fault, self._path)) from None
+            self._pending.clear()
+        self._recent.commit()
+
+    def _write(self) -> None:
+        rows = [
+            (
+                *(number, record.time, record.author, record.number),
+                *(None if record.audience is None else b"".join(record.audience), record.public_message(), record.data),
+            )
+            for number, record in self._pending
+        ]
+        self._database.execute("BEGIN IMMEDIATE")
+        self._database.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        self._database.execute("COMMIT")
+
+    def records(self, first: int, last: int) -> Iterator[Record]:
+        """Yield the records from ``first`` to ``last``, all of which are kept."""
+        while first <= last and first < self._recent.oldest:
+            top = min(last, self._recent.oldest - 1, first + HISTORY_ROWS - 1)
+            for row in self._database.execute(_SELECT_RECORDS, (first, top)).fetchall():
+                yield _record(*row)
+            first = top + 1
+        yield from self._recent.records(first, last)
+
+    def taken(self, author: bytes) -> int:
+        """Return the author's highest number among the entries, or 0."""
+        written = self._one("SELECT max(number) FROM entries WHERE author = ? AND number > 0", author)
+        return max(self._recent.taken(author), written)
+
+    def agrees(self, cursor: int, entry_time: int) -> bool:
+        """Return whether a reader whose entry ``cursor`` is of that time has read this log and no other."""
+        if not 0 <= cursor <= self.head:
+            return False
+        if cursor < self._oldest:
+            return self.began <= entry_time
+        return self.time_at(cursor) == entry_time
+
+    def time_at(self, cursor: int) -> int:
+        """Return the time with which a reader agrees whose cursor is set there."""
+        if cursor >= self._recent.oldest:
+            return self._recent.time_at(cursor)
+        return self._one("SELECT time FROM entries WHERE seq = ?", cursor) or self.began
+
+    def start(self, earlier: int, before: int) -> int:
+        """Return the cursor that has the last ``earlier`` public messages below ``before`` ahead of it."""
+        if not earlier:
+            return min(before - 1, self.head)
+        first = self._one(
+            "SELECT seq FROM entries WHERE public AND seq < ? ORDER BY seq DESC LIMIT 1 OFFSET ?", before, earlier - 1
+        )
+        return first - 1 if first else min(self._oldest, before) - 1
+
+    def forget(self, now: int) -> None:
+        """Drop what is older than ``keep_days``, in whole runs, but never the newest entry."""
+        if not self._keep or now < self._forgot_at + FORGET_SECONDS * 1000:
+            return
+        self._forgot_at = now
+        query = "SELECT min(seq) FROM entries WHERE time >= ? AND substr(data, 1, 1) >= x'40'"
+        kept = self._one(query, now - self._keep) or self._recent.oldest
+        kept = min(kept, self._recent.oldest, self.head)
+        with contextlib.suppress(sqlite3.Error):  # A full disk: the next look finds them again.
+            self._database.execute("DELETE FROM entries WHERE seq < ?", (kept,))
+            self._oldest = max(self._oldest, kept)
+
+    def close(self) -> None:
+        """Close the file and free it for another server."""
+        self._database.close()
+        self._lock.close()
+
+
+_SELECT_RECORDS = "SELECT data, time, author, number, audience FROM entries WHERE seq BETWEEN ? AND ? ORDER BY seq"
+
+
+def _record(data: bytes, at: int, author: bytes, number: int, audience: Optional[bytes]) -> Record:
+    """Make a record from a row of the file."""
+    readers = None if audience is None else tuple(audience[start : start + 8] for start in range(0, len(audience), 8))
+    return Record(data, at, author, number, readers)
+
+
+def history_failure(fault: sqlite3.Error, path: str) -> str:
+    """Return the sentence for a history that cannot be opened or written."""
+    reason = str(fault).lower()
+    for word, sentence in (
+        ("locked", "%s is in use by another server; stop that one, or choose another file."),
+        ("readonly", "%s is read-only; make it writable, or choose another file."),
+        ("full", "The disk of %s is full; make room on it."),
+        ("unable to open", "%s cannot be opened; check the folder and your rights to it."),
+        ("not a database", "%s is not a history of SamsungChat; choose another file."),
+        ("malformed", "%s is damaged; put a copy back in its place, or choose another file."),
+    ):
+        if word in reason:
+            return sentence % path
+    return "%s cannot be used: %s." % (path, fault)
+
+
+def read_history(path: str) -> Iterator[Tuple[int, Entry]]:
+    """Yield every (number, entry) of a history file, also while a server writes to it; raises UsageError."""
+    log: Optional[sqlite3.Connection] = None
+    try:
+        place = "file:%s?mode=ro" % urllib.parse.quote(os.path.abspath(path).replace(os.sep, "/"))
+        log = sqlite3.connect(place, uri=True)
+        if log.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+            raise UsageError("%s is not a history of SamsungChat." % path)
+        for number, data in log.execute("SELECT seq, data FROM entries ORDER BY seq"):
+            yield number, decode_entry(data)
+    except sqlite3.Error as fault:
+        raise UsageError(history_failure(fault, path)) from None
+    except MalformedDatagram:
+        raise UsageError("%s is damaged; what came before this line could be read." % path) from None
+    finally:
+        if log is not None:
+            log.close()
+
+
+Log = Union[MemoryLog, SqliteLog]
+
 
 def _skip(count: int, why: int, at: int) -> Tuple[int, bytes]:
     return count, encode_entry(Entry(SKIP, at, count=count, why=why))
 
 
-def _pieces(log: MemoryLog, after: int, until: int, reader: Optional[bytes]) -> Iterator[Tuple[int, bytes]]:
+def _pieces(log: Log, after: int, until: int, reader: Optional[bytes]) -> Iterator[Tuple[int, bytes]]:
     """Yield (numbers covered, bytes) for the entries in (after, until], blanks in place of what is not to see."""
     gone = min(until, log.oldest - 1) - after
     if gone > 0:
@@ -1194,7 +1515,7 @@ def _pieces(log: MemoryLog, after: int, until: int, reader: Optional[bytes]) -> 
         yield _skip(blank, HIDDEN, blank_time)
 
 
-def batches(log: MemoryLog, after: int, until: int, reader: Optional[bytes], most: int) -> List[Tuple[int, int, bytes]]:
+def batches(log: Log, after: int, until: int, reader: Optional[bytes], most: int) -> List[Tuple[int, int, bytes]]:
     """Cut the entries in (after, until], as that reader may see them, into at most ``most`` batches.
 
     Each is (first number, last number, entries), and fits a datagram.
@@ -1362,6 +1683,20 @@ class LoginAbandoned:
 
 
 @dataclass(frozen=True)
+class ClassicTried:
+    """An original client has tried to log in where they are not admitted; reported once for each address."""
+
+    address: Any
+
+
+@dataclass(frozen=True)
+class HistoryStuck:
+    """The history cannot be written, for the reason given; "" when it goes on."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class MemberRow:
     """What the server's own screen shows of a member; ``joined_at`` is seconds since 1970."""
 
@@ -1370,6 +1705,7 @@ class MemberRow:
     rtt_ms: int
     messages: int
     joined_at: float
+    classic: bool = False
 
 
 @dataclass(frozen=True)
@@ -1387,7 +1723,7 @@ class Member:
 
     __slots__ = (
         *("id", "name", "key", "session", "address", "attempt", "welcome", "joined", "joined_at"),
-        *("cursor", "taken", "early", "bucket", "heard_at", "sync", "echo", "took_at", "rtt_ms", "messages"),
+        *("cursor", "taken", "early", "bucket", "heard_at", "sync", "echo", "told", "rtt_ms", "messages"),
     )
 
     def __init__(
@@ -1398,13 +1734,12 @@ class Member:
         self.name = name
         self.key = name_key(name)
         self.bucket = bucket
-        self.taken = taken
+        self.taken = self.told = taken  # Taken into the log; written there for good.
         self.joined = joined
         self.joined_at = joined_at
         self.early: Dict[int, Submission] = {}
         self.sync: Optional[Sync] = None
         self.echo = self.rtt_ms = self.messages = 0
-        self.took_at = 0.0
 
     def admit(self, login: "HalfOpen", attempt: int, welcome: Welcome, now: float) -> None:
         """Give it the session of a login; an earlier session of the same instance ends with that."""
@@ -1430,6 +1765,23 @@ class Member:
                 return run
             part = self.early.get(self.taken + 1 + len(run))
         return []
+
+
+class ClassicMember:
+    """A member who uses the original program: an address, without keys, cursor or receipts."""
+
+    __slots__ = ("id", "name", "key", "address", "bucket", "taken", "joined", "joined_at", "heard_at", "messages")
+
+    def __init__(self, member: bytes, name: str, address: Any, bucket: TokenBucket, now: float) -> None:
+        """``member`` is a member id that was drawn for it."""
+        self.id = member
+        self.name = name
+        self.key = name_key(name)
+        self.address = address
+        self.bucket = bucket
+        self.taken = self.joined = self.messages = 0
+        self.joined_at = 0.0
+        self.heard_at = now
 
 
 class HalfOpen:
@@ -1467,7 +1819,7 @@ class Server:
 
     def __init__(
         self,
-        log: MemoryLog,
+        log: Log,
         password: str,
         entropy: Callable[[int], bytes],
         now: float,
@@ -1475,10 +1827,12 @@ class Server:
         room: str = ROOM,
         members_max: int = MEMBERS_MAX,
         rate: float = RATE_PARTS,
+        classic: bool = False,
     ) -> None:
         """``entropy`` returns so many random bytes; ``epoch`` is the wall clock's seconds at now = 0.
 
-        The owner keeps ``epoch`` true when the wall clock is set.
+        The owner keeps ``epoch`` true when the wall clock is set.  ``classic`` admits the original program's
+        clients, who are not encrypted.
         """
         self.epoch = epoch
         self.room = room
@@ -1494,7 +1848,11 @@ class Server:
         self._room_key = RoomKey(1, entropy(32))
         self._rekey = False
         self._members: Dict[bytes, Member] = {}
-        self._names: Dict[str, Member] = {}
+        self._names: Dict[str, Union[Member, ClassicMember]] = {}
+        self._classic = classic
+        self._classics: Dict[Any, ClassicMember] = {}
+        self._classic_seen: Dict[str, None] = {}
+        self._classic_runs = RunReader()
         self._sessions: Dict[bytes, Member] = {}
         self._half_open: Dict[bytes, HalfOpen] = {}
         self._questions: Dict[Tuple[Any, bytes], HalfOpen] = {}
@@ -1507,7 +1865,11 @@ class Server:
         self._asked: Dict[bytes, Member] = {}
         self._outgoing: List[Union[Datagram, Fanout]] = []
         self._events: List[Any] = []
-        self._flushed = 0
+        self._took: Dict[bytes, Member] = {}
+        self._pasts: Dict[bytes, Earlier] = {}
+        self._flushed = log.head
+        self._stuck = False
+        self._write_at: Optional[float] = None
         self._ticked_at = now
         self._sweep_at = now + SWEEP_SECONDS
         self._take_at: Optional[float] = None
@@ -1518,10 +1880,12 @@ class Server:
             Proof: self._receive_repeated_proof,
             Sync: self._receive_sync,
             Who: self._receive_who,
+            Earlier: self._receive_earlier,
             Bye: self._receive_bye,
         }
         self._append(Entry(STARTED, self._time(now), text="The room was opened."))
-        self._flush(now)
+        log.commit()
+        self._flushed = log.head
 
     # --- inputs
 
@@ -1544,6 +1908,7 @@ class Server:
         self._start_logins(now)
         self._take(now)
         self._flush(now)
+        self._answer_earlier()
         self._beat(now)
         self._say_closed(now)
 
@@ -1567,13 +1932,19 @@ class Server:
             self._bans[banned] = now + BAN_SECONDS
         while len(self._bans) > BANS_MAX:
             del self._bans[next(iter(self._bans))]
-        self._leave(member, "kicked", Bye(KICKED), now)
+        if isinstance(member, ClassicMember):
+            self._leave_classic(member, "kicked", now)
+        else:
+            self._leave(member, "kicked", Bye(KICKED), now)
 
     def report(self) -> None:
         """Ask for a ServerReport among the events."""
         rows = tuple(
             MemberRow(member.name, member.address, member.rtt_ms, member.messages, member.joined_at)
             for member in self._members.values()
+        ) + tuple(
+            MemberRow(member.name, member.address, 0, member.messages, member.joined_at, True)
+            for member in self._classics.values()
         )
         drops = tuple(sorted(self.dropped.items()))
         self._events.append(ServerReport(rows, self.members_max, self._flushed, drops))
@@ -1597,18 +1968,21 @@ class Server:
 
     def deadline(self) -> Optional[float]:
         """Return when tick() is due without further input."""
-        waiting = self._ticked_at + TURN_SECONDS if self._logins or self._asked else None
+        waiting = self._ticked_at + TURN_SECONDS if self._logins or self._asked or self._pasts else None
         beat = self._beats[0] if self._beats else None
         closing = self._closing[0] if self._closing else None
-        return earliest(self._sweep_at, self._take_at, self._ping_at, beat, closing, waiting)
+        return earliest(self._sweep_at, self._take_at, self._ping_at, self._write_at, beat, closing, waiting)
 
     # --- strangers: fixed-size fields, one hash, no answer larger than its question
 
     def _receive(self, datagram: bytes, address: Any, now: float) -> None:
-        if len(datagram) < HEADER_BYTES or datagram[0] & 0xF8 != 0xF8:
-            raise MalformedDatagram("foreign")
         if self._closing:
             raise MalformedDatagram("closing")
+        if datagram and datagram[0] < 0xF8:
+            self._receive_classic(decode_text(datagram), address, now)
+            return
+        if len(datagram) < HEADER_BYTES:
+            raise MalformedDatagram("foreign")
         code = datagram[1]
         if datagram[0] != VERSION_BYTE:
             self._advise(datagram, VERSION_MISMATCH, address)
@@ -1638,7 +2012,7 @@ class Server:
             raise MalformedDatagram("size of HELLO")
         nonce = decode(datagram[1], datagram[2:]).nonce
         cookie = self._cookie(address, nonce, int(now).to_bytes(4, "big"))
-        offer = Offer(nonce, cookie, self._id, len(self._members), self.members_max, self.room)
+        offer = Offer(nonce, cookie, self._id, self._count(), self.members_max, self.room)
         self._send_stranger(encode_unsealed(offer), datagram, address)
 
     def _cookie(self, address: Any, nonce: bytes, stamp: bytes) -> bytes:
@@ -1665,7 +2039,7 @@ class Server:
     def _queue_login(self, question: Tuple[Any, bytes], now: float) -> None:
         address, datagram = question
         waiting = len(self._logins)
-        full = waiting >= LOGIN_QUEUE_MAX or waiting + len(self._half_open) >= HALF_OPEN_MAX
+        full = self._stuck or waiting >= LOGIN_QUEUE_MAX or waiting + len(self._half_open) >= HALF_OPEN_MAX
         # SECURITY: test_guessing_online_is_slow
         if full or not self._login_bucket(address, now).take(1, now):
             self._advise(datagram, TRY_LATER, address)
@@ -1745,7 +2119,7 @@ class Server:
             half.address = address
         if half.refusal is not None:
             self._outgoing.append(Datagram(half.session.seal(half.refusal), half.address))
-        elif half.session.id not in self._contests:
+        elif half.session.id not in self._contests and not self._stuck:
             self._admit(half, proof, now)
 
     def _receive_repeated_proof(self, member: Member, proof: Proof, now: float) -> None:
@@ -1765,9 +2139,16 @@ class Server:
             self._asked[member.id] = member
 
     def _receive_who(self, member: Member, who: Who, now: float) -> None:
-        rows = sorted((other.joined, other) for other in self._members.values() if other.joined > who.after)
-        page = tuple(Row(joined, other.id, 0, other.name) for joined, other in rows[:MEMBERS_PAGE_ROWS])
+        rows = [Row(other.joined, other.id, 0, other.name) for other in self._members.values()]
+        rows += [Row(other.joined, other.id, CLASSIC, other.name) for other in self._classics.values()]
+        rows = sorted((row for row in rows if row.joined > who.after), key=lambda row: row.joined)
+        page = tuple(rows[:MEMBERS_PAGE_ROWS])
         self._send(member, Members(self._flushed, who.after, len(rows) > len(page), page))
+
+    def _receive_earlier(self, member: Member, earlier: Earlier, now: float) -> None:
+        if not 0 < earlier.before <= self._flushed + 1:
+            raise MalformedDatagram("history above the head")
+        self._pasts[member.id] = earlier
 
     def _receive_bye(self, member: Member, bye: Bye, now: float) -> None:
         self._send(member, Bye(""))
@@ -1788,16 +2169,21 @@ class Server:
             self._refuse(half, proof.name, USERNAME_INVALID, str(fault))
             return
         holder = self._names.get(name_key(name))
-        if self._banned(ident, now) or self._banned(name_key(name), now):
+        if isinstance(holder, ClassicMember):
+            self._refuse(half, name, USERNAME_TAKEN)
+        elif self._banned(ident, now) or self._banned(name_key(name), now):
             self._refuse(half, name, KICKED)
         elif holder is not None and holder is not known:
             self._contests[half.session.id] = Contest(half, replace(proof, name=name), half.address, holder.id, now)
             half.expires_at = now + HALF_OPEN_SECONDS
             self._ping_at = now
-        elif known is None and len(self._members) >= self.members_max:
+        elif known is None and self._count() >= self.members_max:
             self._refuse(half, name, ROOM_FULL)
         else:
             self._join(half, replace(proof, name=name), known, now)
+
+    def _count(self) -> int:
+        return len(self._members) + len(self._classics)
 
     def _banned(self, key: Union[bytes, str], now: float) -> bool:
         return self._bans.get(key, 0.0) > now
@@ -1835,13 +2221,14 @@ class Server:
         ident = member_id(proof.instance)
         member = known or self._new_member(ident, proof.name, now)
         member.taken = max(member.taken, proof.oldest - 1)
+        member.told = max(member.told, proof.oldest - 1)
         if known is not None:
             del self._sessions[known.session.id]
         key = self._room_key
-        count = len(self._members)
+        count = self._count()
         welcome = Welcome(
             *(proof.name, ident, self.room, start, self._log.time_at(start), resumed),
-            *(head, member.taken, key.id, key.key, min(count, 0xFFFF)),
+            *(head, member.told, key.id, key.key, min(count, 0xFFFF)),
         )
         member.admit(half, proof.attempt, welcome, now)
         self._sessions[half.session.id] = member
@@ -1858,7 +2245,7 @@ class Server:
             return True, proof.cursor
         if proof.entry_time and proof.entry_time < self._log.began:
             return False, self._log.oldest - 1
-        return False, min(self._log.start(proof.earlier), self._flushed)
+        return False, self._log.start(proof.earlier, self._flushed + 1)
 
     def _new_member(self, ident: bytes, name: str, now: float) -> Member:
         bucket = TokenBucket(self.rate, max(self.rate * RATE_SECONDS, RUN_PARTS_MAX), now)
@@ -1874,8 +2261,8 @@ class Server:
     def _leave(self, member: Member, why: str, bye: Optional[Bye], now: float) -> None:
         """Remove a member; with a ``bye`` its session answers with that for a while."""
         del self._members[member.id], self._names[member.key], self._sessions[member.session.id]
-        self._submitted.pop(member.id, None)
-        self._asked.pop(member.id, None)
+        for table in (self._submitted, self._asked, self._took, self._pasts):
+            table.pop(member.id, None)
         if bye is not None:
             if bye.code:
                 self._send(member, bye)
@@ -1885,13 +2272,16 @@ class Server:
         self._append(Entry(LEFT, self._time(now), member.id, name=member.name, text=why))
         # SECURITY: test_who_has_left_can_read_nothing_more
         self._rekey = True
-        self._events.append(MemberDeparted(member.name, why, len(self._members)))
+        self._events.append(MemberDeparted(member.name, why, self._count()))
 
     def _sweep(self, now: float) -> None:
         """Drop what has had its time."""
         self._sweep_at = now + SWEEP_SECONDS
         for member in [other for other in self._members.values() if now - other.heard_at > SILENT_SECONDS]:
             self._leave(member, "timed out", None, now)
+        self._log.forget(self._time(now))
+        for classic in [other for other in self._classics.values() if now - other.heard_at > CLASSIC_SECONDS]:
+            self._leave_classic(classic, "timed out", now)
         for half in [other for other in self._half_open.values() if now >= other.expires_at]:
             self._forget_login(half)
             if not half.proven:
@@ -1914,6 +2304,8 @@ class Server:
     def _take(self, now: float) -> None:
         """Append what members have submitted, as far as their buckets and this turn allow."""
         self._take_at = None
+        if self._stuck:
+            return
         budget = FLUSH_DATAGRAMS_MAX * BATCH_BYTES_MAX
         waiting, self._submitted = self._submitted, {}
         for member in waiting.values():
@@ -1939,11 +2331,15 @@ class Server:
             self._take_at = earliest(self._take_at, max(ready_at, now + TURN_SECONDS))
         return size
 
+    def _recipient(self, ident: bytes) -> Union[Member, ClassicMember, None]:
+        found = self._members.get(ident)
+        return found or next((other for other in self._classics.values() if other.id == ident), None)
+
     def _append_run(self, member: Member, run: List[Submission], now: float) -> int:
         at = self._time(now)
         audience: Optional[Tuple[bytes, ...]] = None
         to = run[0].to
-        recipient = self._members.get(to) if to else None
+        recipient = self._recipient(to)
         if to:
             audience = (member.id, to) if recipient else (member.id,)
         to_name = recipient.name if recipient else ""
@@ -1956,7 +2352,7 @@ class Server:
         self._log.append(records)
         member.taken += len(run)
         member.messages += 1
-        member.took_at = now
+        self._took[member.id] = member
         return sum([len(record.data) for record in records])
 
     def _send(self, member: Member, message: Any) -> None:
@@ -1964,21 +2360,44 @@ class Server:
 
     def _entries(self, member: Member, flags: int, entries: bytes, first: int = 0, echo: int = 0) -> Entries:
         batch = encode_batch(self._flushed, first or self._flushed + 1, entries)
-        return Entries(echo, member.taken, flags, self._room_key.id, self._room_key.key, batch)
+        flags |= STUCK * self._stuck
+        return Entries(echo, member.told, flags, self._room_key.id, self._room_key.key, batch)
 
     def _flush(self, now: float) -> None:
         """Make what is new permanent, answer every SYNC that the new entries do not answer, hand them out."""
-        self._log.commit()
+        if not self._commit(now):
+            self._answer(self._flushed)
+            return
         after, self._flushed = self._flushed, self._log.head
         if self._rekey:
             self._room_key = RoomKey(self._room_key.id + 1, self._entropy(32))
-        self._answer(after, now)
+        for member in self._took.values():
+            member.told = member.taken
+        self._answer(after)
+        self._took.clear()
         if self._flushed > after:
             self._hand_out(after)
             self._beats = [now + seconds for seconds in BEAT_SECONDS]
         self._rekey = False
 
-    def _answer(self, after: int, now: float) -> None:
+    def _commit(self, now: float) -> bool:
+        """Write the log and return whether that worked; if not, members are told, and it is tried again."""
+        if self._write_at is not None and now < self._write_at:
+            return False
+        reason = ""
+        try:
+            self._log.commit()
+        except LogFailure as fault:
+            reason = str(fault)
+        self._write_at = now + STUCK_SECONDS if reason else None
+        if bool(reason) != self._stuck:
+            self._stuck = bool(reason)
+            self._events.append(HistoryStuck(reason))
+            for member in self._members.values():
+                self._send(member, self._entries(member, 0, b""))
+        return not reason
+
+    def _answer(self, after: int) -> None:
         """Answer the SYNCs of this turn with what stands up to ``after``; the rest is about to be handed out."""
         budget = RECEIVE_DATAGRAMS_MAX
         asked, self._asked = self._asked, {}
@@ -1990,7 +2409,7 @@ class Server:
                 self._asked[member.id] = member
                 continue
             current = sync.cursor == after < self._flushed and sync.key_id == self._room_key.id
-            if not (current and member.took_at == now):
+            if not (current and member.id in self._took):
                 budget -= self._answer_sync(member, sync, after)
             member.sync = None
 
@@ -2002,6 +2421,17 @@ class Server:
         if not cut:
             self._send(member, self._entries(member, 0, b"", 0, member.echo))
         return max(1, len(cut))
+
+    def _answer_earlier(self) -> None:
+        """Answer some of the requests for history with what follows the last entry that each has."""
+        for ident, asked in list(self._pasts.items())[:EARLIER_PER_TURN]:
+            del self._pasts[ident]
+            member, before = self._members[ident], asked.before
+            start = max(self._log.start(min(asked.count, EARLIER_MAX), before), self._log.oldest - 1)
+            cut = batches(self._log, max(start, asked.have), before - 1, ident, ANSWER_DATAGRAMS_MAX)
+            for first, last, entries in cut or [(before, before - 1, b"")]:
+                flags = BEGINNING * (start < self._log.oldest) | ASK * (bool(cut) and last == cut[-1][1] < before - 1)
+                self._send(member, History(start, before, flags, encode_batch(before - 1, first, entries)))
 
     def _hand_out(self, after: int) -> None:
         """Send the entries above ``after``: once for all where all may read them, else sealed for each."""
@@ -2021,6 +2451,8 @@ class Server:
             for first, _, entries in own:
                 self._send(member, self._entries(member, 0, entries, first))
         self._fan_out([encode_batch(self._flushed, first, entries) for first, _, entries in public], shared)
+        if self._classics:
+            self._hand_out_classic(after)
 
     def _fan_out(self, plain: List[bytes], members: List[Member]) -> None:
         """Send the batches to the members: encrypted once, tagged for each, padded to one size for GSO."""
@@ -2041,11 +2473,127 @@ class Server:
         behind = [member for member in self._members.values() if member.cursor < self._flushed]
         self._fan_out([encode_batch(self._flushed, self._flushed + 1, b"")], behind)
 
+    # --- original clients
+
+    def _receive_classic(self, text: str, address: Any, now: float) -> None:
+        """Take a datagram of the original program: a login, or a text of one who has logged in."""
+        member = self._classics.get(address)
+        login = decode_classic_login(text)
+        if not self._classic:
+            if login is not None:
+                self._note_classic(address)
+            raise MalformedDatagram("foreign")
+        if member is not None and (login is None or name_key(login[0]) != member.key):
+            self._take_classic(member, text, now)
+        elif login is None or self._stuck:
+            raise MalformedDatagram("not logged in")
+        else:
+            self._login_classic(login[0], login[1], address, now)
+
+    def _note_classic(self, address: Any) -> None:
+        place = address_place(address[0])
+        if place not in self._classic_seen and len(self._classic_seen) < CLASSIC_SEEN_MAX:
+            self._classic_seen[place] = None
+            self._events.append(ClassicTried(address))
+
+    def _login_classic(self, name: str, password: str, address: Any, now: float) -> None:
+        bucket = self._login_bucket(address, now)
+        # SECURITY: test_guessing_as_an_original_client_is_slow
+        if not bucket.take(1, now):
+            raise MalformedDatagram("too many guesses")
+        if not hmac.compare_digest(password_bytes(password), self._password):
+            self._events.append(LoginRefused(name, address, WRONG_PASSWORD))
+            self._outgoing.append(Datagram(CLASSIC_WRONG.encode(), address))
+            return
+        bucket.give(1)
+        try:
+            name = clean_name(name)
+            reason = self._classic_refusal(name, address, now)
+        except UsageError:
+            reason = USERNAME_INVALID
+        if reason:
+            # The protocol knows no other refusal, and this one makes the person choose another name.
+            self._events.append(LoginRefused(name, address, reason))
+            self._outgoing.append(Datagram(USERNAME_TAKEN.encode(), address))
+        else:
+            self._outgoing.append(Datagram(CLASSIC_WELCOME.encode(), address))
+            self._join_classic(name, address, now)
+
+    def _classic_refusal(self, name: str, address: Any, now: float) -> str:
+        holder = self._names.get(name_key(name))
+        own = isinstance(holder, ClassicMember) and address_place(holder.address[0]) == address_place(address[0])
+        if self._banned(name_key(name), now):
+            return KICKED
+        if holder is not None and not own:
+            return USERNAME_TAKEN
+        return ROOM_FULL if holder is None and self._count() >= self.members_max else ""
+
+    def _join_classic(self, name: str, address: Any, now: float) -> None:
+        holder = self._names.get(name_key(name))
+        if isinstance(holder, ClassicMember):
+            if holder.address == address:
+                return
+            self._leave_classic(holder, "left", now)
+        first = not self._classics
+        bucket = TokenBucket(self.rate, self.rate * RATE_SECONDS, now)
+        member = ClassicMember(self._entropy(8), name, address, bucket, now)
+        self._append(Entry(JOINED, self._time(now), member.id, name=name, text=CLASSIC_TEXT))
+        member.joined, member.joined_at = self._log.head, now + self.epoch
+        self._classics[address] = self._names[member.key] = member
+        self._events.append(MemberArrived(name, address, False, self._count()))
+        if first:
+            self.say(
+                "%s uses the original program: from now on the room's messages also travel unencrypted." % name, now
+            )
+
+    def _leave_classic(self, member: ClassicMember, why: str, now: float) -> None:
+        del self._classics[member.address], self._names[member.key]
+        self._append(Entry(LEFT, self._time(now), member.id, name=member.name, text=why))
+        self._events.append(MemberDeparted(member.name, why, self._count()))
+        if not self._classics:
+            self.say("Nobody uses the original program any more: the room is encrypted again.", now)
+
+    def _take_classic(self, member: ClassicMember, text: str, now: float) -> None:
+        """Append what an original client says; beyond its rate it is lost, as anything is in its protocol."""
+        member.heard_at = now
+        try:
+            parts = split_parts(clean_text(text))
+        except UsageError:
+            raise MalformedDatagram("size of a text") from None
+        if self._stuck or not member.bucket.take(len(parts), now):
+            raise MalformedDatagram("too much at once")
+        at, last = self._time(now), len(parts) - 1
+        records = []
+        for position, part in enumerate(parts):
+            member.taken += 1
+            mark = TEXT | FIRST * (position == 0) | LAST * (position == last)
+            data = encode_part(mark, at, member.id, member.taken, member.name, part)
+            records.append(Record(data, at, member.id, member.taken))
+        self._log.append(records)
+        member.messages += 1
+
+    def _hand_out_classic(self, after: int) -> None:
+        """Send the entries above ``after`` to the original clients, each as text, but nobody his own."""
+        for record in self._log.records(after + 1, self._flushed):
+            entry = decode_entry(record.data)
+            text = self._classic_runs.read(entry)
+            if text is not None and entry.kind != UNDELIVERED:
+                self._send_classics(classic_line(entry, text), entry.author, record)
+
+    def _send_classics(self, line: str, author: bytes = b"", record: Optional[Record] = None) -> None:
+        for member in self._classics.values():
+            if member.id != author and (record is None or record.visible(member.id)):
+                self._outgoing += [Datagram(data, member.address) for data in encode_classic(line)]
+
+    # --- the end
+
     def _say_closed(self, now: float) -> None:
         if self._closing and now >= self._closing[0]:
             self._closing = [at for at in self._closing if at > now]
             for member in self._members.values():
                 self._send(member, Bye(SERVER_CLOSED))
+            if not self._closing:
+                self._send_classics("-- " + REFUSALS[SERVER_CLOSED])
             self.done = not self._closing
 
 
@@ -2088,13 +2636,17 @@ class State(enum.Enum):
 
 @dataclass(frozen=True)
 class Connected:
-    """The client is in the room; comes again after each reconnect.  ``members`` are (id, name), itself included."""
+    """The client is in the room; comes again after each reconnect.  ``members`` are (id, name), itself included.
+
+    ``classic`` are the ids of those who use the original program and are not encrypted.
+    """
 
     room: str
     name: str
     member: bytes
     members: Tuple[Tuple[bytes, str], ...]
     again: bool
+    classic: Tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -2131,6 +2683,13 @@ class Sent:
 
 
 @dataclass(frozen=True)
+class SentUnconfirmed:
+    """The text with that number went to an original server, which confirms nothing."""
+
+    number: int
+
+
+@dataclass(frozen=True)
 class NotSent:
     """A text cannot be delivered, for the reason given; ``number`` is 0 where it was never queued."""
 
@@ -2141,13 +2700,14 @@ class NotSent:
 
 @dataclass(frozen=True)
 class MemberJoined:
-    """Somebody came into the room."""
+    """Somebody came into the room; ``classic``: with the original program, not encrypted."""
 
     seq: int
     time: int
     member: bytes
     name: str
     earlier: bool
+    classic: bool = False
 
 
 @dataclass(frozen=True)
@@ -2178,6 +2738,24 @@ class Missing:
 
     seq: int
     count: int
+
+
+@dataclass(frozen=True)
+class EarlierRead:
+    """History that was asked for, oldest first, as Said, Announced, MemberJoined, MemberLeft and Missing.
+
+    ``beginning``: nothing stands before it.
+    """
+
+    events: Tuple[Any, ...]
+    beginning: bool
+
+
+@dataclass(frozen=True)
+class ServerStuck:
+    """The server's disk is full and messages wait; with ``stuck`` False they go on."""
+
+    stuck: bool
 
 
 @dataclass(frozen=True)
@@ -2305,8 +2883,88 @@ class LoginAttempt:
             self.wrong_at = now + KEYS_SECONDS
 
 
+class Stream:
+    """Puts numbered entries into order: a cursor, and what waits above a gap."""
+
+    def __init__(self, cursor: int, entry_time: int) -> None:
+        """Everything up to ``cursor`` is known, whose entry has that time."""
+        self.cursor = cursor
+        self.time = entry_time
+        self._above: Dict[int, Entry] = {}
+
+    def read(self, entries: Sequence[Tuple[int, Entry]]) -> Iterator[Tuple[int, Entry]]:
+        """Yield what comes next, as (numbers covered, entry); the cursor is behind each as it is yielded."""
+        for number, entry in entries:
+            end = number + entry.count - 1
+            if number <= self.cursor + 1 <= end:
+                yield self._step(end, entry)
+                continue
+            for at in range(max(number, self.cursor + 1), min(end, self.cursor + BUFFER_ENTRIES_MAX) + 1):
+                self._above[at] = replace(entry, count=1) if entry.count > 1 else entry
+        while self.cursor + 1 in self._above:
+            yield self._step(self.cursor + 1, self._above.pop(self.cursor + 1))
+
+    def _step(self, end: int, entry: Entry) -> Tuple[int, Entry]:
+        covered, self.cursor, self.time = end - self.cursor, end, entry.time
+        return covered, entry
+
+    def drop_above(self) -> None:
+        """Nothing is missing: forget what was kept and has been overtaken."""
+        self._above.clear()
+
+
+def entry_event(seq: int, covered: int, entry: Entry, text: str, earlier: bool) -> Any:
+    """Return the event for an entry at ``seq``, or None; ``text`` is the whole text of its run."""
+    if entry.kind in (TEXT, ACTION, PRIVATE):
+        action, private = entry.kind == ACTION, entry.kind == PRIVATE
+        return Said(seq, entry.time, entry.author, entry.name, text, action, private, earlier)
+    if entry.kind in (NOTICE, STARTED):
+        return Announced(seq, entry.time, text, earlier)
+    if entry.kind == JOINED:
+        return MemberJoined(seq, entry.time, entry.author, entry.name, earlier, entry.text == CLASSIC_TEXT)
+    if entry.kind == LEFT:
+        return MemberLeft(seq, entry.time, entry.author, entry.name, entry.text, earlier)
+    return Missing(seq, covered) if entry.kind == SKIP and entry.why == TRIMMED else None
+
+
+class Past:
+    """One request for history: pulls the entries in (start, before) as a cursor does, then tells them."""
+
+    def __init__(self, before: int, count: int, entropy: Callable[[int], bytes], now: float) -> None:
+        """Ask for the last ``count`` messages below ``before``."""
+        self.timer = Timer(entropy)
+        self.timer.start(now, RETRY_SECONDS, RETRY_SECONDS_MAX, at_once=True)
+        self._before, self._count = before, count
+        self._stream: Optional[Stream] = None
+        self._runs = RunReader()
+        self._events: List[Any] = []
+
+    def question(self, now: float) -> Earlier:
+        """Return what to send now, and arm the timer for the repeat."""
+        self.timer.again(now)
+        return Earlier(self._before, self._count, self._stream.cursor if self._stream else 0)
+
+    def receive(self, answer: History, now: float) -> Optional[Tuple[int, EarlierRead]]:
+        """Take an answer; return the number it begins at, and the event, when all is there."""
+        if answer.before != self._before or answer.start >= answer.before:
+            raise MalformedDatagram("not asked for")
+        stream = self._stream = self._stream or Stream(answer.start, 0)
+        for covered, entry in stream.read(decode_batch(answer.batch)[1]):
+            text = self._runs.read(entry)
+            if text is not None:
+                self._events.append(entry_event(stream.cursor, covered, entry, text, True))
+        if stream.cursor >= self._before - 1:
+            events = tuple(event for event in self._events if event is not None)
+            return answer.start + 1, EarlierRead(events, bool(answer.flags & BEGINNING))
+        self.timer.start(now, RETRY_SECONDS, RETRY_SECONDS_MAX, at_once=bool(answer.flags & ASK))
+        return None
+
+
 class Client:
-    """One member.  Inputs: login, say, finish, leave, receive, tick.  Outputs: outgoing, events, deadline, done."""
+    """One member.
+
+    Inputs: login, say, earlier, finish, leave, receive, tick.  Outputs: outgoing, events, deadline, done.
+    """
 
     def __init__(
         self,
@@ -2344,12 +3002,16 @@ class Client:
         self._address: Any = None
         self._keys: Dict[int, bytes] = {}
         self._key_id = 0
-        self._cursor = self._cursor_time = self._head = self._earlier_until = 0
-        self._buffer: Dict[int, Entry] = {}
-        self._run: List[str] = []
+        self._stream = Stream(0, 0)
+        self._runs = RunReader()
+        self._head = self._earlier_until = 0
+        self._first = 1
+        self._past: Optional[Past] = None
+        self._stuck = False
         self._shown: Dict[bytes, int] = {}
         self._roster: Dict[bytes, Tuple[int, str]] = {}
         self._left: Dict[bytes, int] = {}
+        self._classics: Dict[bytes, None] = {}
         self._resumed = self._again_connected = False
         self._who = Timer(entropy)
         self._who_after = self._who_as_of = 0
@@ -2418,6 +3080,11 @@ class Client:
                 return member
         raise UsageError("Nobody here is called %s." % display_text(name, " "))
 
+    def earlier(self, count: int, now: float) -> None:
+        """Ask for the last ``count`` messages before the first that was shown; reports EarlierRead."""
+        if self._past is None:
+            self._past = Past(self._first, min(max(count, 1), EARLIER_MAX), self._entropy, now)
+
     def finish(self, now: float) -> None:
         """Leave as soon as everything that was said is confirmed."""
         self._finishing = True
@@ -2478,6 +3145,7 @@ class Client:
         second = self._ticked_at + 1.0 if self._unanswered_at is not None else None
         return earliest(
             *(self._retry.at, self._ask_at, self._who.at, self._again.at, lost_until, second),
+            self._past.timer.at if self._past and self._session else None,
             *((attempt.timer.at, attempt.wrong_at, self._attempt_until()) if attempt else ()),
         )
 
@@ -2510,7 +3178,13 @@ class Client:
 
     def _proof(self) -> Proof:
         return Proof(
-            self._attempts, self._instance, self._name, self._cursor, self._cursor_time, self._oldest, self._earlier
+            self._attempts,
+            self._instance,
+            self._name,
+            self._stream.cursor,
+            self._stream.time,
+            self._oldest,
+            self._earlier,
         )
 
     def _attempt_until(self) -> float:
@@ -2582,9 +3256,8 @@ class Client:
         self._name, self._room = welcome.name, welcome.room
         self._resumed = bool(welcome.resumed)
         if not welcome.resumed:
-            self._cursor, self._cursor_time = welcome.start, welcome.start_time
-            self._buffer.clear()
-            self._run.clear()
+            self._stream, self._runs = Stream(welcome.start, welcome.start_time), RunReader()
+            self._first, self._past = welcome.start + 1, None
             self._roster.clear()
         self._left.clear()
         self._asked_at.clear()
@@ -2653,6 +3326,8 @@ class Client:
             self._receive_room(message, now)
         elif isinstance(message, Members):
             self._receive_members(message, now)
+        elif isinstance(message, History):
+            self._receive_history(message, now)
         elif isinstance(message, Bye):
             self._receive_bye(message, now)
 
@@ -2689,6 +3364,9 @@ class Client:
             self._round_trip.measure(now - asked_at)
         if entries.flags & ASK:
             self._ask_at = now
+        if bool(entries.flags & STUCK) != self._stuck:
+            self._stuck = not self._stuck
+            self._report(ServerStuck(self._stuck))
         self._learn_key(entries.key_id, entries.key)
         head = self._read(entries.batch, now)
         self._settle(entries.taken, head, now)
@@ -2711,57 +3389,39 @@ class Client:
         """Take a batch: move the cursor over what follows it, keep what is above a gap.  Returns its head."""
         head, entries = decode_batch(batch)
         self._head = max(self._head, head)
-        before = self._cursor
-        for number, entry in entries:
-            self._place(number, entry)
-        while self._cursor + 1 in self._buffer:
-            self._advance(self._buffer.pop(self._cursor + 1), self._cursor + 1)
-        if self._cursor > before:
+        for covered, entry in self._stream.read(entries):
             self._busy = False
-        if self._cursor >= self._head:
-            self._buffer.clear()
+            self._advance(covered, entry)
+        if self._stream.cursor >= self._head:
+            self._stream.drop_above()
         return head
 
-    def _place(self, number: int, entry: Entry) -> None:
-        end = number + entry.count - 1
-        if number <= self._cursor + 1 <= end:
-            self._advance(entry, end)
-            return
-        for at in range(max(number, self._cursor + 1), min(end, self._cursor + BUFFER_ENTRIES_MAX) + 1):
-            self._buffer[at] = replace(entry, count=1) if entry.count > 1 else entry
-
-    def _advance(self, entry: Entry, end: int) -> None:
-        """Move the cursor to ``end`` over an entry, and report it."""
-        skipped, self._cursor, self._cursor_time = end - self._cursor, end, entry.time
-        if entry.kind in (TEXT, ACTION, PRIVATE, NOTICE):
-            self._read_part(entry)
-        elif entry.kind in (JOINED, LEFT, STARTED):
-            self._read_roster(entry)
-        elif entry.kind == UNDELIVERED:
+    def _advance(self, covered: int, entry: Entry) -> None:
+        """Report what the cursor has just moved over, unless it is this client's own or was shown before."""
+        seq = self._stream.cursor
+        earlier = seq <= self._earlier_until
+        text = self._runs.read(entry)
+        if entry.kind in (JOINED, LEFT, STARTED):
+            self._read_roster(entry, seq, earlier)
+        if entry.kind == UNDELIVERED:
             self._read_undelivered(entry)
-        elif entry.why == TRIMMED:
-            self._run.clear()
-            self._report_in_room(Missing(end, skipped))
+        elif entry.author == self._id:
+            if text is not None and entry.number:
+                self._confirm(entry.number, seq)
+        elif text is not None and (not entry.number or self._note_shown(entry.author, entry.number)):
+            event = entry_event(seq, covered, entry, text, earlier)
+            if event is not None:
+                self._report_in_room(event)
         self._settle_trimmed()
 
-    def _read_part(self, entry: Entry) -> None:
-        """Collect the parts of a run and report it with its last one, unless it is this client's own."""
-        if entry.first:
-            self._run.clear()
-        self._run.append(entry.text)
-        if not entry.last:
-            return
-        text = "".join(self._run)
-        self._run.clear()
-        seq, earlier = self._cursor, self._cursor <= self._earlier_until
-        if entry.kind == NOTICE:
-            self._report_in_room(Announced(seq, entry.time, text, earlier))
-        elif entry.author == self._id:
-            self._confirm(entry.number, seq)
-        elif self._note_shown(entry.author, entry.number):
-            action, private = entry.kind == ACTION, entry.kind == PRIVATE
-            said = Said(seq, entry.time, entry.author, entry.name, text, action, private, earlier)
-            self._report_in_room(said)
+    def _receive_history(self, answer: History, now: float) -> None:
+        if self._past is None:
+            raise MalformedDatagram("not asked for")
+        read = self._past.receive(answer, now)
+        if read is not None:
+            self._past = None
+            self._first, event = read
+            self._report(event)
 
     def _note_shown(self, author: bytes, number: int) -> bool:
         """Return whether that number is new to the reader; a server that has forgotten takes some again."""
@@ -2780,24 +3440,16 @@ class Client:
 
     # --- roster
 
-    def _read_roster(self, entry: Entry) -> None:
-        seq, earlier = self._cursor, self._cursor <= self._earlier_until
-        ident, name = entry.author, entry.name
-        joined = self._roster.get(ident, (0, ""))[0]
+    def _read_roster(self, entry: Entry, seq: int, earlier: bool) -> None:
+        ident = entry.author
         if entry.kind == STARTED:
             self._roster = {other: row for other, row in self._roster.items() if row[0] > seq}
-            self._report_in_room(Announced(seq, entry.time, entry.text, earlier))
         elif entry.kind == LEFT:
             self._left[ident] = seq
-            if joined < seq:
+            if self._roster.get(ident, (0, ""))[0] < seq:
                 self._roster.pop(ident, None)
-            if ident != self._id:
-                self._report_in_room(MemberLeft(seq, entry.time, ident, name, entry.text, earlier))
-        else:
-            if self._resumed or not earlier:  # Else the roster that was asked for is newer.
-                self._add_row(ident, seq, name)
-            if ident != self._id:
-                self._report_in_room(MemberJoined(seq, entry.time, ident, name, earlier))
+        elif self._resumed or not earlier:  # Else the roster that was asked for is newer.
+            self._add_row(ident, seq, entry.name)
         while len(self._left) > LEFT_MEMBERS_MAX:
             del self._left[next(iter(self._left))]
 
@@ -2811,8 +3463,11 @@ class Client:
             raise MalformedDatagram("not asked for")
         if not page.after:
             self._who_as_of, self._listed = page.as_of, {}
+            self._classics.clear()
         for row in page.rows:
             self._add_row(row.member, row.joined, row.name)
+            if row.flags & CLASSIC:
+                self._classics[row.member] = None
             self._listed[row.member] = None
             self._who_after = max(self._who_after, row.joined)
         if page.more and page.rows:
@@ -2825,7 +3480,7 @@ class Client:
         }
         held, self._held = self._held or [], None
         members = tuple((ident, name) for ident, (_, name) in self._roster.items())
-        self._report(Connected(self._room, self._name, self._id, members, self._again_connected))
+        self._report(Connected(self._room, self._name, self._id, members, self._again_connected, tuple(self._classics)))
         self._events += held
 
     # --- writing
@@ -2840,7 +3495,7 @@ class Client:
 
     def _settle_trimmed(self) -> None:
         """A text that was taken before an entry already passed, and did not come back, was trimmed."""
-        if self._oldest <= self._taken and self._cursor >= self._taken_head:
+        if self._oldest <= self._taken and self._stream.cursor >= self._taken_head:
             for number in [number for number in self._receipts if number <= self._taken]:
                 self._confirm(number, 0)
 
@@ -2865,6 +3520,8 @@ class Client:
         if self._who.due(now):
             self._send(Who(self._who_after))
             self._who.again(now)
+        if self._past is not None and self._past.timer.due(now):
+            self._send(self._past.question(now))
         fresh = self._parts(self._on_way + 1)
         due = self._retry.due(now)
         if fresh or due or (self._ask_at is not None and now >= self._ask_at):
@@ -2887,7 +3544,7 @@ class Client:
         """Say how far the cursor is, and send the parts in as many datagrams as they need."""
         rtt_ms = min(int(self._round_trip.seconds * 1000 + 0.5), 0xFFFF)
         for group in group_submissions(parts):
-            self._send(Sync(self._cursor, self._key_id, rtt_ms, group))
+            self._send(Sync(self._stream.cursor, self._key_id, rtt_ms, group))
             assert self._session is not None, "only a session sends SYNC"
             self._asked_at[self._session.sent] = now
         while len(self._asked_at) > ASKED_MAX:
@@ -2900,7 +3557,7 @@ class Client:
 
     def _arm(self, now: float, due: bool) -> None:
         """Repeat soon, and backing off, while something is missing; else keep the session alive."""
-        gap = self._cursor < self._head
+        gap = self._stream.cursor < self._head
         if gap or self._on_way > self._taken or self._unanswered_at is not None:
             if not self._busy:
                 seconds = self._round_trip.retry_seconds()
@@ -2948,6 +3605,141 @@ def group_submissions(parts: Sequence[Submission]) -> List[Tuple[Submission, ...
         groups[-1].append(part)
         size += count
     return [tuple(group) for group in groups]
+
+
+class ClassicClient:
+    """A member of an original server: its plain text, and nothing else.  Inputs and outputs as Client's.
+
+    That protocol has no encryption, no receipts, no roster, no history and no goodbye; what cannot be known is
+    not claimed: a text becomes SentUnconfirmed.
+    """
+
+    def __init__(self, entropy: Callable[[int], bytes], epoch: float) -> None:
+        """``entropy`` and ``epoch`` as Client's."""
+        self.epoch = epoch
+        self.state = State.IDLE
+        self.done = False
+        self.dropped: Dict[str, int] = collections.Counter()
+        self._timer = Timer(entropy)
+        self._login = b""
+        self._name = ""
+        self._addresses: Sequence[Any] = ()
+        self._until = 0.0
+        self._seq = self._said = 0
+        self._outgoing: List[Datagram] = []
+        self._events: List[Any] = []
+
+    def login(self, name: str, password: str, addresses: Sequence[Any], now: float) -> None:
+        """Send LOGIN until the server answers; ends in Connected or LoginFailed."""
+        self._name, self._addresses = name, addresses[:1]
+        self._login = ("LOGIN %s %s" % (name, password)).encode("utf-8", "surrogateescape")
+        self._until = now + LOOK_SECONDS
+        self._timer.start(now, 4 * HELLO_SECONDS, LOOK_SECONDS, at_once=True)
+        self._enter(State.CONNECTING)
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        self._events.append(Status(state, 0, 0, 0))
+
+    def say(self, text: str, now: float, action: bool = False, to_name: str = "") -> None:
+        """Send a text to all; reports Queued and SentUnconfirmed, or NotSent."""
+        try:
+            text = clean_text(text)
+            if action or to_name:
+                raise UsageError("An original server has no /me and no /msg.")
+        except UsageError as fault:
+            self._events.append(NotSent(0, text, str(fault)))
+            return
+        self._said += 1
+        at = int((now + self.epoch) * 1000)
+        self._send(encode_classic(text))
+        self._events += [Queued(self._said, at, text, False, ""), SentUnconfirmed(self._said)]
+
+    def _send(self, datagrams: Sequence[bytes]) -> None:
+        self._outgoing += [Datagram(data, address) for data in datagrams for address in self._addresses]
+
+    def earlier(self, count: int, now: float) -> None:
+        """Report that an original server keeps nothing."""
+        self._events.append(EarlierRead((), True))
+
+    def finish(self, now: float) -> None:
+        """Leave: there is no receipt to wait for."""
+        self.leave(now)
+
+    def leave(self, now: float) -> None:
+        """End; the protocol knows no goodbye."""
+        self._enter(State.ENDED)
+        self.done = True
+
+    def receive(self, datagram: bytes, address: Any, now: float) -> None:
+        """Take a datagram; what is not from the server or not text is counted and has no effect."""
+        try:
+            if address[:2] not in [each[:2] for each in self._addresses]:
+                raise MalformedDatagram("not from the server")
+            text = decode_text(datagram).rstrip("\r\n")
+        except MalformedDatagram as fault:
+            self.dropped[str(fault)] += 1
+            return
+        if self.state is State.CONNECTING:
+            self._receive_verdict(text, now)
+        elif self.state is State.CONNECTED:
+            self._receive_text(text, now)
+
+    def _receive_verdict(self, text: str, now: float) -> None:
+        if text == CLASSIC_WELCOME:
+            self._timer.stop()
+            self._enter(State.CONNECTED)
+            own = member_id(self._name.encode("utf-8"))
+            self._events.append(Connected("original room", self._name, own, ((own, self._name),), False, (own,)))
+            self._events.append(Announced(0, int((now + self.epoch) * 1000), CLASSIC_NOTICE, False))
+        elif text in (CLASSIC_WRONG, USERNAME_TAKEN):
+            code = WRONG_PASSWORD if text == CLASSIC_WRONG else USERNAME_TAKEN
+            self._fail(code, REFUSALS[code])
+
+    def _fail(self, code: str, text: str) -> None:
+        self._timer.stop()
+        self._enter(State.IDLE)
+        self._events.append(LoginFailed(code, text))
+
+    def _receive_text(self, text: str, now: float) -> None:
+        if text in (CLASSIC_WELCOME, ""):
+            return
+        self._seq += 1
+        at = int((now + self.epoch) * 1000)
+        name, colon, said = text.partition(": ")
+        if colon and 0 < len(name) <= NAME_CHARACTERS_MAX:
+            author = member_id(name.encode("utf-8"))
+            self._events.append(Said(self._seq, at, author, name, said, False, False, False))
+        else:
+            self._events.append(Announced(self._seq, at, text, False))
+
+    def tick(self, now: float) -> None:
+        """Repeat LOGIN, or give it up."""
+        if self.state is State.CONNECTING and now >= self._until:
+            self._fail(NO_ANSWER, REFUSALS[NO_ANSWER])
+        elif self._timer.due(now):
+            self._send([self._login])
+            self._timer.again(now)
+
+    def outgoing(self) -> List[Datagram]:
+        """Drain what is to be sent."""
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing
+
+    def events(self) -> List[Any]:
+        """Drain what the owner should know."""
+        events, self._events = self._events, []
+        return events
+
+    def deadline(self) -> Optional[float]:
+        """Return when tick() is due."""
+        return earliest(self._timer.at, self._until) if self.state is State.CONNECTING else None
+
+
+CLASSIC_NOTICE = (
+    "This is an original server: messages travel unencrypted, and whether they arrive is not confirmed. "
+    "It has no list of members, no history, no /me and no /msg."
+)
 
 
 class Discovery:
@@ -3547,7 +4339,8 @@ _EDITOR_ACTIONS = {"\x03": "interrupt", "\t": "complete", "\x0c": "redraw", "\x1
 # Sockets, clock and entropy around a core, on a thread of its own.  One turn: wait, receive what is there,
 # run what other threads asked for, tick, send, hand the events on.  The only place that sees OSError.
 
-Core = Union[Server, Client, Discovery]
+AnyClient = Union[Client, ClassicClient]
+Core = Union[Server, AnyClient, Discovery]
 _UDP_SEGMENT = 103  # From linux/udp.h; one sendmsg() becomes many datagrams (Linux 4.18).
 
 
@@ -3631,8 +4424,15 @@ class Sender:
 class Loop:
     """Runs a core on a thread.  Events reach the owner through ``post``, called on that thread."""
 
-    def __init__(self, core: Core, sockets: Sequence[socket.socket], post: Callable[[Any], None]) -> None:
-        """Own the sockets from now on; start() begins."""
+    def __init__(
+        self,
+        core: Core,
+        sockets: Sequence[socket.socket],
+        post: Callable[[Any], None],
+        receive_bytes: int = RECEIVE_BYTES_MAX,
+    ) -> None:
+        """Own the sockets from now on; start() begins.  Datagrams are cut at ``receive_bytes``."""
+        self._receive_bytes = receive_bytes
         self.core = core
         self.post = post
         self.sender = Sender(sockets)
@@ -3700,7 +4500,7 @@ class Loop:
         receive, recvfrom = self.core.receive, each.recvfrom
         for _ in range(RECEIVE_DATAGRAMS_MAX):
             try:
-                data, address = recvfrom(RECEIVE_BYTES_MAX)
+                data, address = recvfrom(self._receive_bytes)
             except ConnectionResetError:
                 continue  # Windows: a peer's port is closed; says nothing about the others.
             except OSError:
@@ -3792,10 +4592,13 @@ def start_discovery(port: int, post: Callable[[Any], None]) -> Loop:
     return loop
 
 
-def start_client(post: Callable[[Any], None], earlier: int, patience: Optional[float] = None) -> Loop:
-    """Start a client that is not logged in."""
-    client = Client(os.urandom, time.time() - time.monotonic(), earlier, patience)
-    loop = Loop(client, open_client_sockets(), post)
+def start_client(
+    post: Callable[[Any], None], earlier: int, patience: Optional[float] = None, classic: bool = False
+) -> Loop:
+    """Start a client that is not logged in; ``classic`` for an original server."""
+    epoch = time.time() - time.monotonic()
+    client = ClassicClient(os.urandom, epoch) if classic else Client(os.urandom, epoch, earlier, patience)
+    loop = Loop(client, open_client_sockets(), post, RECEIVE_CLASSIC_MAX if classic else RECEIVE_BYTES_MAX)
     loop.start()
     return loop
 
@@ -3804,7 +4607,7 @@ def start_login(loop: Loop, server: str, port: int, name: str, password: str) ->
     """Find the server's addresses and log in there; Connected or LoginFailed comes as an event."""
 
     def act(now: float) -> None:
-        assert isinstance(loop.core, Client), "only a client logs in"
+        assert isinstance(loop.core, (Client, ClassicClient)), "only a client logs in"
         try:
             addresses = resolve(server, port)
         except UsageError as fault:
@@ -4676,6 +5479,11 @@ def log_line(event: Any) -> Optional[str]:
         return "%s %s (%d here)" % (display_text(event.name, " "), why, event.members)
     if isinstance(event, LoginRefused):
         return "refused %s from %s: %s" % (display_text(event.name, " "), address_text(event.address), event.code)
+    if isinstance(event, ClassicTried):
+        who = address_text(event.address)
+        return "%s tried to log in with the original program; start the server with --classic to admit it" % who
+    if isinstance(event, HistoryStuck):
+        return event.reason + " Messages wait until then." if event.reason else "the history is written again"
     if isinstance(event, LoginAbandoned):
         return "login from %s was not completed: wrong password, or the connection broke" % address_text(event.address)
     return None
@@ -4762,6 +5570,15 @@ def _add_server_arguments(server: argparse.ArgumentParser) -> None:
     server.add_argument(
         "--port", type=_count(0, 65535), default=PORT, help="UDP port (default: %(default)s; 0: any free)"
     )
+    server.add_argument("--classic", action="store_true", help="admit the original program too, which is not encrypted")
+    server.add_argument("--history", metavar="FILE", help="keep the room's history in this file (default: in memory)")
+    server.add_argument(
+        "--keep", metavar="DAYS", type=_count(1, 36500), help="with --history: forget what is older (default: keep all)"
+    )
+    server.add_argument(
+        "--export", metavar="FILE", help="write the history as text into FILE, or - for standard output, and end"
+    )
+    server.add_argument("--json", action="store_true", help="with --export: one JSON object a line")
     server.add_argument("--room", metavar="NAME", default=ROOM, help="name of the room (default: %(default)s)")
     server.add_argument(
         "--max-members",
@@ -4790,6 +5607,7 @@ def _add_client_arguments(client: argparse.ArgumentParser) -> None:
         default=EARLIER_DEFAULT,
         help="earlier messages to show (default: %(default)s)",
     )
+    client.add_argument("--classic", action="store_true", help="talk to an original server, unencrypted")
     client.add_argument("--json", action="store_true", help="print one JSON object a line")
     client.add_argument("--stay", action="store_true", help="in a pipe: go on receiving after the end of the input")
 
@@ -4802,7 +5620,11 @@ def tune_process() -> None:
 
 
 def run_server(options: argparse.Namespace) -> int:
-    """Run a server on the console; return the exit status.  Raises UsageError and OSError."""
+    """Run a server on the console; return the exit status.  Raises UsageError, LogFailure and OSError."""
+    if (options.keep or options.export) and not options.history:
+        raise UsageError("--keep and --export are about a history; name it with --history FILE.")
+    if options.export:
+        return export_history(options.history, options.export, options.json)
     room = display_text(options.room, " ").strip()
     if not 0 < len(room.encode("utf-8")) <= STRING_BYTES_MAX:
         raise UsageError("A room's name has 1 to %d bytes." % STRING_BYTES_MAX)
@@ -4817,9 +5639,29 @@ def run_server(options: argparse.Namespace) -> int:
     sockets = open_server_sockets(options.host, options.port)
     now = time.monotonic()
     epoch = time.time() - now
-    log = MemoryLog(int(time.time() * 1000))
-    server = Server(log, password, os.urandom, now, epoch, room, options.max_members, options.rate)
-    return ServerConsole(server, sockets, notes).run()
+    began = int(time.time() * 1000)
+    log: Log = SqliteLog(options.history, began, options.keep or 0) if options.history else MemoryLog(began)
+    server = Server(log, password, os.urandom, now, epoch, room, options.max_members, options.rate, options.classic)
+    try:
+        return ServerConsole(server, sockets, notes).run()
+    finally:
+        log.close()
+
+
+def export_history(path: str, target: str, as_json: bool) -> int:
+    """Write a history as text or JSON lines; return the exit status.  Raises UsageError and OSError."""
+    with contextlib.ExitStack() as files:
+        out = sys.stdout if target == "-" else files.enter_context(open(target, "x", encoding="utf-8"))
+        runs = RunReader()
+        for number, entry in read_history(path):
+            text = runs.read(entry)
+            event = entry_event(number, 1, entry, text, False) if text is not None else None
+            if event is not None:
+                line = json.dumps(json_object(event)) if as_json else plain_line(event)
+                clock = "" if as_json else local_time(entry.time / 1000).strftime("%Y-%m-%d %H:%M:%S  ")
+                out.write("%s%s\n" % (clock, line))
+        out.flush()
+    return 0
 
 
 def run_client(options: argparse.Namespace) -> int:
@@ -4852,6 +5694,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except UsageError as fault:
         complain(str(fault))
         return 2
+    except LogFailure as fault:
+        complain(str(fault))
+        return 1
+    except FileExistsError as fault:
+        complain("%s is there already; choose another name." % fault.filename)
+        return 1
     except OSError as fault:
         complain(fault.strerror or str(fault))
         return 1

@@ -55,6 +55,7 @@ import hmac
 import ipaddress
 import json
 import os
+import pathlib
 import queue
 import re
 import selectors
@@ -67,7 +68,6 @@ import sys
 import threading
 import time
 import unicodedata
-import urllib.parse
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Sequence, TextIO, Tuple, Union
 
@@ -1474,7 +1474,7 @@ def read_history(path: str) -> Iterator[Tuple[int, Entry]]:
     """Yield every (number, entry) of a history file, also while a server writes to it; raises UsageError."""
     log: Optional[sqlite3.Connection] = None
     try:
-        place = "file:%s?mode=ro" % urllib.parse.quote(os.path.abspath(path).replace(os.sep, "/"))
+        place = pathlib.Path(path).resolve().as_uri() + "?mode=ro"
         log = sqlite3.connect(place, uri=True)
         if log.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
             raise UsageError("%s is not a history of SamsungChat." % path)

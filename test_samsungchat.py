@@ -107,6 +107,17 @@ class Person:
         return [event.number for event in self.all(Queued) if event.number not in settled]
 
 
+def entropy_of(seed):
+    """Return a source of random bytes that a seed decides."""
+    draw = random.Random(seed).random
+    return lambda count: bytes(int(draw() * 256) for _ in range(count))
+
+
+def datagrams_of(item):
+    """Return the datagrams of something that goes out."""
+    return list(item.datagrams()) if isinstance(item, Fanout) else [item]
+
+
 class Network:
     """A server and people on one heap, one seeded generator, and one made-up clock."""
 
@@ -636,6 +647,8 @@ MESSAGES = [
     Who(3),
     Members(9, 0, 1, (Row(2, b"m" * 8, 0, "ann"), Row(5, b"o" * 8, 0, "böb"))),
     Bye(KICKED),
+    Earlier(90, 50, 12),
+    History(12, 90, ASK, b"a batch"),
 ]
 ENTRIES = [
     text_entry("hello"),
@@ -982,7 +995,7 @@ class LogContract:
     def test_an_empty_log(self):
         self.assertEqual((0, 1, 1000), (self.log.head, self.log.oldest, self.log.began))
         self.assertEqual([], self.read())
-        self.assertEqual(0, self.log.start(50))
+        self.assertEqual(0, self.log.start(50, 1))
 
     def test_entries_are_numbered_from_one_and_come_back(self):
         entries = [text_entry("text %d" % number, number) for number in range(1, 200)]
@@ -1068,13 +1081,13 @@ class LogContract:
         self.append(*self.run_of(3, 2))
         self.append(Entry(PRIVATE, 1, b"a" * 8, 5, "ann", b"b" * 8, "bob", "psst"), to=(b"a" * 8, b"b" * 8))
         self.append(Entry(NOTICE, 1, text="dinner"), Entry(LEFT, 1, b"a" * 8, name="ann", text="left"))
-        self.assertEqual([9, 7, 3, 2, 2], [self.log.start(earlier) for earlier in (0, 1, 2, 3, 50)])
+        self.assertEqual([9, 7, 3, 2, 2], [self.log.start(earlier, self.log.head + 1) for earlier in (0, 1, 2, 3, 50)])
 
     def test_a_newcomer_starts_with_what_is_kept(self):
         with mock.patch.object(chat, "LOG_ENTRIES_MIN", 10):
             self.append(*[text_entry("x", number, at=1000) for number in range(1, 11)])
             self.append(*[text_entry("x", number, at=99_000) for number in range(11, 21)])
-        self.assertEqual([20, 15, 10, 10], [self.log.start(earlier) for earlier in (0, 5, 10, 50)])
+        self.assertEqual([20, 15, 10, 10], [self.log.start(earlier, self.log.head + 1) for earlier in (0, 5, 10, 50)])
 
 
 class MemoryLogTest(LogContract, unittest.TestCase):
@@ -1353,6 +1366,26 @@ class AdmissionTest(RoomCase):
         hello = bytes((VERSION_BYTE + 1,)) + encode_unsealed(Hello(b"n" * 16))[1:]
         (answer,) = future.ask(hello)
         self.assertEqual((VERSION_BYTE + 1, Later(b"n" * 16, VERSION_MISMATCH)), (answer[0], decode_unsealed(answer)))
+
+
+class ClassicTest(unittest.TestCase):
+    """The original program's clients are admitted in their own words, where the server is told to."""
+
+    def setUp(self):
+        self.server = Server(MemoryLog(0), "secret", entropy_of(1), 100.0, EPOCH, classic=True)
+        self.now = 100.0
+
+    def says(self, host, text):
+        """Return what a datagram of that host brings everybody, as (host, text)."""
+        self.server.receive(text.encode(), (host, 4000), self.now)
+        self.server.tick(self.now)
+        sent = [datagram for item in self.server.outgoing() for datagram in datagrams_of(item)]
+        return [(datagram.address[0], datagram.data.decode()) for datagram in sent]
+
+    def test_guessing_as_an_original_client_is_slow(self):
+        answers = [self.says("10.0.0.7", "LOGIN eve guess%d" % number) for number in range(40)]
+        self.assertEqual([("10.0.0.7", "Password salah!")], answers[31])
+        self.assertEqual([[]] * 8, answers[32:])
 
 
 class SearchTest(RoomCase):

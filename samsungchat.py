@@ -6,6 +6,7 @@
 """SamsungChat: a chatroom over UDP for the machines of one network, in one file.
 
     python samsungchat.py server
+    python samsungchat.py client
     python samsungchat.py client --cli
     python samsungchat.py --help
 
@@ -28,7 +29,8 @@ Sections, each using only those above it:
     11  screen model            what a screen shows, decided but not drawn
     12  event loop              sockets, clock and entropy around a core, on a thread
     13  console                 terminal and pipe
-    14  command line            flags, passwords, exit codes
+    14  window                  tkinter, imported only there and only when a window is opened
+    15  command line            flags, passwords, exit codes
 
 Glossary: *room*, the one conversation; *member*, who is in it; *entry*, a numbered line of the log; *session*,
 the keys shared with one peer; *datagram*, bytes on the wire; *message*, a decoded datagram; *event*, what a
@@ -42,12 +44,14 @@ from hashlib's primitives in published ways and has not been audited; Python int
 """
 
 import argparse
+import base64
 import codecs
 import collections
 import contextlib
 import datetime
 import enum
 import errno
+import functools
 import gc
 import getpass
 import hashlib
@@ -68,7 +72,8 @@ import sys
 import threading
 import time
 import unicodedata
-from dataclasses import dataclass, replace
+import zlib
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Sequence, TextIO, Tuple, Union
 
 __version__ = "1.0.0"
@@ -175,6 +180,18 @@ HISTORY_LINES_MAX = 200  # Typed lines that Up recalls.
 EDITOR_ROWS_MAX = 8  # Of a long line being typed.
 PRESENCE_NAMES_MAX = 8  # Of a run of joins and leaves.
 PRESENCE_SECONDS = 1.0  # A terminal waits so long for more of them.
+
+VIEW_LINES_MAX = 5000  # Of a conversation or a log in a window.
+PUMP_SECONDS = 0.02  # Between two looks of a window at its inbox ...
+PUMP_EVENTS_MAX = 100  # ... and what it shows at once: a few milliseconds' worth.
+GROUP_SECONDS = 300  # Messages of one author closer than this stand under one name.
+SEARCH_SECONDS = 3.0  # A login form looks for servers again after this.
+REPORT_SECONDS = 1.0  # A server's window asks for its members this often.
+ASK_SYSTEM_SECONDS = 1.0  # For a program that is asked for the system's theme.
+FOUND_SPANS_MAX = 1000  # Places that a search in a window marks.
+SETTING_CHARACTERS_MAX = 255
+PASTE_CHARACTERS_MAX = 65536  # What goes into the entry, to be shortened there.
+COUNTED_CHARACTERS_MAX = 2000  # Of a text being typed whose rows are counted; more fill the entry anyway.
 
 # ======================================================================================================
 # 2. Errors
@@ -3809,7 +3826,8 @@ NAME_COLOURS = 8
 class Line:
     """One thing to show.  A line with a key that was shown before takes the place of that one.
 
-    ``kind`` is "message", "action", "notice", "presence", "divider", "day" or "error"; ``state`` of own lines
+    ``kind`` is "message", "action", "notice", "presence", "divider", "day" or "error", and where a screen says
+    when it is not looked at, "unread" above the first message missed, later "gone"; ``state`` of own lines
     "pending", "sent" or "failed", of others' ""; ``private`` "from NAME" or "to NAME".  Texts are safe to show.
     """
 
@@ -3871,6 +3889,27 @@ def parse_input(text: str, commands: Dict[str, Tuple[str, str]]) -> Command:
     if (arguments.startswith("NAME") and not to_name) or (arguments.endswith("TEXT") and not rest):
         raise UsageError("Write /%s %s." % (word, arguments))
     return Command(word, rest, to_name)
+
+
+def parse_server(text: str, port: int) -> Tuple[str, int]:
+    """Split HOST, HOST:PORT, [IPV6]:PORT or IPV6 into host and port; raises UsageError."""
+    match = re.fullmatch(r"\[([^\]]+)\](?::(\d+))?|([^:\s]+):(\d+)|(\S+)", text.strip())
+    if match is None:
+        raise UsageError("Write the server as HOST or HOST:PORT, like 192.168.1.5 or lab1:11111.")
+    host = match.group(1) or match.group(3) or match.group(5)
+    number = int(match.group(2) or match.group(4) or port)
+    if not 0 < number < 65536:
+        raise UsageError("A port is a number from 1 to 65535.")
+    if match.group(5) and ":" in host and not _is_ipv6(host):
+        raise UsageError("Write the server as HOST or HOST:PORT, like 192.168.1.5 or lab1:11111.")
+    return host, number
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return bool(ipaddress.IPv6Address(host.split("%")[0]))
+    except ValueError:
+        return False
 
 
 def commands_help(commands: Dict[str, Tuple[str, str]]) -> List[str]:
@@ -3938,6 +3977,7 @@ class Transcript:
         self.unread = 0
         self.attention = False
         self._reading = True
+        self._unread: Optional[Line] = None
         self._members: Dict[bytes, str] = {}
         self._spoke: Dict[str, None] = {}
         self._key = 0
@@ -4033,12 +4073,20 @@ class Transcript:
         if len(self._spoke) > MEMBERS_MAX:
             del self._spoke[next(iter(self._spoke))]
         if not self._reading and not event.earlier:
+            if not self.unread:
+                lines += self._mark_unread()
             self.unread += 1
             self.attention = self.attention or mention
         more = {"name": name, "colour": name_colour(event.name), "mention": mention, "earlier": event.earlier}
         private = "from %s" % name if event.private else ""
         kind = "action" if event.action else "message"
         return lines + [self._line(kind, text, event.time / 1000, private=private, **more)]
+
+    def _mark_unread(self) -> List[Line]:
+        """Return a line to go above the first unread message, and the older one of its kind, gone."""
+        gone = [replace(self._unread, kind="gone")] if self._unread else []
+        self._unread = self._line("unread", "new")
+        return gone + [self._unread]
 
     def _mentioned(self, text: str) -> bool:
         name = re.escape(name_key(self.name))
@@ -4199,8 +4247,8 @@ class LineEditor:
             (("\x06", "\x1b[C", "\x1bOC"), lambda: self._move(self.cursor + 1)),
             (("\x1bb", "\x1b[1;5D", "\x1b[1;3D"), lambda: self._move(self._word_left())),
             (("\x1bf", "\x1b[1;5C", "\x1b[1;3C"), lambda: self._move(self._word_right())),
-            (("\x10", "\x1b[A", "\x1bOA"), lambda: self._recall(1)),
-            (("\x0e", "\x1b[B", "\x1bOB"), lambda: self._recall(-1)),
+            (("\x10", "\x1b[A", "\x1bOA"), lambda: self.recall(1)),
+            (("\x0e", "\x1b[B", "\x1bOB"), lambda: self.recall(-1)),
             (("\x1b\r", "\x1b\n"), lambda: self.insert("\n")),
         ):
             self._keys.update(dict.fromkeys(keys, act))
@@ -4268,6 +4316,12 @@ class LineEditor:
         self.text = text
         self.cursor = len(text)
 
+    def edit(self, text: str, cursor: int) -> None:
+        """Take over what was typed into a widget; a completion goes on only where nothing was."""
+        if (text, cursor) != (self.text, self.cursor):
+            self._choices = []
+        self.text, self.cursor = text, cursor
+
     def insert(self, text: str) -> None:
         """Insert a text at the caret."""
         self.text = self.text[: self.cursor] + text + self.text[self.cursor :]
@@ -4301,7 +4355,8 @@ class LineEditor:
         match = re.compile(r"\s*\S+").match(self.text, self.cursor)
         return match.end() if match else len(self.text)
 
-    def _recall(self, step: int) -> None:
+    def recall(self, step: int) -> None:
+        """Go so many lines back in the history, or forth; the line that was being typed comes last."""
         if not self._back:
             self._draft = self.text
         self._back = min(max(self._back + step, 0), len(self.history))
@@ -4331,6 +4386,294 @@ class LineEditor:
 
 
 _EDITOR_ACTIONS = {"\x03": "interrupt", "\t": "complete", "\x0c": "redraw", "\x1a": "suspend"}
+
+
+# --- what windows show
+
+
+@dataclass(frozen=True)
+class Palette:
+    """The colours of a theme: the first group of surfaces, the second of text, readable on each of them.
+
+    Every pair has a contrast of at least 4.5 : 1 (WCAG 2.1, 1.4.3); ``accent`` also carries ``background`` as text.
+    """
+
+    background: str
+    surface: str
+    own: str
+    mention: str
+    code: str
+    border: str
+    text: str
+    muted: str
+    accent: str
+    error: str
+    good: str
+    warning: str
+    names: Tuple[str, ...]
+
+
+PALETTES: Dict[str, Palette] = {
+    "light": Palette(
+        *("#ffffff", "#f4f6f9", "#e9eeff", "#fff3c4", "#f0f2f5", "#d5dae1"),
+        *("#1b1f24", "#5a6470", "#1428a0", "#b3261e", "#1b7a3a", "#855300"),
+        ("#0b57d0", "#b3261e", "#1b7a3a", "#8a4b00", "#6a3ab2", "#00666b", "#a0226e", "#55610a"),
+    ),
+    "dark": Palette(
+        *("#15171c", "#1d2027", "#222b4d", "#463a10", "#22262e", "#343a45"),
+        *("#e7e9ec", "#9da7b3", "#8ea6ff", "#ff8f85", "#74d493", "#ecb955"),
+        ("#8ab4ff", "#ff9a8f", "#7ddc9a", "#f0b35a", "#c9a6ff", "#6fd6d9", "#ff9bd0", "#c3d166"),
+    ),
+}
+
+
+def blend(one: str, other: str, share: float) -> str:
+    """Return the colour that lies so far on the way from one to the other."""
+    pairs = zip(bytes.fromhex(one[1:]), bytes.fromhex(other[1:]))
+    return "#" + "".join("%02x" % round(low + (high - low) * share) for low, high in pairs)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a window remembers; ``theme`` is "light", "dark" or "", the system's.  Never a password."""
+
+    server: str = ""
+    name: str = ""
+    theme: str = ""
+
+
+def parse_settings(text: str) -> Settings:
+    """Return the settings in a text; what is damaged or missing counts as not set."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    values = {name: found.get(name) for name in asdict(Settings())} if isinstance(found, dict) else {}
+    return Settings(**{name: value[:SETTING_CHARACTERS_MAX] for name, value in values.items() if type(value) is str})
+
+
+def format_settings(settings: Settings) -> str:
+    """Return the text that parse_settings() reads."""
+    return json.dumps(asdict(settings), indent=2) + "\n"
+
+
+@dataclass(frozen=True)
+class LoginValues:
+    """A login form as it was filled in."""
+
+    server: str
+    port: int
+    name: str
+    password: str
+
+
+LOGIN_FIELDS = {USERNAME_TAKEN: "name", USERNAME_INVALID: "name", WRONG_PASSWORD: "password", NO_ANSWER: "server"}
+
+
+def read_login(server: str, port: str, name: str, password: str) -> Tuple[Optional[LoginValues], Dict[str, str]]:
+    """Return the values of a login form, or None and what is wrong with each field: "server", "port" and so on."""
+    errors: Dict[str, str] = {}
+    host, number = "", 0
+    if not (port.strip().isdecimal() and 0 < int(port) < 65536):
+        errors["port"] = "1 to 65535"
+    try:
+        if not server.strip():
+            raise UsageError("Type the address that the server shows, or choose one found on this network.")
+        host, number = parse_server(server, 1 if errors else int(port))
+    except UsageError as fault:
+        errors["server"] = str(fault)
+    try:
+        name = clean_name(name)
+    except UsageError as fault:
+        errors["name"] = str(fault)
+    if not password:
+        errors["password"] = "Type the room's password."
+    return (None if errors else LoginValues(host, number, name, password)), errors
+
+
+def found_text(found: ServerFound) -> str:
+    """Return a server that was found as a login form offers it: its address comes first."""
+    return "%s   %s, %s" % (
+        address_text(found.address),
+        display_text(found.room, " "),
+        plural(found.members, "member"),
+    )
+
+
+_LINK = re.compile(r"(?<!\w)https?://[^\s<>\"'`{}|\\^]+", re.IGNORECASE)
+
+
+def split_links(text: str) -> List[Tuple[bool, str]]:
+    """Cut a text into (is the address of a web page, piece); the pieces together are the text."""
+    pieces, at = [], 0
+    for match in _LINK.finditer(text):
+        link = match.group().rstrip(".,;:!?*_~")
+        while link.endswith((")", "]")) and link.count(link[-1]) > link.count("(" if link[-1] == ")" else "["):
+            link = link[:-1].rstrip(".,;:!?")
+        if link.endswith("/") and link.count("/") == 2:
+            continue
+        pieces += [(False, text[at : match.start()]), (True, link)]
+        at = match.start() + len(link)
+    return [piece for piece in pieces + [(False, text[at:])] if piece[1]]
+
+
+_FENCE = re.compile(r"^```[^\n`]*\n(.*?)\n?```[ ]*$", re.DOTALL | re.MULTILINE)
+_CODE_LINE = re.compile(r"  |.*(?:[{};]|\):)$|(?:#include|import|from|def|class|return|SELECT|\$|>>>|</?\w+)[ >]")
+
+
+def split_code(text: str) -> List[Tuple[bool, str]]:
+    """Cut a text into (is code, lines): what stands between ```, or the whole of a paste that looks like code."""
+    pieces: List[Tuple[bool, str]] = []
+    at = 0
+    for match in _FENCE.finditer(text):
+        pieces += [(False, text[at : match.start()]), (True, match.group(1))]
+        at = match.end()
+    lines = [line for line in text.split("\n") if line.strip()]
+    code = not pieces and len(lines) > 1 and 3 * sum(bool(_CODE_LINE.match(line)) for line in lines) >= len(lines)
+    pieces.append((code, text[at:]))
+    return [(code, piece.strip("\n")) for code, piece in pieces if piece.strip()]
+
+
+_EMOJI = re.compile("[\u231a\u231b\u23e9-\u23fa\u2600-\u2712\u2714-\u27bf\u2b1b-\u2b55\ufe0f\U00010000-\U0010ffff]")
+
+
+def drawable(text: str, emoji: bool) -> str:
+    """Return the text with what a Tk cannot draw replaced: emoji by their names, what else it is by a box."""
+    return text if emoji else _EMOJI.sub(lambda match: _described(match.group()), text)
+
+
+def _described(character: str) -> str:
+    plain = unicodedata.normalize("NFKC", character)
+    if character == "\ufe0f" or "\U0001f3fb" <= character <= "\U0001f3ff":
+        return ""
+    if unicodedata.category(character) == "So":
+        return ":%s:" % unicodedata.name(character, "symbol").lower()
+    return plain if plain and max(plain) < "\U00010000" else "\u25a1"
+
+
+def shorten(text: str, width: int, measure: Callable[[str], int]) -> str:
+    """Return the text, cut with an ellipsis where ``measure`` finds it wider than the width."""
+    if measure(text) <= width:
+        return text
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if measure(text[:middle] + "\u2026") <= width else (low, middle - 1)
+    return text[:low] + "\u2026"
+
+
+def in_group(before: Optional[Line], line: Line) -> bool:
+    """Return whether a message goes on under the name of the one before."""
+    if before is None or before.kind != "message" or line.kind != "message":
+        return False
+    same = (before.name, before.private, before.mention, bool(before.state), before.earlier) == (
+        *(line.name, line.private, line.mention, bool(line.state), line.earlier),
+    )
+    return same and 0 <= line.at - before.at < GROUP_SECONDS
+
+
+Run = Tuple[str, Tuple[str, ...]]
+_STATES = {"pending": "  sending \u2026", "sent": "  \u2713", "failed": "  not sent"}
+_DIVIDERS = {"earlier": "earlier messages", "now": "from now on"}
+
+
+def line_runs(line: Line, grouped: bool) -> List[Run]:
+    """Return a line as pieces of text, each with the names of its styles; ``grouped``: without its header.
+
+    The first style is that of the whole row: "plain", "own", "mention", "private", "notice" or "system".
+    """
+    if line.kind == "gone":
+        return []
+    if line.kind in ("presence", "error", "divider", "day", "unread"):
+        text = _DIVIDERS.get(line.text, line.text) if line.kind == "divider" else line.text
+        rule: List[Run] = [("\n", ("system", "rule"))] if line.kind == "unread" else []
+        return [(text + "\n", ("system", line.kind))] + rule
+    own = "own" if line.state else "mention" if line.mention and not line.private else "plain"
+    row = "notice" if line.kind == "notice" else "private" if line.private else own
+    gap: List[Run] = [] if grouped else [("\n", ("plain", "gap"))]
+    name = "Announcement" if line.kind == "notice" else line.name
+    colour = "accent" if line.kind == "notice" else "name%d" % line.colour
+    at = "  " + local_time(line.at).strftime("%H:%M")
+    if line.kind == "action":
+        runs = gap + [(name, (row, "head", colour)), (" ", (row, "head", "action"))]
+        return runs + _body(line.text, row, "action") + [(at, (row, "time")), *_state(line, row), ("\n", (row,))]
+    runs = [] if grouped else gap + [(name, (row, "head", colour))]
+    if line.private and not grouped:
+        to = line.private if line.private.startswith("to ") else "to you"
+        runs.append(("  private " + to, (row, "head", "secret")))
+    runs += [] if grouped else [(at + "\n", (row, "head", "time"))]
+    for code, text in split_code(line.text):
+        runs += [(text + "\n", (row, "code"))] if code else _body(text, row, "body") + [("\n", (row, "body"))]
+    last, tags = runs.pop()
+    return runs + [(last[:-1], tags), *_state(line, row), ("\n", tags)]
+
+
+def _body(text: str, row: str, style: str) -> List[Run]:
+    return [(piece, (row, style, "link") if link else (row, style)) for link, piece in split_links(text)]
+
+
+def _state(line: Line, row: str) -> List[Run]:
+    return [(_STATES[line.state], (row, line.state))] if line.state else []
+
+
+def size_text(text: str) -> str:
+    """Return how much of a message's space a text takes, once it takes most of it; before that, nothing."""
+    size = len(text.encode("utf-8", "replace"))
+    return "%s of %s bytes" % (format(size, ","), format(TEXT_BYTES_MAX, ",")) if 4 * size > 3 * TEXT_BYTES_MAX else ""
+
+
+def private_draft(draft: str, name: str) -> str:
+    """Return what was being typed as a private message to somebody."""
+    return "/msg %s %s" % (name, re.sub(r"^/msg +\S* *", "", draft))
+
+
+def status_level(status: Status) -> str:
+    """Return "good" while all is well, "warning" while something is awaited, "error" while there is no connection."""
+    if status.state is State.CONNECTED:
+        return "warning" if status.silent else "good"
+    return "warning" if status.state is State.CONNECTING else "error"
+
+
+def find_places(text: str, needle: str, astral: int) -> List[Tuple[str, str]]:
+    """Return where a text holds another, whatever its case, as a Tk Text's "line.column" of both ends.
+
+    ``astral`` is how many columns a character beyond the BMP takes there.  Ours, because Tk's own search without
+    case ends the program at such a character (Tk 8.6.13).
+    """
+
+    def place(line: str, row: int, column: int) -> str:
+        return "%d.%d" % (row, column + (astral - 1) * sum(character > "\uffff" for character in line[:column]))
+
+    pattern, lines = re.compile(re.escape(needle), re.IGNORECASE), enumerate(text.split("\n"), 1)
+    matches = [(line, row, match) for row, line in lines if needle for match in pattern.finditer(line)]
+    return [(place(line, row, match.start()), place(line, row, match.end())) for line, row, match in matches]
+
+
+class Finder:
+    """The places where a text was found, and which of them is looked at."""
+
+    def __init__(self) -> None:
+        """Start with nothing found."""
+        self.places: Sequence[Any] = ()
+        self._at = 0
+
+    def start(self, places: Sequence[Any]) -> None:
+        """Look at the last of new places: what was said last is what is mostly meant."""
+        if len(places) != len(self.places) or not places:
+            self._at = len(places) - 1
+        self.places = places
+
+    def step(self, by: int) -> None:
+        """Look at the next place, or the one before; behind the last comes the first."""
+        self._at = (self._at + by) % len(self.places) if self.places else 0
+
+    def current(self) -> Any:
+        """Return the place looked at, or None."""
+        return self.places[self._at] if self.places else None
+
+    def label(self) -> str:
+        """Return which one of how many it is."""
+        return "%d of %d" % (self._at + 1, len(self.places)) if self.places else "not found"
 
 
 # ======================================================================================================
@@ -4894,27 +5237,6 @@ def default_name() -> str:
         return "guest"
 
 
-def parse_server(text: str, port: int) -> Tuple[str, int]:
-    """Split HOST, HOST:PORT, [IPV6]:PORT or IPV6 into host and port; raises UsageError."""
-    match = re.fullmatch(r"\[([^\]]+)\](?::(\d+))?|([^:\s]+):(\d+)|(\S+)", text.strip())
-    if match is None:
-        raise UsageError("Write the server as HOST or HOST:PORT, like 192.168.1.5 or lab1:11111.")
-    host = match.group(1) or match.group(3) or match.group(5)
-    number = int(match.group(2) or match.group(4) or port)
-    if not 0 < number < 65536:
-        raise UsageError("A port is a number from 1 to 65535.")
-    if match.group(5) and ":" in host and not _is_ipv6(host):
-        raise UsageError("Write the server as HOST or HOST:PORT, like 192.168.1.5 or lab1:11111.")
-    return host, number
-
-
-def _is_ipv6(host: str) -> bool:
-    try:
-        return bool(ipaddress.IPv6Address(host.split("%")[0]))
-    except ValueError:
-        return False
-
-
 @dataclass
 class ClientOptions:
     """What a client was started with; what is None is asked for."""
@@ -5322,6 +5644,18 @@ def find_servers(port: int) -> List[ServerFound]:
 # --- server
 
 
+@dataclass(frozen=True)
+class ServerOptions:
+    """What a server's window was started with; ``open_room`` takes a port and raises UsageError or OSError."""
+
+    open_room: Callable[[int], Tuple[Server, List[socket.socket]]]
+    port: int
+    room: str
+    password: str
+    note: str
+    members_max: int
+
+
 class ServerConsole:
     """The server on the console: its log on standard output, commands from a terminal."""
 
@@ -5454,14 +5788,18 @@ def is_terminal(stream: Optional[TextIO]) -> bool:
 
 def introduction(bound: Any, room: str) -> List[str]:
     """Return what a server says first: where it listens, and what to type on the other machines."""
-    port = "" if bound[1] == PORT else ":%d" % bound[1]
     lines = ["listening on " + address_text(bound), "room: " + display_text(room, " ")]
-    for host in local_addresses(bound):
-        own = host.startswith("127.") or host == "::1"
+    for address in typed_addresses(bound):
+        own = address.startswith(("127.", "::1", "[::1]"))
         where = "on this machine (the address reaches no other)" if own else "on other machines"
-        shown = "[%s]" % host if ":" in host and port else host
-        lines.append("%s: python samsungchat.py client %s%s" % (where, shown, port))
+        lines.append("%s: python samsungchat.py client %s" % (where, address))
     return lines
+
+
+def typed_addresses(bound: Any) -> List[str]:
+    """Return what to type on other machines to reach a server bound there, most likely first."""
+    hosts = local_addresses(bound)
+    return hosts if bound[1] == PORT else [address_text((host, bound[1])) for host in hosts]
 
 
 def log_line(event: Any) -> Optional[str]:
@@ -5489,6 +5827,15 @@ def log_line(event: Any) -> Optional[str]:
     return None
 
 
+def log_level(event: Any) -> str:
+    """Return how a line of the log is meant: "good", "warning", "error" or "plain"."""
+    if isinstance(event, MemberArrived):
+        return "good"
+    if isinstance(event, MemberDeparted):
+        return "warning" if event.why in ("timed out", "kicked", "superseded") else "plain"
+    return "error" if isinstance(event, (LoginRefused, LoginAbandoned, CommandFailed)) else "plain"
+
+
 def report_lines(report: ServerReport) -> List[str]:
     """Return the answer to /who."""
     lines = ["%d of %d members" % (len(report.members), report.members_max)]
@@ -5501,7 +5848,1733 @@ def report_lines(report: ServerReport) -> List[str]:
 
 
 # ======================================================================================================
-# 14. Command line
+# 14. Window
+# ======================================================================================================
+# Shows what the screen model decided, and hands back what the person does; the network runs on its own thread
+# and reaches this one through an inbox that the pump empties.  tkinter is imported only here, and only when a
+# window is opened.  Colours and fonts are named in apply_theme and the functions under it, nowhere else.
+
+tk: Any = None  # tkinter and its ttk, as soon as open_root() has found them.
+ttk: Any = None
+
+XS, S, M, L, XL = 4, 8, 12, 16, 24  # The scale of spaces, in pixels of a screen with 96 dots an inch.
+TK_MISSING = (
+    "Windows need tkinter, which this Python lacks. Debian, Ubuntu: apt install python3-tk; Fedora: dnf install "
+    "python3-tkinter; macOS: brew install python-tk, or the installer from python.org. --cli needs none of it."
+)
+
+
+def open_root() -> Any:
+    """Return a new root window, not shown yet; raises UsageError with what to do where there can be none."""
+    global tk, ttk
+    try:
+        import tkinter
+        import tkinter.ttk
+    except ImportError:
+        raise UsageError(TK_MISSING) from None
+    tk, ttk = tkinter, tkinter.ttk
+    with contextlib.suppress(Exception):  # Only Windows has windll, and not every Windows has shcore.
+        import ctypes
+
+        ctypes.windll.shcore.SetProcessDpiAwareness(1)  # type: ignore[attr-defined,unused-ignore]
+    try:
+        root = tk.Tk(className="SamsungChat")
+    except tk.TclError as fault:
+        raise UsageError("No window can be opened, there is no display (%s). --cli needs none." % fault) from None
+    root.withdraw()
+    if root.tk.call("tk", "windowingsystem") == "x11":
+        dots = re.search(r"Xft\.dpi:\s*(\d+)", _answer("xrdb", "-query"))
+        if dots:
+            root.tk.call("tk", "scaling", int(dots.group(1)) / 72)
+    return root
+
+
+def _answer(*command: str) -> str:
+    """Return what a small program of the system prints, or "" where that fails or takes long."""
+    import subprocess
+
+    try:
+        asked = subprocess.run(command, stdout=-1, stderr=-3, stdin=-3, timeout=ASK_SYSTEM_SECONDS, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return asked.stdout.decode("utf-8", "replace")
+
+
+def system_theme() -> str:
+    """Return "dark" where the system says so in a way that needs no extra packages, else "light"."""
+    if sys.platform == "win32":
+        with contextlib.suppress(OSError, ImportError):
+            import winreg
+
+            path = r"Software\Microsoft\Windows\CurrentVersion\Themes\Personalize"
+            with winreg.OpenKey(winreg.HKEY_CURRENT_USER, path) as key:
+                return "light" if winreg.QueryValueEx(key, "AppsUseLightTheme")[0] else "dark"
+        return "light"
+    if sys.platform == "darwin":
+        answer = _answer("defaults", "read", "-g", "AppleInterfaceStyle")
+    else:
+        answer = _answer("gsettings", "get", "org.gnome.desktop.interface", "color-scheme")
+    return "dark" if "dark" in answer.lower() else "light"
+
+
+def settings_path() -> str:
+    """Return where this person's settings are kept."""
+    home = os.path.expanduser("~")
+    if sys.platform == "win32":
+        folder = os.environ.get("APPDATA") or home
+    elif sys.platform == "darwin":
+        folder = os.path.join(home, "Library", "Application Support")
+    else:
+        folder = os.environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
+    return os.path.join(folder, "samsungchat.json")
+
+
+def read_settings() -> Settings:
+    """Return what was remembered; where that cannot be read, nothing was."""
+    try:
+        with open(settings_path(), encoding="utf-8") as file:
+            return parse_settings(file.read(16 * SETTING_CHARACTERS_MAX))
+    except (OSError, ValueError):
+        return Settings()
+
+
+def write_settings(settings: Settings) -> None:
+    """Remember the settings, where that is possible."""
+    with contextlib.suppress(OSError, ValueError):
+        os.makedirs(os.path.dirname(settings_path()), exist_ok=True)
+        with open(settings_path(), "w", encoding="utf-8") as file:
+            file.write(format_settings(settings))
+
+
+def px(widget: Any, length: float) -> int:
+    """Return a length in pixels of this screen: twice as many where its points are twice as dense."""
+    return int(round(length * _scale(widget)))
+
+
+def _scale(widget: Any) -> float:
+    if widget.tk.call("tk", "windowingsystem") == "aqua":
+        return 1.0
+    return max(4.0, round(float(widget.tk.call("tk", "scaling")) * 3)) / 4  # 96 dots an inch are 1.33 a point.
+
+
+def draws_emoji(root: Any) -> bool:
+    """Return whether this Tk can be given characters beyond the BMP and coloured ones.
+
+    Tk before 8.6.10 cannot; on X11, libXft before 2.3.5 ends the whole program (X Error: BadLength).
+    """
+    version = [int(part) for part in re.findall(r"\d+", root.tk.call("info", "patchlevel"))[:3]]
+    if version < [8, 6, 10] or root.tk.call("tk", "windowingsystem") != "x11":
+        return version >= [8, 6, 10]
+    try:
+        import ctypes
+
+        return int(ctypes.CDLL("libXft.so.2").XftGetVersion()) >= 20305
+    except (OSError, AttributeError, ImportError):
+        return False
+
+
+# --- the look
+
+
+def apply_theme(root: Any, palette: Palette, zoom: int) -> None:
+    """Give every widget, shown or to come, its colours and fonts.  ``zoom`` counts steps of a tenth."""
+    style = ttk.Style(root)
+    style.theme_use("clam")
+    _style_fonts(root, 1.1**zoom)
+    _style_pictures(root, palette)
+    _style_base(style, palette)
+    _style_buttons(root, style, palette)
+    _style_fields(root, style, palette)
+    _style_lists(root, style, palette, 1.1**zoom)
+    waiting = [root]
+    for widget in waiting:
+        waiting += widget.winfo_children()
+        _style_widget(widget, palette)
+
+
+def _style_fonts(root: Any, zoom: float) -> None:
+    family = root.tk.call("font", "actual", "TkDefaultFont", "-family")
+    fixed = root.tk.call("font", "actual", "TkFixedFont", "-family")
+    for name, face, size, weight, slant in (
+        ("ChatBody", family, 14, "normal", "roman"),
+        ("ChatBold", family, 14, "bold", "roman"),
+        ("ChatItalic", family, 14, "normal", "italic"),
+        ("ChatSmall", family, 12, "normal", "roman"),
+        ("ChatSmallBold", family, 12, "bold", "roman"),
+        ("ChatTitle", family, 20, "bold", "roman"),
+        ("ChatCode", fixed, 13, "normal", "roman"),
+        ("ChatRule", family, 1, "normal", "roman"),
+    ):
+        known = name in root.tk.splitlist(root.tk.call("font", "names"))
+        pixels = -max(1, px(root, size * zoom if size > 1 else 1))
+        options = ("-family", face, "-size", pixels, "-weight", weight, "-slant", slant)
+        root.tk.call("font", "configure" if known else "create", name, *options)
+
+
+def _style_base(style: Any, palette: Palette) -> None:
+    style.configure(
+        ".",
+        background=palette.background,
+        foreground=palette.text,
+        font="ChatBody",
+        bordercolor=palette.border,
+        lightcolor=palette.background,
+        darkcolor=palette.background,
+        troughcolor=palette.background,
+        focuscolor=palette.accent,
+        insertcolor=palette.accent,
+        selectbackground=palette.accent,
+        selectforeground=palette.background,
+        relief="flat",
+    )
+    style.map(".", background=[("disabled", palette.background)], foreground=[("disabled", palette.muted)])
+    style.configure("Surface.TFrame", background=palette.surface)
+    style.configure("Rule.TFrame", background=palette.border)
+    for name, font, colour in (
+        *(("TLabel", "ChatBody", palette.text), ("Bold.TLabel", "ChatBold", palette.text)),
+        *(("Title.TLabel", "ChatTitle", palette.text), ("Small.TLabel", "ChatSmall", palette.muted)),
+        ("Muted.TLabel", "ChatBody", palette.muted),
+        *(("Caption.TLabel", "ChatSmallBold", palette.muted), ("error.TLabel", "ChatSmall", palette.error)),
+        *(("good.TLabel", "ChatSmall", palette.good), ("warning.TLabel", "ChatSmall", palette.warning)),
+    ):
+        style.configure(name, font=font, foreground=colour, background=palette.background)
+        style.configure("Surface." + name, background=palette.surface)
+    style.configure(
+        "Horizontal.TProgressbar",
+        background=palette.accent,
+        troughcolor=palette.surface,
+        bordercolor=palette.surface,
+        lightcolor=palette.accent,
+        darkcolor=palette.accent,
+        arrowsize=4,
+        borderwidth=0,
+    )
+
+
+def _style_buttons(root: Any, style: Any, palette: Palette) -> None:
+    """Primary is filled, the plain button outlined, Ghost a word that shows its ground when pointed at."""
+    label = ("Button.label", {"sticky": "nswe"})
+    padding = ("Button.padding", {"sticky": "nswe", "children": [label]})
+    for kind, pad in (("TButton", (M, 7)), ("TMenubutton", (S, XS))):
+        style.layout(kind, [("Button.border", {"sticky": "nswe", "border": "1", "children": [padding]})])
+        style.configure(kind, padding=[px(root, side) for side in pad], anchor="center", borderwidth=1, width=0)
+    for name, fill, ink, edge in (
+        ("TButton", palette.background, palette.text, palette.border),
+        ("Primary.TButton", palette.accent, palette.background, palette.accent),
+        ("Ghost.TButton", palette.background, palette.muted, palette.background),
+        ("Surface.Ghost.TButton", palette.surface, palette.muted, palette.surface),
+        ("Slim.Ghost.TButton", palette.background, palette.accent, palette.background),
+        ("Surface.Slim.Ghost.TButton", palette.surface, palette.accent, palette.surface),
+        ("Ghost.TMenubutton", palette.background, palette.muted, palette.background),
+        ("Surface.Ghost.TMenubutton", palette.surface, palette.muted, palette.surface),
+    ):
+        ring = palette.text if fill == palette.accent else palette.accent
+        grounds = [
+            ("disabled", fill if "Ghost" in name else palette.surface),
+            ("pressed", blend(fill, palette.text, 0.18)),
+        ]
+        grounds += [("active", blend(fill, palette.text, 0.09))]
+        inner = [("focus", palette.background if fill == palette.accent else ring), *grounds]
+        style.configure(name, background=fill, foreground=ink, bordercolor=edge, lightcolor=fill, darkcolor=fill)
+        style.map(name, background=grounds, lightcolor=inner, darkcolor=inner)
+        style.map(name, bordercolor=[("focus", ring)], foreground=[("disabled", palette.muted)])
+        if "Ghost" in name:
+            style.configure(name, font="ChatSmall", padding=[px(root, XS if "Slim" in name else S), px(root, XS)])
+            style.map(name, foreground=[("disabled", blend(fill, palette.muted, 0.6)), ("active", palette.text)])
+
+
+_FILLS = ("background", "lightcolor", "darkcolor")
+
+
+def _style_fields(root: Any, style: Any, palette: Palette) -> None:
+    ring = [("invalid", palette.error), ("focus", palette.accent)]
+    inner = [*ring, ("readonly", palette.background), ("disabled", palette.surface)]
+    ground = [("disabled", palette.surface), ("readonly", palette.background)]
+    for name in ("TEntry", "TCombobox", "Field.TFrame"):
+        style.configure(name, fieldbackground=palette.background, bordercolor=palette.border, borderwidth=1)
+        style.configure(name, padding=px(root, 7), foreground=palette.text, insertwidth=px(root, 1))
+        style.configure(name, lightcolor=palette.background, darkcolor=palette.background)
+        style.map(name, bordercolor=ring, lightcolor=inner, darkcolor=inner, fieldbackground=ground)
+        style.map(name, foreground=[("disabled", palette.muted)], selectforeground=[], selectbackground=[])
+    style.layout("Field.TFrame", [("Entry.field", {"sticky": "nswe", "border": "1"})])
+    style.configure("Field.TFrame", background=palette.background)
+    if "Chat.arrow" not in style.element_names():
+        style.element_create("Chat.arrow", "image", "ChatArrow", sticky="")
+    children = [("Chat.arrow", {"side": "right", "sticky": ""}), ("Combobox.textarea", {"sticky": "nswe"})]
+    padding = ("Combobox.padding", {"sticky": "nswe", "children": children})
+    style.layout("TCombobox", [("Combobox.field", {"sticky": "nswe", "border": "1", "children": [padding]})])
+
+
+def _style_lists(root: Any, style: Any, palette: Palette, zoom: float) -> None:
+    thumb = [("Vertical.Scrollbar.thumb", {"expand": "1", "sticky": "nswe"})]
+    style.layout("Vertical.TScrollbar", [("Vertical.Scrollbar.trough", {"sticky": "ns", "children": thumb})])
+    style.configure("Vertical.TScrollbar", gripcount=0, arrowsize=px(root, 10), width=px(root, 10), borderwidth=1)
+    colours = [("pressed", palette.muted), ("active", blend(palette.border, palette.text, 0.3))]
+    style.configure("Vertical.TScrollbar", **dict.fromkeys(_FILLS, palette.border))
+    for name, ground in (("Vertical.TScrollbar", palette.background), ("Surface.Vertical.TScrollbar", palette.surface)):
+        style.configure(name, bordercolor=ground, troughcolor=ground)
+        style.map(name, **{option: [("disabled", ground), *colours] for option in _FILLS})
+    area = ("Treeview.padding", {"sticky": "nswe", "children": [("Treeview.treearea", {"sticky": "nswe"})]})
+    style.layout("Treeview", [("Treeview.field", {"sticky": "nswe", "border": "1", "children": [area]})])
+    cell = [("Treeitem.image", {"side": "left", "sticky": ""}), ("Treeitem.text", {"side": "left", "sticky": ""})]
+    style.layout("Treeview.Item", [("Treeitem.padding", {"sticky": "nswe", "children": cell})])
+    for name, ground in (("Treeview", palette.background), ("Surface.Treeview", palette.surface)):
+        style.configure(name, background=ground, fieldbackground=ground, foreground=palette.text, indent=0)
+        style.configure(name, rowheight=px(root, 28 * zoom), bordercolor=ground, lightcolor=ground, darkcolor=ground)
+        style.map(name, bordercolor=[("focus", palette.accent)])
+        style.map(name, background=[("selected", palette.own)], foreground=[("selected", palette.text)])
+    style.configure("Treeview.Heading", font="ChatSmallBold", foreground=palette.muted, background=palette.background)
+    style.configure("Treeview.Heading", borderwidth=0, padding=[0, px(root, XS)])
+    style.map("Treeview.Heading", background=[("active", palette.background)])
+
+
+def _style_pictures(root: Any, palette: Palette) -> None:
+    """Draw the members' dots and the window's icon; an image drawn anew changes wherever it is shown."""
+
+    def disc(x: float, y: float) -> bool:
+        return (x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.25
+
+    def bubble(x: float, y: float) -> bool:
+        return (x / 0.96 - 0.52) ** 2 + ((y - 0.42) / 0.8) ** 2 < 0.25 or (x < 0.45 and 0.55 < y < 1.45 - 2.2 * x)
+
+    def arrow(x: float, y: float) -> bool:
+        return abs(0.68 - abs(x - 0.4) * 0.8 - y) < 0.09 and abs(x - 0.4) < 0.3
+
+    root.tk.call("image", "create", "photo", "ChatArrow", "-data", picture(px(root, 16), arrow, palette.muted))
+    for number, colour in enumerate(palette.names):
+        root.tk.call("image", "create", "photo", "ChatDot%d" % number, "-data", picture(px(root, 9), disc, colour))
+    if "ChatIcon" not in root.tk.splitlist(root.tk.call("image", "names")):
+        root.tk.call("image", "create", "photo", "ChatIcon", "-data", picture(48, bubble, PALETTES["light"].accent))
+        root.tk.call("wm", "iconphoto", ".", "-default", "ChatIcon")
+
+
+def picture(size: int, inside: Callable[[float, float], bool], colour: str) -> str:
+    """Return a square PNG, in base64, of what is inside (coordinates from 0 to 1), with smooth edges."""
+    red_green_blue, steps, rows = bytes.fromhex(colour[1:]), [0.125, 0.375, 0.625, 0.875], b""
+    for y in range(size):
+        rows += b"\0"
+        for x in range(size):
+            share = sum(inside((x + dx) / size, (y + dy) / size) for dx in steps for dy in steps)
+            rows += red_green_blue + bytes((share * 255 // 16,))
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 6, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    data = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    return base64.b64encode(b"\x89PNG\r\n\x1a\n" + data).decode("ascii")
+
+
+def _style_widget(widget: Any, palette: Palette) -> None:
+    """Colour the widgets that ttk's styles do not reach."""
+    kind = widget.winfo_class()
+    if kind == "Text":
+        _style_text(widget, palette)
+    elif kind == "Menu":
+        widget.configure(background=palette.surface, foreground=palette.text, font="ChatBody", relief="flat")
+        widget.configure(borderwidth=px(widget, 6), activeborderwidth=0)
+        widget.configure(activebackground=palette.own, activeforeground=palette.text)
+        widget.configure(disabledforeground=palette.muted, selectcolor=palette.accent)
+    elif kind == "TCombobox":
+        popdown = str(widget.tk.call("ttk::combobox::PopdownWindow", widget)) + ".f.l"
+        colours = ("-background", palette.background, "-foreground", palette.text, "-selectbackground", palette.own)
+        more = ("-selectforeground", palette.text, "-highlightthickness", 0, "-font", "ChatBody", "-relief", "flat")
+        widget.tk.call(popdown, "configure", *colours, *more)
+        widget.configure(font="ChatBody")
+    elif kind == "TEntry":
+        widget.configure(font="ChatBody")
+    elif isinstance(widget, tk.Tk):
+        widget.configure(background=palette.background)
+
+
+def _style_text(text: Any, palette: Palette) -> None:
+    edge = palette.background
+    text.configure(background=edge, foreground=palette.text, font="ChatBody", insertbackground=palette.accent)
+    text.configure(highlightbackground=edge, highlightcolor=edge if text.winfo_name() == "entry" else palette.accent)
+    text.configure(selectbackground=palette.accent, selectforeground=palette.background)
+    text.configure(inactiveselectbackground=palette.accent)
+    side = px(text, L)
+    for row, ground in (
+        *(("plain", palette.background), ("own", palette.own), ("mention", palette.mention)),
+        *(("private", palette.surface), ("notice", palette.surface), ("system", palette.background)),
+    ):
+        text.tag_configure(row, background=ground, lmargin1=side, lmargin2=side, rmargin=side, spacing3=px(text, XS))
+        _fill_margins(text, row, ground)
+    text.tag_configure("system", font="ChatSmall", foreground=palette.muted, justify="center", spacing1=px(text, S))
+    text.tag_configure("head", font="ChatBold", spacing1=px(text, S))
+    text.tag_configure("body", font="ChatBody")
+    text.tag_configure("action", font="ChatItalic")
+    text.tag_configure("code", font="ChatCode", background=palette.code, wrap="char", spacing1=1, spacing3=1)
+    _fill_margins(text, "code", palette.code)
+    text.tag_configure("gap", font="ChatRule", spacing1=px(text, XS), spacing3=0)
+    for number, colour in enumerate(palette.names):
+        text.tag_configure("name%d" % number, foreground=colour)
+    for style, colour in (
+        *(("time", palette.muted), ("pending", palette.muted), ("sent", palette.good), ("failed", palette.error)),
+        ("secret", palette.accent),
+    ):
+        text.tag_configure(style, font="ChatSmall", foreground=colour)
+    for level in ("accent", "error", "good", "warning"):
+        text.tag_configure(level, foreground=getattr(palette, level))
+    text.tag_configure("day", font="ChatSmallBold", spacing1=px(text, L))
+    text.tag_configure("unread", font="ChatSmallBold", foreground=palette.accent, justify="right", spacing3=0)
+    text.tag_configure("rule", font="ChatRule", background=palette.accent, spacing1=0, spacing3=0)
+    text.tag_configure("link", foreground=palette.accent, underline=True)
+    text.tag_configure("found", background=palette.mention, foreground=palette.text)
+    text.tag_configure("here", background=palette.warning, foreground=palette.background)
+    text.tag_raise("sel")
+
+
+def _fill_margins(text: Any, tag: str, colour: str) -> None:
+    with contextlib.suppress(tk.TclError):  # Came with Tk 8.6.6.
+        text.tag_configure(tag, lmargincolor=colour, rmargincolor=colour)
+
+
+# --- parts of both windows
+
+
+class Pump:
+    """Hands what other threads put into the inbox to the window, a bounded number at a time."""
+
+    def __init__(self, root: Any, inbox: "queue.SimpleQueue[Any]", take_events: Callable[[List[Any]], None]) -> None:
+        """Start to look at the inbox as soon as the window's own loop runs."""
+        self._root = root
+        self._inbox = inbox
+        self._take_events = take_events
+        self._again: Any = root.after(0, self._step)
+
+    def _step(self) -> None:
+        events: List[Any] = []
+        try:
+            while len(events) < PUMP_EVENTS_MAX and not self._inbox.empty():
+                events.append(self._inbox.get())
+            if events:
+                self._take_events(events)
+        finally:
+            if self._again is not None:
+                busy = len(events) == PUMP_EVENTS_MAX
+                self._again = self._root.after(5 if busy else int(PUMP_SECONDS * 1000), self._step)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._again is not None:
+            self._root.after_cancel(self._again)
+            self._again = None
+
+
+class Window:
+    """What both windows have: the root, theme and zoom, the pump, and faults that do not stay unseen."""
+
+    def __init__(self, root: Any, settings: Settings, width: int, height: int) -> None:
+        """Take over a root that open_root() made."""
+        self.root = root
+        self.settings = settings
+        self.inbox: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
+        self.theme = settings.theme if settings.theme in PALETTES else system_theme()
+        self.emoji = draws_emoji(root)
+        self.closed = False
+        self.zoom = 0
+        self._menu: Any = None
+        root.report_callback_exception = self._report_fault
+        root.protocol("WM_DELETE_WINDOW", self.close)
+        room = (root.winfo_screenwidth(), root.winfo_screenheight())
+        root.geometry("%dx%d" % (min(px(root, width), room[0]), min(px(root, height), room[1])))
+        root.minsize(px(root, 340), px(root, 400))
+        apply_theme(root, PALETTES[self.theme], 0)
+        command = "Command" if root.tk.call("tk", "windowingsystem") == "aqua" else "Control"
+        for keys, by in (("plus equal KP_Add", 1), ("minus KP_Subtract", -1), ("0 KP_0", 0)):
+            for key in keys.split():
+                root.bind("<%s-%s>" % (command, key), lambda _, by=by: self.zoom_by(by))
+        self.command_key = command
+        self.pump = Pump(root, self.inbox, self.take_events)
+
+    def run(self) -> int:
+        """Show the window until it is closed; return the exit status."""
+        catch_signals(self.inbox)
+        self.root.deiconify()
+        try:
+            self.root.mainloop()
+        finally:
+            self.leave()
+        return 0
+
+    def menu(self, parent: Any, style: str, entries: Sequence[Tuple[str, str, Callable[[], Any]]]) -> Any:
+        """Return a button with a menu of these (label, keys, act), and of what every window can do."""
+        button = ttk.Menubutton(parent, text="Menu", style=style, takefocus=True)
+        menu = tk.Menu(button, tearoff=False)
+        own = (
+            ("Switch theme", "", self.switch_theme),
+            ("Larger text", "%s +" % self.command_key, lambda: self.zoom_by(1)),
+            ("Smaller text", "%s \u2212" % self.command_key, lambda: self.zoom_by(-1)),
+        )
+        for label, keys, act in (*entries, *own):
+            keys = keys.replace("Control", "Ctrl")
+            menu.add_command(label="  %s  " % label, accelerator=keys and keys + "  ", command=act)
+        button.configure(menu=menu)
+        return button
+
+    def switch_theme(self) -> None:
+        """Turn light to dark or dark to light, at once and for good."""
+        self.theme = "light" if self.theme == "dark" else "dark"
+        self.settings = replace(self.settings, theme=self.theme)
+        write_settings(self.settings)
+        self.dress()
+
+    def zoom_by(self, by: int) -> None:
+        """Make the text larger or smaller; 0 undoes it."""
+        self.zoom = min(max(self.zoom + by, -4), 10) if by else 0
+        self.dress()
+
+    def dress(self) -> None:
+        """Give everything its colours and fonts."""
+        apply_theme(self.root, PALETTES[self.theme], self.zoom)
+
+    def front(self) -> bool:
+        """Return whether the person is in this window."""
+        return bool(str(self.root.tk.call("focus", "-displayof", ".")))
+
+    def alert(self) -> None:
+        """Ask for the person's attention."""
+        self.root.bell()
+        with contextlib.suppress(Exception):  # Only Windows can flash a taskbar.
+            import ctypes
+
+            ctypes.windll.user32.FlashWindow(int(self.root.frame(), 16), True)  # type: ignore[attr-defined,unused-ignore]
+
+    def close(self) -> None:
+        """Close the window; run() then leaves properly."""
+        if not self.closed:
+            self.closed = True
+            self.pump.stop()
+            for waiting in self.root.tk.splitlist(self.root.tk.call("after", "info")):
+                self.root.tk.call("after", "cancel", waiting)
+            self.root.update_idletasks()
+            self.root.destroy()
+
+    def later(self, seconds: float, act: Callable[[], Any]) -> None:
+        """Do something later, as long as the window is open."""
+        self.root.after(int(seconds * 1000), act)
+
+    def _report_fault(self, kind: Any, fault: Any, trace: Any) -> None:
+        sys.excepthook(kind, fault, trace)
+        self.show_fault("The program has a fault (%s: %s). What you see may be incomplete." % (kind.__name__, fault))
+
+    def take_events(self, events: List[Any]) -> None:
+        """Show what has happened."""
+        raise NotImplementedError
+
+    def show_fault(self, text: str) -> None:
+        """Show a line about a fault of this program."""
+        raise NotImplementedError
+
+    def leave(self) -> None:
+        """Say goodbye to the network when the window is gone."""
+        raise NotImplementedError
+
+
+READING_KEYS = ("Up", "Down", "Left", "Right", "Prior", "Next", "Home", "End", "Escape", "Shift_L", "Shift_R")
+
+
+class View:
+    """Text to read, select and copy, with a scrollbar; follows its end, except under somebody who reads further up."""
+
+    def __init__(self, parent: Any, name: str, emoji: bool, type_on: Optional[Callable[[str], None]] = None) -> None:
+        """``type_on`` takes what is typed here, and the focus; ``looked`` is called when what is seen has changed."""
+        self.following = True
+        self.looked: Callable[[], None] = lambda: None
+        self._emoji = emoji
+        self._type_on = type_on
+        self.frame = ttk.Frame(parent)
+        self.frame.rowconfigure(1, weight=1)
+        self.frame.columnconfigure(0, weight=1)
+        self.text = tk.Text(self.frame, name=name, wrap="word", width=1, height=1, borderwidth=0, cursor="arrow")
+        self.text.configure(highlightthickness=px(parent, 2), insertwidth=px(parent, 1), padx=0, pady=0)
+        self.text.grid(row=1, sticky="nswe")
+        bar = ttk.Scrollbar(self.frame, command=self._scroll, takefocus=False)
+        bar.grid(row=1, column=1, sticky="ns")
+        self.text.configure(yscrollcommand=bar.set)
+        self.text.bind("<Key>", self._key)
+        self.text.bind("<Tab>", lambda event: event.widget.tk_focusNext().focus_set() or "break")
+        for event in ("<<Paste>>", "<<Cut>>", "<<Clear>>", "<<PasteSelection>>", "<<Undo>>", "<<Redo>>"):
+            self.text.bind(event, lambda _: "break")
+        for event in ("<MouseWheel>", "<Button-4>", "<Button-5>", "<KeyRelease>", "<B1-Motion>", "<ButtonRelease-1>"):
+            self.text.bind(event, lambda _: self.frame.after_idle(self.look), add=True)
+        self.text.bind("<ButtonRelease-1>", lambda _: self._type_on and self._type_on(""), add=True)
+        self.text.bind("<Configure>", lambda _: self.following and self.text.see("end"))
+
+    def head(self, text: str) -> None:
+        """Put a caption above."""
+        ttk.Label(self.frame, text=text, style="Caption.TLabel").grid(
+            row=0, sticky="w", padx=px(self.frame, L), pady=(px(self.frame, M), px(self.frame, XS))
+        )
+
+    def append(self, runs: Sequence[Run]) -> None:
+        """Add styled text at the end, all of it in one call; the oldest lines go when there are too many."""
+        if runs:
+            self.text.insert("end", *self.pieces(runs))
+            count = int(self.text.index("end-1c").split(".")[0])
+            if count > VIEW_LINES_MAX + 1:
+                self.text.delete("1.0", "%d.0" % (count - VIEW_LINES_MAX))
+        if self.following:
+            self.text.see("end")
+
+    def pieces(self, runs: Sequence[Run]) -> List[Any]:
+        """Return what Text.insert takes for styled text."""
+        return [piece for text, tags in runs for piece in (drawable(text, self._emoji), tags)]
+
+    def look(self) -> None:
+        """Find out whether the end is seen."""
+        self.following = self.text.dlineinfo("end-1c") is not None
+        self.looked()
+
+    def go_to(self, place: str) -> None:
+        """Bring a place into sight, and stay there."""
+        self.following = False
+        self.text.see(place)
+        self.frame.after_idle(self.look)
+
+    def to_end(self) -> None:
+        """Go to the end and follow it from now on."""
+        self.following = True
+        self.text.see("end")
+        self.looked()
+
+    def _scroll(self, *where: Any) -> None:
+        self.text.yview(*where)
+        self.look()
+
+    def _key(self, event: Any) -> Optional[str]:
+        """Let only those keys through that cannot change the text; what is typed goes where it can be sent."""
+        if event.keysym in READING_KEYS or re.match(r"F\d", event.keysym):
+            return None
+        if event.state & (0x8 if sys.platform == "darwin" else 0x4):
+            return "break" if event.keysym.lower() in tuple("dkhtoivxyz") else None
+        if self._type_on is not None and event.char.isprintable() and event.char:
+            self._type_on(event.char)
+        return "break"
+
+
+class Confirmation:
+    """A question in the window itself, with one button that goes on and one that does not."""
+
+    def __init__(self, parent: Any, **place: Any) -> None:
+        """``place`` is where it is shown when it asks."""
+        self._place = place
+        self._act: Callable[[], None] = lambda: None
+        self.frame = ttk.Frame(parent, style="Surface.TFrame", padding=px(parent, S))
+        self.label = ttk.Label(self.frame, style="Surface.TLabel", wraplength=px(parent, 340))
+        self.yes = ttk.Button(self.frame, style="Primary.TButton", command=self._confirm)
+        self.no = ttk.Button(self.frame, text="Cancel", command=self.hide)
+        self.label.pack(side="left", fill="x", expand=True, padx=px(parent, S))
+        self.no.pack(side="right")
+        self.yes.pack(side="right", padx=px(parent, S))
+        self.frame.bind("<Escape>", lambda _: self.hide())
+
+    def ask(self, question: str, yes: str, act: Callable[[], None]) -> None:
+        """Show the question; ``act`` is done when it is confirmed."""
+        self._act = act
+        self.label.configure(text=question)
+        self.yes.configure(text=yes)
+        self.frame.grid(**self._place)
+        self.no.focus_set()
+
+    def hide(self) -> None:
+        """Ask no more."""
+        self.frame.grid_remove()
+
+    def _confirm(self) -> None:
+        self.hide()
+        self._act()
+
+
+class Field:
+    """A field of a form: its label above, what is wrong with it below."""
+
+    def __init__(self, parent: Any, label: str, kind: str = "entry", ground: str = "", **options: Any) -> None:
+        """``kind`` is "entry" or "combobox"; ``ground`` "" or "Surface."."""
+        self.value = tk.StringVar(parent)
+        self.frame = ttk.Frame(parent, style=ground + "TFrame")
+        self.frame.columnconfigure(0, weight=1)
+        ttk.Label(self.frame, text=label, style=ground + "Small.TLabel").grid(sticky="w", pady=(0, px(parent, XS)))
+        make = ttk.Combobox if kind == "combobox" else ttk.Entry
+        self.widget = make(self.frame, textvariable=self.value, **{"width": 1, **options})
+        self.widget.grid(row=1, columnspan=2, sticky="we")
+        self.error = ttk.Label(self.frame, style=ground + "error.TLabel")
+        self.widget.bind("<Key>", lambda _: self.complain(""), add=True)
+        self.frame.bind("<Configure>", lambda event: self.error.configure(wraplength=event.width))
+
+    def complain(self, text: str) -> None:
+        """Say below the field what is wrong, or with "" that nothing is."""
+        self.widget.state(["invalid" if text else "!invalid"])
+        self.error.configure(text=text)
+        if text:
+            self.error.grid(row=2, columnspan=2, sticky="w", pady=(px(self.frame, XS), 0))
+        else:
+            self.error.grid_remove()
+
+
+def secret_toggle(entry: Any, button: Any) -> None:
+    """Show what is in a password field, or hide it again; the button says which it will do."""
+    hidden = bool(str(entry.cget("show")))
+    entry.configure(show="" if hidden else "\u2022")
+    button.configure(text="Hide" if hidden else "Show")
+
+
+# --- client
+
+
+class LoginForm:
+    """Where, who, and the password: one centred column; says beside each field what is wrong with it."""
+
+    def __init__(self, parent: Any, log_in: Callable[[LoginValues], None], cancel: Callable[[], None]) -> None:
+        """``log_in`` gets what was typed once it can be right."""
+        self._log_in = log_in
+        self._cancel = cancel
+        self.busy = False
+        self._found: List[ServerFound] = []
+        self.frame = ttk.Frame(parent)
+        self.column = column = ttk.Frame(self.frame, width=px(parent, 320))
+        column.place(relx=0.5, rely=0.5, anchor="center", width=px(parent, 320))
+        column.columnconfigure(0, weight=1)
+        ttk.Label(column, text="SamsungChat", style="Title.TLabel").grid(sticky="w")
+        ttk.Label(column, text="A chatroom for your network", style="Small.TLabel").grid(sticky="w")
+        self.server = Field(column, "Server", "combobox")
+        self.port = Field(column, "Port")
+        self.name = Field(column, "Your name")
+        self.password = Field(column, "Password", show="\u2022")
+        self.fields = {"server": self.server, "port": self.port, "name": self.name, "password": self.password}
+        self._place_fields()
+        self.button = ttk.Button(column, text="Log in", style="Primary.TButton", command=self.submit)
+        self.button.grid(columnspan=2, sticky="we", pady=(px(parent, L), 0))
+        self.error = ttk.Label(column, style="error.TLabel", wraplength=px(parent, 320))
+        self.progress = ttk.Progressbar(column, mode="indeterminate")
+        self.port.value.set(str(PORT))
+        self.server.widget.bind("<<ComboboxSelected>>", lambda _: self._choose())
+        for field in self.fields.values():
+            field.widget.bind("<Return>", lambda _: self.submit())
+            field.widget.bind("<KP_Enter>", lambda _: self.submit())
+        column.bind_all("<Escape>", lambda _: self.busy and self._cancel(), add=True)
+
+    def _place_fields(self) -> None:
+        gap = px(self.column, M)
+        self.server.frame.grid(row=2, column=0, sticky="new", pady=(px(self.column, XL), 0))
+        self.port.frame.grid(row=2, column=1, sticky="new", pady=(px(self.column, XL), 0), padx=(gap, 0))
+        self.column.columnconfigure(1, minsize=px(self.column, 92))
+        self.name.frame.grid(row=3, columnspan=2, sticky="we", pady=(gap, 0))
+        self.password.frame.grid(row=4, columnspan=2, sticky="we", pady=(gap, 0))
+        toggle = ttk.Button(self.password.frame, text="Show", style="Slim.Ghost.TButton")
+        toggle.configure(command=lambda: secret_toggle(self.password.widget, toggle))
+        toggle.grid(row=0, column=1, sticky="e")
+
+    def fill(self, server: str, port: int, name: str, password: str) -> None:
+        """Put values into the fields, and the caret into the first that is empty."""
+        for field, text in zip(self.fields.values(), (server, str(port), name, password)):
+            field.value.set(text)
+        self.focus()
+
+    def focus(self) -> None:
+        """Put the caret into the first field that is wrong, or else empty."""
+        fields = list(self.fields.values())
+        wrong = [field for field in fields if field.widget.instate(["invalid"])]
+        empty = [field for field in fields if not field.value.get()]
+        first = (wrong + empty + [self.password])[0].widget
+        first.focus_set()
+        first.select_range(0, "end")
+
+    def submit(self) -> None:
+        """Log in, or say what is wrong; while it tries, stop that."""
+        if self.busy:
+            self._cancel()
+            return
+        values, errors = read_login(*(field.value.get() for field in self.fields.values()))
+        self.show_errors(errors)
+        if values is not None:
+            self._log_in(values)
+
+    def show_errors(self, errors: Dict[str, str]) -> None:
+        """Say what is wrong with each field, and with "" what concerns none of them."""
+        for name, field in self.fields.items():
+            field.complain(errors.get(name, ""))
+        self.error.configure(text=errors.get("", ""))
+        self.error.grid(columnspan=2, row=7, sticky="w", pady=(px(self.column, S), 0))
+        if not errors.get(""):
+            self.error.grid_remove()
+        if errors:
+            self.focus()
+
+    def try_(self, busy: bool) -> None:
+        """Show that a login is tried, or no longer."""
+        self.busy = busy
+        self.button.configure(text="Cancel" if busy else "Log in")
+        for field in self.fields.values():
+            field.widget.state(["disabled" if busy else "!disabled"])
+        if busy:
+            self.progress.grid(row=6, columnspan=2, sticky="we", pady=(px(self.column, M), 0))
+            self.progress.start(20)
+            self.button.focus_set()
+        else:
+            self.progress.stop()
+            self.progress.grid_remove()
+
+    def offer(self, found: List[ServerFound]) -> None:
+        """Offer the servers that were found; the first goes into a field that is empty."""
+        if found != self._found:
+            self._found = found
+            self.server.widget.configure(values=[drawable(found_text(each), False) for each in found])
+        if found and not self.server.value.get() and not self.busy:
+            self._fill_server(found[0])
+
+    def _choose(self) -> None:
+        at = self.server.widget.current()
+        if 0 <= at < len(self._found):
+            self._fill_server(self._found[at])
+
+    def _fill_server(self, found: ServerFound) -> None:
+        self.server.value.set(address_text(found.address).rpartition(":")[0])
+        self.port.value.set(str(found.address[1]))
+        self.server.complain("")
+
+
+class Conversation(View):
+    """The lines of the room; one with a key that is shown already takes the place of that one."""
+
+    def __init__(self, parent: Any, emoji: bool, type_on: Callable[[str], None]) -> None:
+        """Start empty."""
+        super().__init__(parent, "conversation", emoji, type_on)
+        self._before: Optional[Line] = None
+        self._grouped: Dict[int, bool] = {}
+        self._jump = ttk.Button(self.frame, style="Primary.TButton", command=self.to_end)
+        self.text.tag_bind("link", "<ButtonRelease-1>", self._open_link)
+        self.text.tag_bind("link", "<Enter>", lambda _: self.text.configure(cursor="hand2"))
+        self.text.tag_bind("link", "<Leave>", lambda _: self.text.configure(cursor="arrow"))
+
+    def show(self, lines: Sequence[Line]) -> None:
+        """Show lines: all new ones with one call, whatever they replace where that stands."""
+        runs: List[Run] = []
+        for line in {line.key: line for line in lines}.values():
+            if line.key in self._grouped:
+                self._replace(line)
+            elif line.kind != "gone":
+                runs += self._line_runs(line, in_group(self._before, line))
+                self._before = line
+        self.append(runs)
+
+    def _line_runs(self, line: Line, grouped: bool) -> List[Run]:
+        """Return a line's runs; one that may be replaced is marked with its key."""
+        runs = line_runs(line, grouped)
+        if not (line.state == "pending" or (line.kind == "presence" and line.at) or line.kind == "unread"):
+            return runs
+        self._grouped[line.key] = grouped
+        return [(text, (*tags, "key%d" % line.key)) for text, tags in runs]
+
+    def _replace(self, line: Line) -> None:
+        tag, grouped = "key%d" % line.key, self._grouped.pop(line.key)
+        ranges = self.text.tag_ranges(tag)
+        self.text.tag_delete(tag)
+        if ranges:  # Else it was among the oldest lines, and is gone.
+            start = str(ranges[0])
+            self.text.delete(start, ranges[-1])
+            self.text.mark_set("replaced", start)
+            self.text.insert("replaced", *(self.pieces(self._line_runs(line, grouped)) or ("",)))
+
+    def show_new(self, count: int) -> None:
+        """Offer to go to the latest lines where they are not in sight."""
+        if self.following:
+            self._jump.place_forget()
+        else:
+            text, style = ("%d new" % count, "Primary.TButton") if count else ("Latest", "TButton")
+            self._jump.configure(text=text, style=style)
+            self._jump.place(in_=self.text, relx=0.5, rely=1.0, y=-px(self.frame, M), anchor="s")
+
+    def selection(self) -> str:
+        """Return what is selected."""
+        return self.text.get("sel.first", "sel.last") if self.text.tag_ranges("sel") else ""
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.text.delete("1.0", "end")
+        self._before, self._grouped = None, {}
+
+    def _open_link(self, event: Any) -> None:
+        place = self.text.tag_prevrange("link", "@%d,%d+1c" % (event.x, event.y))
+        if place and not self.selection():
+            address = self.text.get(*place)
+            if address.lower().startswith(("http://", "https://")):
+                import webbrowser
+
+                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+
+
+class FindBar:
+    """Finds a text in a reader: every place marked, one of them looked at."""
+
+    def __init__(self, parent: Any, reader: View, done: Callable[[], None], **place: Any) -> None:
+        """``place`` is where it is shown when it is opened; ``done`` takes the focus when it is closed."""
+        self._view = reader
+        self._done = done
+        self._place = place
+        self._finder = Finder()
+        self.needle = tk.StringVar(parent)
+        self.frame = ttk.Frame(parent, padding=[px(parent, L), px(parent, XS)])
+        self.entry = ttk.Entry(self.frame, textvariable=self.needle, width=12)
+        self.entry.pack(side="left", fill="x", expand=True)
+        self.count = ttk.Label(self.frame, style="Small.TLabel", width=11, anchor="center")
+        self.count.pack(side="left")
+        for text, act in (("Previous", lambda: self.step(-1)), ("Next", lambda: self.step(1)), ("Close", self.close)):
+            ttk.Button(self.frame, text=text, style="Ghost.TButton", command=act).pack(side="left")
+        for keys, by in (("<Return>", -1), ("<Shift-Return>", 1), ("<Up>", -1), ("<Down>", 1)):
+            self.entry.bind(keys, lambda _, by=by: self.step(by))
+        self.needle.trace_add("write", lambda *_: self.search())
+
+    def open(self) -> None:
+        """Show the bar, what it held selected."""
+        self.frame.grid(**self._place)
+        self.entry.focus_set()
+        self.entry.select_range(0, "end")
+        self.search()
+
+    def close(self) -> None:
+        """Hide the bar and what it marked."""
+        if self.frame.winfo_manager():
+            self.frame.grid_remove()
+            self._mark(())
+            self._done()
+
+    def search(self) -> None:
+        """Look for what was typed."""
+        text = self._view.text
+        astral = int(text.tk.call("string", "length", "\U0001f600"))
+        places = find_places(text.get("1.0", "end-1c"), self.needle.get(), astral)
+        self._finder.start(places[-FOUND_SPANS_MAX:])
+        self._mark(self._finder.places)
+
+    def step(self, by: int) -> None:
+        """Go to the next place, or the one before."""
+        self.search()
+        self._finder.step(by)
+        self._mark(self._finder.places)
+
+    def _mark(self, places: Sequence[Any]) -> None:
+        text, current = self._view.text, self._finder.current() if places else None
+        for tag in ("found", "here"):
+            text.tag_remove(tag, "1.0", "end")
+        for place in places:
+            text.tag_add("found", *place)
+        if current:
+            text.tag_add("here", *current)
+            self._view.go_to(current[0])
+        self.count.configure(text=self._finder.label() if self.needle.get() else "")
+
+
+class Composer:
+    """Where a message is typed: grows with its lines, recalls, completes, keeps what cannot be sent."""
+
+    def __init__(self, parent: Any, send: Callable[[str], None], names: Callable[[], List[str]]) -> None:
+        """``send`` takes a text or raises UsageError, which is shown below it."""
+        self._send = send
+        self._names = names
+        self._editor = LineEditor()
+        self.frame = ttk.Frame(parent, padding=[px(parent, side) for side in (L, XS, L, S)])
+        self.frame.columnconfigure(0, weight=1)
+        self.box = ttk.Frame(self.frame, style="Field.TFrame", padding=px(parent, 3))
+        self.box.grid(sticky="we")
+        self.box.columnconfigure(0, weight=1)
+        self.text = tk.Text(self.box, name="entry", height=1, width=1, wrap="word", borderwidth=0, undo=True)
+        self.text.configure(highlightthickness=0, padx=px(parent, S), pady=px(parent, 7), insertwidth=px(parent, 1))
+        self.text.grid(row=0, column=0, sticky="we")
+        self.hint = ttk.Label(self.text, text="Write a message", style="Muted.TLabel", cursor="xterm")
+        self.hint.bind("<Button-1>", lambda _: self.text.focus_set())
+        button = ttk.Button(self.box, text="Send", style="Primary.TButton", command=self.enter)
+        button.grid(row=0, column=1, sticky="s", padx=px(parent, 2), pady=px(parent, 2))
+        self.note = ttk.Label(self.frame, style="error.TLabel")
+        self.frame.bind("<Configure>", lambda event: self.note.configure(wraplength=event.width - 2 * px(parent, L)))
+        self._bind()
+        self._changed()
+
+    def _bind(self) -> None:
+        bind = self.text.bind
+        for keys, act in (
+            *(("<Return>", self.enter), ("<KP_Enter>", self.enter), ("<Shift-Return>", lambda: self.type_on("\n"))),
+            *(("<Up>", lambda: self._recall(1)), ("<Down>", lambda: self._recall(-1)), ("<Tab>", self._complete)),
+        ):
+            bind(keys, lambda _, act=act: "break" if act() is not False else None)
+        bind("<FocusIn>", lambda _: self.box.state(["focus"]))
+        bind("<FocusOut>", lambda _: self.box.state(["!focus"]))
+        bind("<<Modified>>", lambda _: self._changed())
+        bind("<Configure>", lambda _: self._grow())
+        bind("<<Paste>>", lambda _: self._refuse_paste())
+
+    def get(self) -> str:
+        """Return what is typed."""
+        return str(self.text.get("1.0", "end-1c"))
+
+    def set(self, text: str, after: str = "") -> None:
+        """Put a text in the place of what is typed; the caret stands behind it, and ``after`` behind that."""
+        self.text.replace("1.0", "end-1c", text)
+        caret = self.text.index("end-1c")
+        self.text.insert(caret, after)
+        self.text.mark_set("insert", caret)
+        self.text.see("insert")
+        self.text.focus_set()
+        self._changed()
+
+    def type_on(self, text: str) -> None:
+        """Take the focus, and what was typed elsewhere or stands for a key."""
+        self.text.focus_set()
+        if text:
+            if self.text.tag_ranges("sel"):
+                self.text.delete("sel.first", "sel.last")
+            self.text.insert("insert", text)
+            self.text.see("insert")
+
+    def enter(self) -> None:
+        """Send what is typed, or keep it and say why not."""
+        text = self.get()
+        if text.strip():
+            try:
+                self._send(text)
+            except UsageError as fault:
+                self.show_note(str(fault), "error")
+                return
+            self._editor.edit(text, len(text))
+            self._editor.take()
+            self.set("")
+
+    def show_note(self, text: str, level: str = "Small") -> None:
+        """Say something below what is typed; "" takes it away."""
+        self.note.configure(text=text, style=level + ".TLabel")
+        if text:
+            self.note.grid(sticky="w", pady=(px(self.frame, XS), 0))
+        else:
+            self.note.grid_remove()
+
+    def _changed(self) -> None:
+        self.text.edit_modified(False)
+        text = self.get()
+        size = size_text(text)
+        self.show_note(size, "error" if len(text.encode("utf-8", "replace")) > TEXT_BYTES_MAX else "Small")
+        if text:
+            self.hint.place_forget()
+        else:
+            self.hint.place(x=px(self.frame, S), rely=0.5, anchor="w")
+        self._grow()
+
+    def _grow(self) -> None:
+        rows = min(self._rows("1.0", "end-1c") + 1, EDITOR_ROWS_MAX)
+        if rows != int(self.text.cget("height")):
+            self.text.configure(height=rows)
+            self.text.see("insert")
+
+    def _refuse_paste(self) -> Optional[str]:
+        """Leave in the clipboard what is so long that Tk would take seconds to lay it out, only to be refused."""
+        with contextlib.suppress(tk.TclError):
+            size = len(self.text.clipboard_get())
+            if size > PASTE_CHARACTERS_MAX:
+                most = format(TEXT_BYTES_MAX, ",")
+                self.show_note(
+                    "%s characters cannot be pasted; at most %s bytes fit." % (format(size, ","), most), "error"
+                )
+                return "break"
+        return None
+
+    def _rows(self, start: str, end: str) -> int:
+        """Return how many rows lie between; of a long text, where Tk would count for minutes, the most shown."""
+        if self.text.winfo_width() <= px(self.frame, XL):
+            return 0
+        if len(self.text.get(start, end)) > COUNTED_CHARACTERS_MAX:
+            return EDITOR_ROWS_MAX
+        return int(self.text.tk.call(self.text, "count", "-displaylines", start, end) or 0)
+
+    def _recall(self, by: int) -> Optional[bool]:
+        """Recall in the first or last line; elsewhere the caret moves."""
+        if self._rows(*(("1.0", "insert") if by > 0 else ("insert", "end-1c"))):
+            return False
+        self._editor.edit(self.get(), 0)
+        self._editor.recall(by)
+        self.set(self._editor.text)
+        return None
+
+    def _complete(self) -> Optional[bool]:
+        """Complete what is before the caret; where there is nothing, Tab goes on to the next widget."""
+        before = self.text.get("1.0", "insert")
+        self._editor.edit(self.get(), len(before))
+        self._editor.complete(lambda text: complete(text, self._names(), CLIENT_COMMANDS))
+        if self._editor.text == self.get():
+            if not before or before.endswith(" "):
+                self.text.tk_focusNext().focus_set()
+            return None
+        self.set(self._editor.text[: self._editor.cursor], self._editor.text[self._editor.cursor :])
+        return None
+
+
+class MemberList:
+    """The members in a column: a dot in each one's colour, the name, cut where it is too long."""
+
+    def __init__(self, parent: Any, emoji: bool, choose: Callable[[str], None]) -> None:
+        """``choose`` gets the name that was clicked twice."""
+        self._emoji = emoji
+        self._choose = choose
+        self._shown: Tuple[List[str], str] = ([], "")
+        self.frame = ttk.Frame(parent, style="Surface.TFrame", width=px(parent, 200))
+        self.frame.grid_propagate(False)
+        self.frame.rowconfigure(1, weight=1)
+        self.frame.columnconfigure(0, weight=1)
+        self.count = ttk.Label(self.frame, style="Surface.Caption.TLabel")
+        self.count.grid(sticky="w", padx=px(parent, L), pady=(px(parent, M), px(parent, XS)))
+        self.tree = ttk.Treeview(self.frame, show="tree", selectmode="browse", style="Surface.Treeview")
+        self.tree.column("#0", width=px(parent, 180), stretch=True)
+        self.tree.grid(sticky="nswe", padx=(px(parent, L), 0), pady=(0, px(parent, S)))
+        bar = ttk.Scrollbar(self.frame, command=self.tree.yview, takefocus=False)
+        bar.configure(style="Surface.Vertical.TScrollbar")
+        bar.grid(row=1, column=1, sticky="ns")
+        self.tree.configure(yscrollcommand=bar.set)
+        for keys in ("<Double-Button-1>", "<Return>"):
+            self.tree.bind(keys, lambda _: self._chosen())
+        self.tree.bind("<FocusIn>", lambda _: self._focus())
+
+    def show(self, names: List[str], own: str) -> None:
+        """Show who is here, if that has changed."""
+        if (names, own) == self._shown:
+            return
+        self._shown = (names, own)
+        self.count.configure(text=plural(len(names), "member"))
+        chosen = self.tree.selection()
+        self.tree.delete(*self.tree.get_children())
+        measure = functools.partial(self.tree.tk.call, "font", "measure", "ChatBody")
+        width = px(self.frame, 200 - 2 * L - 9 - XL)
+        for name in names:
+            text = drawable(name + (" (you)" if name == own else ""), self._emoji)
+            shown = "  " + shorten(text, width, lambda part: int(measure(part)))
+            self.tree.insert("", "end", iid="n" + name, text=shown, image="ChatDot%d" % name_colour(name))
+        self.tree.selection_set([iid for iid in chosen if self.tree.exists(iid)])
+
+    def _focus(self) -> None:
+        rows = self.tree.get_children()
+        if rows and not self.tree.selection():
+            self.tree.selection_set(rows[0])
+            self.tree.focus(rows[0])
+
+    def _chosen(self) -> None:
+        for row in self.tree.selection():
+            if row[1:] != self._shown[1]:
+                self._choose(row[1:])
+
+
+class ChatPane:
+    """The room: header, conversation, composer, members and status line."""
+
+    def __init__(self, window: "ClientWindow", send: Callable[[str], None]) -> None:
+        """``send`` takes a text or raises UsageError."""
+        self._wish: Optional[bool] = None
+        self._emoji = window.emoji
+        self.transcript = window.transcript
+        self.frame = frame = ttk.Frame(window.root)
+        frame.columnconfigure(0, weight=1)
+        frame.rowconfigure(3, weight=1)
+        self._build_header(window)
+        self.composer = Composer(frame, send, lambda: self.transcript.names())
+        self.conversation = Conversation(frame, window.emoji, self.composer.type_on)
+        self.find = FindBar(frame, self.conversation, lambda: self.composer.type_on(""), row=2, column=0, sticky="we")
+        self.members = MemberList(frame, window.emoji, self.start_private)
+        self.conversation.frame.grid(row=3, column=0, sticky="nswe")
+        self.composer.frame.grid(row=4, column=0, sticky="we")
+        ttk.Frame(frame, style="Rule.TFrame", height=px(frame, 1)).grid(row=5, columnspan=2, sticky="we")
+        self._build_status()
+        self.composer.frame.lift()
+        frame.bind("<Configure>", lambda _: self.place_members())
+        for keys, by in (("<Prior>", -1), ("<Next>", 1)):
+            self.composer.text.bind(keys, lambda _, by=by: self._page(by))
+
+    def _build_header(self, window: "ClientWindow") -> None:
+        header = ttk.Frame(self.frame, padding=[px(self.frame, side) for side in (L, S, S, S)])
+        header.grid(row=0, columnspan=2, sticky="we")
+        header.columnconfigure(1, weight=1)
+        self.room = ttk.Label(header, style="Bold.TLabel")
+        self.here = ttk.Label(header, style="Small.TLabel")
+        self.room.grid(row=0, column=0)
+        self.here.grid(row=0, column=1, sticky="w", padx=px(self.frame, S))
+        entries = (
+            ("Find \u2026", window.command_key + " F", lambda: self.find.open()),
+            ("Leave the room", "", window.leave_room),
+        )
+        toggle = ttk.Button(header, text="Members", style="Ghost.TButton", command=self.toggle_members)
+        toggle.grid(row=0, column=2)
+        window.menu(header, "Ghost.TMenubutton", entries).grid(row=0, column=3)
+        ttk.Frame(self.frame, style="Rule.TFrame", height=px(self.frame, 1)).grid(row=1, columnspan=2, sticky="we")
+
+    def _build_status(self) -> None:
+        status = ttk.Frame(self.frame, padding=[px(self.frame, L), px(self.frame, XS)])
+        status.grid(row=6, columnspan=2, sticky="we")
+        status.columnconfigure(0, weight=1)
+        self.where = ttk.Label(status, style="Small.TLabel", width=1)
+        self.where.grid(row=0, column=0, sticky="we")
+        self.state = ttk.Label(status)
+        self.state.grid(row=0, column=1, sticky="e")
+
+    def place_members(self) -> None:
+        """Show the column of members where it was asked for, or where there is room for it."""
+        wide = self.frame.winfo_width() >= px(self.frame, 640)
+        if wide if self._wish is None else self._wish:
+            self.members.frame.grid(row=2, column=1, rowspan=3, sticky="nswe")
+        else:
+            self.members.frame.grid_remove()
+
+    def toggle_members(self) -> None:
+        """Show the column of members, or hide it."""
+        self._wish = not self.members.frame.winfo_manager()
+        self.place_members()
+
+    def start_private(self, name: str) -> None:
+        """Turn what is being typed into a private message."""
+        self.composer.set(private_draft(self.composer.get(), name))
+
+    def update(self, server: str) -> None:
+        """Show who is here, and how the connection is."""
+        transcript, members = self.transcript, self.transcript.members()
+        self.room.configure(text=drawable(transcript.room, self._emoji))
+        self.here.configure(text=plural(len(members), "member"))
+        self.members.show(members, transcript.name)
+        words = (transcript.name, transcript.room, server)
+        self.where.configure(text=drawable("  \u00b7  ".join(words), self._emoji))
+        self.state.configure(text=status_text(transcript.status), style=status_level(transcript.status) + ".TLabel")
+        self.conversation.show_new(transcript.unread)
+
+    def _page(self, by: int) -> str:
+        self.conversation.text.yview_scroll(by, "pages")
+        self.conversation.look()
+        return "break"
+
+
+class ClientWindow(Window):
+    """A client: the login form until it is in the room, then the room."""
+
+    def __init__(self, root: Any, options: ClientOptions, settings: Settings) -> None:
+        """What the options hold is filled in; if that is everything, log in at once."""
+        self.transcript = Transcript()
+        self._options = options
+        self._values: Optional[LoginValues] = None
+        self._entered = False
+        self._found: List[ServerFound] = []
+        self._generation = 0
+        super().__init__(root, settings, 960, 640)
+        self.form = LoginForm(root, self.log_in, self.cancel)
+        self.chat = ChatPane(self, self.send)
+        self.chat.conversation.looked = self.note_reading
+        self._corner = ttk.Button(
+            self.form.frame, text="Switch theme", style="Ghost.TButton", command=self.switch_theme
+        )
+        self._corner.place(relx=1.0, x=-px(root, S), y=px(root, S), anchor="ne")
+        root.bind("<%s-f>" % self.command_key, lambda _: self.find())
+        root.bind("<Escape>", lambda _: self.chat.find.close())
+        root.bind("<<Copy>>", lambda _: self.copy())
+        for event in ("<FocusIn>", "<FocusOut>"):
+            root.bind(event, lambda _: root.after_idle(self.note_reading))
+        self._start_client()
+        self._prefill()
+        self.dress()
+
+    def _prefill(self) -> None:
+        options, settings = self._options, self.settings
+        server, port = options.server or settings.server, options.port
+        with contextlib.suppress(UsageError):
+            server, port = (options.server, port) if options.server else parse_server(settings.server, port)
+        self._show_form({})
+        self.form.fill(server or "", port, options.name or settings.name or default_name(), options.password or "")
+        if options.server and options.name and options.password:
+            self.form.submit()
+
+    def _start_client(self) -> None:
+        """Start a client that is not logged in; what an older one still says is not heard."""
+        self._generation += 1
+        generation = self._generation
+        self._loop = start_client(lambda event: self.inbox.put((generation, event)), self._options.earlier)
+        assert isinstance(self._loop.core, Client), "start_client starts a client"
+        self._client = self._loop.core
+
+    # --- logging in
+
+    def _show_form(self, errors: Dict[str, str]) -> None:
+        self.chat.frame.pack_forget()
+        self.form.frame.pack(fill="both", expand=True)
+        self.form.try_(False)
+        self.form.show_errors(errors)
+        self._entered = False
+        self._search()
+
+    def _search(self) -> None:
+        """Look for servers, and again a little later, for as long as the form is shown."""
+        self._found = []
+        port = self.form.port.value.get()
+        with contextlib.suppress(OSError):
+            known = int(port) if port.isdecimal() and 0 < int(port) < 65536 else PORT
+            start_discovery(known, lambda event: self.inbox.put((0, event)))
+
+    def _search_again(self) -> None:
+        if not self._entered:
+            self._search()
+
+    def log_in(self, values: LoginValues) -> None:
+        """Try to log in."""
+        self._values = values
+        self.form.try_(True)
+        start_login(self._loop, values.server, values.port, values.name, values.password)
+
+    def cancel(self) -> None:
+        """Stop trying."""
+        self._loop.call(self._client.leave)
+        self._start_client()
+        self._show_form({})
+
+    def leave_room(self) -> None:
+        """Leave, and show the form again."""
+        self.cancel()
+        self.transcript = self.chat.transcript = Transcript()
+        self.chat.conversation.clear()
+        self.root.title(self.transcript.title())
+
+    # --- what happens
+
+    def take_events(self, events: List[Any]) -> None:
+        """Show what has happened."""
+        lines: List[Line] = []
+        for tagged in events:
+            if isinstance(tagged, Stopped):
+                self.close()
+                return
+            if isinstance(tagged, tuple) and tagged[0] in (0, self._generation):
+                lines += self._take(tagged[1])
+        self.chat.conversation.show(lines)
+        if not self.front() and any(line.mention for line in lines):
+            self.alert()
+        self.note_reading()
+
+    def _take(self, event: Any) -> List[Line]:
+        """Take one event; return the lines to show for it."""
+        if isinstance(event, ServerFound):
+            self._found.append(event)
+        elif isinstance(event, DiscoveryEnded):
+            self.form.offer(self._found)
+            self.later(SEARCH_SECONDS, self._search_again)
+        elif isinstance(event, (CommandFailed, LoopEnded)):
+            text = event.text if isinstance(event, CommandFailed) else event.failure
+            return [self.transcript.note(text, "error")] if text else []
+        elif isinstance(event, LoginFailed):
+            return self._failed(event)
+        elif isinstance(event, Connected):
+            self._enter()
+        elif isinstance(event, NotSent) and not self.chat.composer.get():
+            self.chat.composer.set(event.text)
+        return self.transcript.apply(event)
+
+    def _failed(self, event: LoginFailed) -> List[Line]:
+        lines = self.transcript.apply(event) if self._entered else []
+        self._show_form({LOGIN_FIELDS.get(event.code, ""): event.text})
+        return lines
+
+    def _enter(self) -> None:
+        if self._entered:
+            return
+        self._entered = True
+        assert self._values is not None, "only a login that was tried succeeds"
+        self.form.try_(False)
+        self.form.frame.pack_forget()
+        self.chat.frame.pack(fill="both", expand=True)
+        self.chat.composer.type_on("")
+        server = address_text((self._values.server, self._values.port))
+        self.settings = replace(self.settings, server=server, name=self._values.name)
+        write_settings(self.settings)
+
+    def note_reading(self) -> None:
+        """Find out whether the person looks at the latest lines, and show what follows from it."""
+        if self.closed:
+            return
+        self.transcript.read(self.front() and self.chat.conversation.following)
+        if self._values is not None:
+            self.chat.update(address_text((self._values.server, self._values.port)))
+        self.root.title(drawable(self.transcript.title(), False))
+
+    # --- what the person does
+
+    def send(self, text: str) -> None:
+        """Send a typed text, or obey it; raises UsageError."""
+        command = parse_input(text, CLIENT_COMMANDS)
+        if command.name == "quit":
+            self.root.after_idle(self.close)
+        elif command.name in ("help", "who"):
+            members = self.transcript.members()
+            here = "%s here: %s" % (plural(len(members), "member"), ", ".join(members))
+            texts = commands_help(CLIENT_COMMANDS) if command.name == "help" else [here]
+            self.chat.conversation.show([self.transcript.note(line) for line in texts])
+        else:
+            say(self._loop, self._client, command, self.transcript)
+        self.chat.conversation.to_end()
+
+    def find(self) -> None:
+        """Open the find bar, where there is a conversation."""
+        if self._entered:
+            self.chat.find.open()
+
+    def copy(self) -> None:
+        """Copy what is selected in the conversation, wherever the focus is."""
+        selected = self.chat.conversation.selection()
+        if selected:
+            self.root.clipboard_clear()
+            self.root.clipboard_append(selected)
+
+    def show_fault(self, text: str) -> None:
+        """Show a line about a fault of this program."""
+        self.chat.conversation.show([self.transcript.note(text, "error")])
+        self.form.show_errors({"": text})
+
+    def leave(self) -> None:
+        """Leave the room; what is on its way has a moment to arrive."""
+        if self.transcript.status.waiting:
+            self._loop.call(self._client.finish)
+            self._loop.join(LEAVE_SECONDS)
+        self._loop.call(self._client.leave)
+        self._loop.join(LEAVE_SECONDS + 0.5)
+
+
+# --- server
+
+
+class RoomStrip:
+    """The top of the server's window: its state, the addresses to type elsewhere, and the password."""
+
+    def __init__(self, window: "ServerWindow") -> None:
+        """Show nothing yet."""
+        root = window.root
+        self.frame = ttk.Frame(root, style="Surface.TFrame", padding=[px(root, L), px(root, M)])
+        self.frame.columnconfigure(0, weight=1)
+        top = ttk.Frame(self.frame, style="Surface.TFrame")
+        top.grid(row=0, sticky="we")
+        top.columnconfigure(0, weight=1)
+        self.room = ttk.Label(top, style="Surface.Bold.TLabel", width=1)
+        self.room.grid(row=0, column=0, sticky="we")
+        self.state = ttk.Label(top)
+        self.state.grid(row=1, column=0, sticky="w", pady=(0, px(root, XS)))
+        window.menu(top, "Surface.Ghost.TMenubutton", ()).grid(row=0, column=1, rowspan=2)
+        self.switch = ttk.Button(top, command=window.switch)
+        self.switch.grid(row=0, column=2, rowspan=2, padx=(px(root, S), 0))
+        self.trouble = ttk.Label(self.frame, style="Surface.error.TLabel")
+        self.trouble.grid(row=1, sticky="w")
+        self.frame.bind("<Configure>", lambda event: self.trouble.configure(wraplength=event.width - 2 * px(root, L)))
+        self.port = Field(self.frame, "Another port", ground="Surface.", width=8)
+        self.rows = ttk.Frame(self.frame, style="Surface.TFrame")
+        self.rows.grid(row=3, sticky="we")
+        self.rows.columnconfigure(4, weight=1)
+
+    def show_state(self, room: str, text: str, level: str, button: str) -> None:
+        """Show the room's name, whether it is open, and what the button does."""
+        self.room.configure(text=room)
+        self.state.configure(text=text, style="Surface.%s.TLabel" % level)
+        self.switch.configure(text=button, style="TButton" if level == "good" else "Primary.TButton")
+
+    def show_trouble(self, text: str, port: int) -> None:
+        """Say why the room is not open, and offer another port; "" when it is."""
+        self.trouble.configure(text=text)
+        (self.trouble.grid if text else self.trouble.grid_remove)()
+        if text:
+            self.port.value.set(str(port))
+            self.port.frame.grid(row=2, sticky="w", pady=(px(self.frame, S), 0))
+        else:
+            self.port.frame.grid_remove()
+
+    def show_rows(self, addresses: Sequence[str], password: str, note: str) -> None:
+        """Show what people need to come in."""
+        for child in self.rows.winfo_children():
+            child.destroy()
+        for address in addresses:
+            self._row("Address", address)
+        shown = self._row("Password", password)
+        hidden = "\u2022" * len(password)
+        shown.configure(text=hidden)
+        toggle = ttk.Button(self.rows, text="Show", style="Surface.Slim.Ghost.TButton")
+
+        def show() -> None:
+            hide = toggle.cget("text") == "Hide"
+            shown.configure(text=hidden if hide else password)
+            toggle.configure(text="Show" if hide else "Hide")
+
+        toggle.configure(command=show)
+        toggle.grid(row=len(addresses), column=3)
+        if note:
+            ttk.Label(self.rows, text=note, style="Surface.warning.TLabel").grid(columnspan=4, sticky="w")
+
+    def _row(self, label: str, text: str) -> Any:
+        row = self.rows.grid_size()[1]
+        ttk.Label(self.rows, text=label, style="Surface.Small.TLabel").grid(row=row, column=0, sticky="w")
+        value = ttk.Label(self.rows, text=text, style="Surface.TLabel")
+        value.grid(row=row, column=1, sticky="w", padx=px(self.frame, M))
+        copy = ttk.Button(self.rows, text="Copy", style="Surface.Slim.Ghost.TButton")
+        copy.configure(command=lambda: self._copy(text, copy))
+        copy.grid(row=row, column=2)
+        return value
+
+    def _copy(self, text: str, button: Any) -> None:
+        self.frame.clipboard_clear()
+        self.frame.clipboard_append(text)
+        button.configure(text="Copied")
+        button.after(1500, lambda: button.winfo_exists() and button.configure(text="Copy"))
+
+
+class MemberTable:
+    """The members with address, round trip, messages and since when; one can be removed, after asking."""
+
+    def __init__(self, parent: Any, members_max: int, kick: Callable[[str], None]) -> None:
+        """``kick`` gets the name to ask about."""
+        self._kick = kick
+        self.frame = ttk.Frame(parent)
+        self.frame.rowconfigure(1, weight=1)
+        self.frame.columnconfigure(0, weight=1)
+        self.count = ttk.Label(self.frame, style="Caption.TLabel")
+        self.count.grid(sticky="w", padx=px(parent, L), pady=(px(parent, M), 0))
+        self.button = ttk.Button(self.frame, text="Remove", style="Ghost.TButton", command=self._remove)
+        self.button.grid(row=0, column=1, columnspan=2, sticky="e", pady=(px(parent, S), 0))
+        columns = (("Address", 136), ("Round trip", 80), ("Messages", 80), ("Since", 52))
+        self.tree = ttk.Treeview(self.frame, columns=[name for name, _ in columns], selectmode="browse", height=3)
+        self.tree.heading("#0", text="Name", anchor="w")
+        self.tree.column("#0", width=px(parent, 100), minwidth=px(parent, 80), stretch=True)
+        for name, width in columns:
+            side = "w" if name == "Address" else "e"
+            self.tree.heading(name, text=" %s " % name, anchor=side)  # The cells have that much padding.
+            self.tree.column(
+                name, width=px(parent, width), minwidth=px(parent, 48), anchor=side, stretch=name == "Address"
+            )
+        self.tree.grid(row=1, columnspan=2, sticky="nswe", padx=(px(parent, L), 0))
+        bar = ttk.Scrollbar(self.frame, command=self.tree.yview, takefocus=False)
+        bar.grid(row=1, column=2, sticky="ns")
+        self.tree.configure(yscrollcommand=bar.set)
+        self.empty = ttk.Label(self.frame, text="Nobody is here yet.", style="Small.TLabel")
+        for keys in ("<Delete>", "<Double-Button-1>"):
+            self.tree.bind(keys, lambda _: self._remove())
+        self.tree.bind("<<TreeviewSelect>>", lambda _: self._enable())
+        self.tree.bind("<Configure>", lambda event: self._fit(event.width))
+        self.show(ServerReport((), members_max, 0, ()))
+
+    def show(self, report: ServerReport) -> None:
+        """Show the room's state."""
+        self.count.configure(text="%d of %d members" % (len(report.members), report.members_max))
+        rows = sorted(report.members, key=lambda row: name_key(row.name))
+        kept = {"n" + row.name for row in rows}
+        self.tree.delete(*(iid for iid in self.tree.get_children() if iid not in kept))
+        for place, row in enumerate(rows):
+            iid, since = "n" + row.name, local_time(row.joined_at).strftime("%H:%M")
+            values = (address_text(row.address), "%d ms" % row.rtt_ms, row.messages, since)
+            if not self.tree.exists(iid):
+                image = "ChatDot%d" % name_colour(row.name)
+                self.tree.insert(
+                    "", place, iid=iid, text="  " + drawable(display_text(row.name, " "), False), image=image
+                )
+            self.tree.item(iid, values=values)
+        if rows:
+            self.empty.place_forget()
+        else:
+            self.empty.place(in_=self.tree, relx=0.5, rely=0.5, anchor="center")
+        self._enable()
+
+    def _fit(self, width: int) -> None:
+        """Leave out what there is no room for."""
+        narrow = width < px(self.frame, 440)
+        self.tree.configure(displaycolumns=("Address", "Round trip") if narrow else "#all")
+
+    def _enable(self) -> None:
+        self.button.state(["!disabled" if self.tree.selection() else "disabled"])
+
+    def _remove(self) -> None:
+        for iid in self.tree.selection():
+            self._kick(iid[1:])
+
+
+class ServerWindow(Window):
+    """A server: state and addresses on top, members and log, and a line for announcements."""
+
+    def __init__(self, root: Any, options: ServerOptions, settings: Settings) -> None:
+        """Open the room at once; where that cannot be, say why."""
+        self.options = options
+        self._loop: Optional[Loop] = None
+        self._server: Optional[Server] = None
+        self._members = 0
+        self.bound_port = 0
+        super().__init__(root, settings, 1000, 640)
+        root.title("%s \u2013 SamsungChat server" % drawable(options.room, False))
+        root.columnconfigure((0, 1), weight=1, uniform="half")
+        self.strip = RoomStrip(self)
+        self.strip.frame.grid(row=0, columnspan=2, sticky="we")
+        self.question = Confirmation(root, row=1, columnspan=2, sticky="we")
+        self.table = MemberTable(root, options.members_max, self.ask_kick)
+        self.log = View(root, "log", self.emoji)
+        self.log.head("Activity")
+        self._build_line()
+        root.bind("<Configure>", lambda _: self._arrange())
+        root.bind("<Escape>", lambda _: self.question.hide())
+        self.start(options.port)
+        self.dress()
+        self._ask_report()
+
+    def _build_line(self) -> None:
+        root = self.root
+        line = ttk.Frame(root, padding=[px(root, L), px(root, S)])
+        line.grid(row=4, columnspan=2, sticky="we")
+        line.columnconfigure(0, weight=1)
+        self.line = Field(line, "Announcement to all")
+        self.line.frame.grid(row=0, column=0, sticky="we")
+        self.line.widget.bind("<Return>", lambda _: self.announce())
+        button = ttk.Button(line, text="Announce", style="Primary.TButton", command=self.announce)
+        button.grid(row=0, column=1, sticky="se", padx=(px(root, S), 0))
+
+    def _arrange(self) -> None:
+        """Put members and log side by side where there is room, else one above the other."""
+        wide = self.root.winfo_width() >= px(self.root, 960)
+        self.table.frame.grid(row=2, column=0, columnspan=1 if wide else 2, sticky="nswe")
+        self.log.frame.grid(row=2 if wide else 3, column=1 if wide else 0, columnspan=1 if wide else 2, sticky="nswe")
+        self.root.rowconfigure(2, weight=1)
+        self.root.rowconfigure(3, weight=0 if wide else 1)
+
+    # --- the room
+
+    def start(self, port: int) -> None:
+        """Open the room on that port, or say why it cannot be."""
+        try:
+            server, sockets = self.options.open_room(port)
+        except (UsageError, OSError) as fault:
+            text = (getattr(fault, "strerror", None) or str(fault)).replace(" with --port", "")
+            self.strip.show_state(self._room(), "not open", "error", "Try again")
+            self.strip.show_trouble(text, port)
+            self.write(text, "error")
+            return
+        bound = sockets[0].getsockname()
+        self.bound_port = bound[1]
+        self._server = server
+        self._loop = Loop(server, sockets, self.inbox.put)
+        self._loop.start()
+        self.strip.show_trouble("", port)
+        self.strip.show_state(self._room(), "open, listening on " + address_text(bound), "good", "Stop")
+        self.strip.show_rows(typed_addresses(bound), self.options.password, self.options.note)
+        self.write("listening on " + address_text(bound), "good")
+
+    def _room(self) -> str:
+        return drawable(self.options.room, self.emoji)
+
+    def switch(self) -> None:
+        """Stop, after asking those who are here would want it; or open the room again."""
+        if self._loop is not None:
+            if self._members:
+                question = "%s here. Close the room?" % (
+                    plural(self._members, "member") + (" is" if self._members == 1 else " are")
+                )
+                self.question.ask(question, "Close the room", self.stop)
+            else:
+                self.stop()
+        else:
+            port = self.strip.port.value.get() if self.strip.port.frame.winfo_manager() else str(self.options.port)
+            if port.isdecimal() and int(port) < 65536:
+                self.start(int(port))
+            else:
+                self.strip.port.complain("0 to 65535")
+
+    def stop(self) -> None:
+        """Tell the members and close the room; the window stays."""
+        if self._loop is not None and self._server is not None:
+            self._loop.call(self._server.close)
+
+    def ask_kick(self, name: str) -> None:
+        """Ask whether somebody is to be removed, and do it."""
+        shown = drawable(display_text(name, " "), self.emoji)
+        server = self._server
+        assert server is not None, "members are of a server"
+        act = functools.partial(self._call, lambda now: server.kick(name, now))
+        self.question.ask("Remove %s for ten minutes?" % shown, "Remove", act)
+
+    def announce(self) -> None:
+        """Say something to all."""
+        text, server = self.line.value.get(), self._server
+        if self._loop is None or server is None:
+            self.line.complain("The room is not open.")
+            return
+        try:
+            clean_text(text)
+        except UsageError as fault:
+            self.line.complain(str(fault))
+            return
+        self._call(lambda now: server.say(text, now))
+        self.write("announced: " + display_text(text, " "), "accent")
+        self.line.value.set("")
+
+    def _call(self, act: Callable[[float], None]) -> None:
+        if self._loop is not None:
+            self._loop.call(act)
+
+    def _ask_report(self) -> None:
+        self._report()
+        self.later(REPORT_SECONDS, self._ask_report)
+
+    def _report(self) -> None:
+        server = self._server
+        if server is not None:
+            self._call(lambda now: server.report())
+
+    # --- what happens
+
+    def take_events(self, events: List[Any]) -> None:
+        """Show what has happened."""
+        runs: List[Run] = []
+        if any(isinstance(event, (MemberArrived, MemberDeparted)) for event in events):
+            self._report()
+        for event in events:
+            if isinstance(event, Stopped):
+                super().close()
+                return
+            if isinstance(event, ServerReport):
+                self._show_report(event)
+            elif isinstance(event, LoopEnded):
+                self._ended(event)
+            else:
+                text = event.text if isinstance(event, CommandFailed) else log_line(event)
+                runs += self._log_runs(text, log_level(event)) if text else []
+        self.log.append(runs)
+
+    def _show_report(self, report: ServerReport) -> None:
+        self._members = len(report.members)
+        self.table.show(report)
+
+    def _ended(self, event: LoopEnded) -> None:
+        self._loop = self._server = None
+        self._show_report(ServerReport((), self.options.members_max, 0, ()))
+        self.strip.show_state(self._room(), event.failure or "closed", "error", "Open again")
+        self.write(event.failure or "the room is closed", "error" if event.failure else "warning")
+
+    def _log_runs(self, text: str, level: str) -> List[Run]:
+        at = local_time(time.time()).strftime("%H:%M:%S")
+        return [(at + "  ", ("plain", "time")), (text + "\n", ("plain", "body", level))]
+
+    def write(self, text: str, level: str) -> None:
+        """Add a line to the log."""
+        self.log.append(self._log_runs(text, level))
+
+    def show_fault(self, text: str) -> None:
+        """Show a line about a fault of this program."""
+        self.write(text, "error")
+
+    def close(self) -> None:
+        """Close the window; while members are here, ask first, unless that was asked just now."""
+        if self._members and self._loop is not None and not self.question.frame.winfo_manager():
+            question = "Closing this window closes the room for %s." % plural(self._members, "member")
+            self.question.ask(question, "Close the room", super().close)
+        else:
+            super().close()
+
+    def leave(self) -> None:
+        """Tell the members that the room closes."""
+        if self._loop is not None:
+            self.stop()
+            self._loop.join(2.0)
+
+
+# ======================================================================================================
+# 15. Command line
 # ======================================================================================================
 # Flags, passwords, exit codes: 0 done; 1 no server answered, or the connection was lost for good; 2 usage;
 # 3 login refused or kicked.
@@ -5552,7 +7625,7 @@ def argument_parser() -> argparse.ArgumentParser:
     client = roles.add_parser("client", help="join a room", description="Join a room as a member.")
     for role in (server, client):
         face = role.add_mutually_exclusive_group()
-        face.add_argument("--gui", action="store_true", help="open a window")
+        face.add_argument("--gui", action="store_true", help="open a window (default where there is a display)")
         face.add_argument("--cli", action="store_true", help="use the terminal, or a pipe")
     _add_server_arguments(server)
     _add_client_arguments(client)
@@ -5619,8 +7692,28 @@ def tune_process() -> None:
     gc.set_threshold(GARBAGE_OBJECTS)
 
 
+def opened_root(options: argparse.Namespace, piped: bool) -> Any:
+    """Return a root for a window, or None for the console; raises UsageError where --gui cannot be obeyed."""
+    if options.cli or (piped and not options.gui):
+        return None
+    try:
+        return open_root()
+    except UsageError as fault:
+        if options.gui:
+            raise
+        complain("using the console. %s" % fault)
+        return None
+
+
+def _piped(stream: Optional[TextIO]) -> bool:
+    return stream is not None and not stream.isatty()
+
+
 def run_server(options: argparse.Namespace) -> int:
-    """Run a server on the console; return the exit status.  Raises UsageError, LogFailure and OSError."""
+    """Run a server in a window or on the console; return the exit status.
+
+    Raises UsageError, LogFailure and OSError.
+    """
     if (options.keep or options.export) and not options.history:
         raise UsageError("--keep and --export are about a history; name it with --history FILE.")
     if options.export:
@@ -5628,24 +7721,36 @@ def run_server(options: argparse.Namespace) -> int:
     room = display_text(options.room, " ").strip()
     if not 0 < len(room.encode("utf-8")) <= STRING_BYTES_MAX:
         raise UsageError("A room's name has 1 to %d bytes." % STRING_BYTES_MAX)
-    password = chosen_password(options)
-    notes = []
-    if password is None:
-        password = PASSWORD
-        notes.append("warning: the default password is in use; anybody can know it (--password-file sets another)")
+    given = chosen_password(options)
+    password = PASSWORD if given is None else given
     if not password:
         raise UsageError("The password is empty; choose one that is not.")
+    note = "warning: the default password is in use; anybody can know it (--password-file sets another)"
+    notes = [note] if given is None else []
     tune_process()
-    sockets = open_server_sockets(options.host, options.port)
-    now = time.monotonic()
-    epoch = time.time() - now
-    began = int(time.time() * 1000)
-    log: Log = SqliteLog(options.history, began, options.keep or 0) if options.history else MemoryLog(began)
-    server = Server(log, password, os.urandom, now, epoch, room, options.max_members, options.rate, options.classic)
-    try:
+    with contextlib.ExitStack() as opened:
+
+        def open_room(port: int) -> Tuple[Server, List[socket.socket]]:
+            sockets = open_server_sockets(options.host, port)
+            now = time.monotonic()
+            epoch = time.time() - now
+            log = open_log(options)
+            opened.callback(log.close)
+            members, rate = options.max_members, options.rate
+            return Server(log, password, os.urandom, now, epoch, room, members, rate, options.classic), sockets
+
+        root = opened_root(options, _piped(sys.stdout))
+        if root is not None:
+            chosen = ServerOptions(open_room, options.port, room, password, "".join(notes), options.max_members)
+            return ServerWindow(root, chosen, read_settings()).run()
+        server, sockets = open_room(options.port)
         return ServerConsole(server, sockets, notes).run()
-    finally:
-        log.close()
+
+
+def open_log(options: argparse.Namespace) -> Log:
+    """Return the log that the flags ask for; raises UsageError."""
+    began = int(time.time() * 1000)
+    return SqliteLog(options.history, began, options.keep or 0) if options.history else MemoryLog(began)
 
 
 def export_history(path: str, target: str, as_json: bool) -> int:
@@ -5665,11 +7770,17 @@ def export_history(path: str, target: str, as_json: bool) -> int:
 
 
 def run_client(options: argparse.Namespace) -> int:
-    """Run a client on a terminal or in a pipe; return the exit status.  Raises UsageError and OSError."""
+    """Run a client in a window, on a terminal or in a pipe; return the exit status.
+
+    Raises UsageError and OSError.
+    """
     server, port = parse_server(options.server, options.port) if options.server is not None else (None, options.port)
     name = clean_name(options.name) if options.name is not None else None
     password = chosen_password(options)
     chosen = ClientOptions(server, port, name, password, options.earlier, options.json, options.stay)
+    root = opened_root(options, chosen.as_json or _piped(sys.stdin) or _piped(sys.stdout))
+    if root is not None:
+        return ClientWindow(root, chosen, read_settings()).run()
     if is_terminal(sys.stdin) and is_terminal(sys.stdout) and not chosen.as_json:
         return TerminalClient(chosen).run()
     if chosen.name is None:
@@ -5688,8 +7799,6 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
     options = argument_parser().parse_args(arguments)
     try:
-        if options.gui:
-            raise UsageError("This version has no windows yet; use --cli.")
         return run_server(options) if options.role == "server" else run_client(options)
     except UsageError as fault:
         complain(str(fault))

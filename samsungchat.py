@@ -3728,7 +3728,7 @@ class ClassicClient:
             author = member_id(name.encode("utf-8"))
             self._events.append(Said(self._seq, at, author, name, said, False, False, False))
         else:
-            self._events.append(Announced(self._seq, at, text, False))
+            self._events.append(Announced(self._seq, at, text[3:] if text.startswith("-- ") else text, False))
 
     def tick(self, now: float) -> None:
         """Repeat LOGIN, or give it up."""
@@ -3828,7 +3828,8 @@ class Line:
 
     ``kind`` is "message", "action", "notice", "presence", "divider", "day" or "error", and where a screen says
     when it is not looked at, "unread" above the first message missed, later "gone"; ``state`` of own lines
-    "pending", "sent" or "failed", of others' ""; ``private`` "from NAME" or "to NAME".  Texts are safe to show.
+    "pending", "sent", "unconfirmed" (no receipt will come) or "failed", of others' ""; ``private`` "from NAME"
+    or "to NAME".  Texts are safe to show.
     """
 
     key: int
@@ -3856,6 +3857,7 @@ CLIENT_COMMANDS: Dict[str, Tuple[str, str]] = {
     "msg": ("NAME TEXT", "say something to one member only"),
     "me": ("TEXT", "say what you do"),
     "who": ("", "list the members"),
+    "earlier": ("[N]", "show N more messages from before"),
     "help": ("", "show the commands"),
     "quit": ("", "leave"),
 }
@@ -3979,6 +3981,7 @@ class Transcript:
         self._reading = True
         self._unread: Optional[Line] = None
         self._members: Dict[bytes, str] = {}
+        self._classics: Dict[bytes, None] = {}
         self._spoke: Dict[str, None] = {}
         self._key = 0
         self._day: Optional[datetime.date] = None
@@ -3996,6 +3999,9 @@ class Transcript:
             MemberLeft: self._apply_left,
             Announced: self._apply_announced,
             Missing: self._apply_missing,
+            EarlierRead: self._apply_earlier,
+            SentUnconfirmed: self._apply_unconfirmed,
+            ServerStuck: self._apply_stuck,
             Disconnected: self._apply_disconnected,
             LoginFailed: self._apply_failed,
             Status: self._apply_status,
@@ -4009,6 +4015,11 @@ class Transcript:
     def members(self) -> List[str]:
         """Return the names of those here, safe to show, in order."""
         return sorted(self._members.values(), key=name_key)
+
+    def described(self) -> List[str]:
+        """Return the names of those here, marked where what is sent to them is not encrypted."""
+        marked = {name: " (%s)" % CLASSIC_TEXT for member, name in self._members.items() if member in self._classics}
+        return [name + marked.get(name, "") for name in self.members()]
 
     def names(self) -> List[str]:
         """Return the other members for completion: who spoke last first."""
@@ -4060,6 +4071,7 @@ class Transcript:
     def _apply_connected(self, event: Connected) -> List[Line]:
         self.room, self.name = display_text(event.room, " "), event.name
         self._members = {member: display_text(name, " ") for member, name in event.members}
+        self._classics = dict.fromkeys(event.classic)
         self._earlier = False
         words = "Connected again to %s as %s; %s here." if event.again else "Welcome to %s, %s; %s here."
         return [self.note(words % (self.room, self.name, plural(len(self._members), "member")))]
@@ -4112,11 +4124,14 @@ class Transcript:
     def _apply_joined(self, event: MemberJoined) -> List[Line]:
         name = display_text(event.name, " ")
         self._members[event.member] = name
-        return self._came_or_went(event.time / 1000, event.earlier, name, "joined")
+        if event.classic:
+            self._classics[event.member] = None
+        return self._came_or_went(event.time / 1000, event.earlier, name, joined_words(event))
 
     def _apply_left(self, event: MemberLeft) -> List[Line]:
         name, why = display_text(event.name, " "), display_text(event.why, " ")
         self._members.pop(event.member, None)
+        self._classics.pop(event.member, None)
         return self._came_or_went(event.time / 1000, event.earlier, name, why)
 
     def _came_or_went(self, at: float, earlier: bool, name: str, why: str) -> List[Line]:
@@ -4141,6 +4156,25 @@ class Transcript:
     def _apply_missing(self, event: Missing) -> List[Line]:
         return [self.note(plural(event.count, "earlier line") + " no longer available.")]
 
+    def _apply_earlier(self, event: EarlierRead) -> List[Line]:
+        """Return history that was asked for: a block of lines that belongs before all others."""
+        past = Transcript()
+        past.name, past.room, past._key, past._earlier = self.name, self.room, self._key, True
+        top = past._line("divider", "the beginning" if event.beginning else "earlier")
+        found = {line.key: line for each in event.events for line in past.apply(each)}
+        end = past._line("divider", "end of what is earlier")
+        self._key = past._key
+        return [top, *found.values(), end]
+
+    def _apply_unconfirmed(self, event: SentUnconfirmed) -> List[Line]:
+        line = self._own.pop(event.number, None)
+        return [replace(line, state="unconfirmed")] if line else []
+
+    def _apply_stuck(self, event: ServerStuck) -> List[Line]:
+        if event.stuck:
+            return [self.note("The server's disk is full: messages wait until there is room on it.", "error")]
+        return [self.note("The server's disk has room again; what waited is sent.")]
+
     def _apply_disconnected(self, event: Disconnected) -> List[Line]:
         return [self.note(event.text + " Trying again; what you type is kept and sent later.", "error")]
 
@@ -4159,6 +4193,11 @@ PRESENCE_WORDS = {
 }
 
 
+def joined_words(event: MemberJoined) -> str:
+    """Return what is said of somebody who came in."""
+    return "joined (%s)" % CLASSIC_TEXT if event.classic else "joined"
+
+
 def plain_line(event: Any) -> Optional[str]:
     """Return an event as the one line that a pipe shows, or None: entries only, each without a line break."""
     if isinstance(event, Said):
@@ -4167,7 +4206,7 @@ def plain_line(event: Any) -> Optional[str]:
             return "%s (private): %s" % (name, text)
         return "* %s %s" % (name, text) if event.action else "%s: %s" % (name, text)
     if isinstance(event, (MemberJoined, MemberLeft)):
-        why = "joined" if isinstance(event, MemberJoined) else event.why
+        why = joined_words(event) if isinstance(event, MemberJoined) else event.why
         return "-- %s %s" % (display_text(event.name, " "), display_text(PRESENCE_WORDS.get(why, why), " "))
     if isinstance(event, Announced):
         return "-- " + display_text(event.text, "\u21b5")
@@ -4186,7 +4225,7 @@ def json_object(event: Any) -> Optional[Dict[str, Any]]:
         said = {"from": event.name, "text": event.text, "kind": kind, "private": event.private}
         return _json_entry("message", event, said)
     if isinstance(event, MemberJoined):
-        return _json_entry("joined", event, {"name": event.name})
+        return _json_entry("joined", event, {"name": event.name, **({"classic": True} if event.classic else {})})
     if isinstance(event, MemberLeft):
         return _json_entry("left", event, {"name": event.name, "why": event.why})
     if isinstance(event, Announced):
@@ -5248,6 +5287,7 @@ class ClientOptions:
     earlier: int
     as_json: bool = False
     stay: bool = False
+    classic: bool = False
 
 
 def login_exit_code(code: str) -> int:
@@ -5271,8 +5311,8 @@ class TerminalClient:
         self._warned = False
         self._code: Optional[int] = None
         catch_signals(self._inbox)
-        self._loop = start_client(self._inbox.put, options.earlier)
-        assert isinstance(self._loop.core, Client), "start_client starts a client"
+        self._loop = start_client(self._inbox.put, options.earlier, classic=options.classic)
+        assert isinstance(self._loop.core, (Client, ClassicClient)), "start_client starts a client"
         self._client = self._loop.core
         self._terminal = Terminal(self._inbox)
 
@@ -5297,7 +5337,9 @@ class TerminalClient:
     def _begin(self) -> None:
         """Ask for what is still missing, or log in."""
         options = self._options
-        if options.server is None:
+        if options.server is None and options.classic:
+            self._ask("server")
+        elif options.server is None:
             self._note("Looking for servers on this network ...")
             self._found = []
             start_discovery(options.port, self._inbox.put)
@@ -5484,8 +5526,10 @@ class TerminalClient:
             for line in commands_help(CLIENT_COMMANDS):
                 self._note(line)
         elif command.name == "who":
-            members = self._transcript.members()
+            members = self._transcript.described()
             self._note("%s here: %s" % (plural(len(members), "member"), ", ".join(members)))
+        elif command.name == "earlier":
+            fetch_earlier(self._loop, self._client, command)
         else:
             say(self._loop, self._client, command, self._transcript)
 
@@ -5498,7 +5542,15 @@ class TerminalClient:
             self._code = 1 if waiting else 0
 
 
-def say(loop: Loop, client: Client, command: Command, transcript: Transcript) -> None:
+def fetch_earlier(loop: Loop, client: AnyClient, command: Command) -> None:
+    """Ask for more history, as ``/earlier [N]`` does; raises UsageError."""
+    if command.text and not (command.text.isdigit() and 0 < int(command.text) <= EARLIER_MAX):
+        raise UsageError("Write /earlier N, with a number from 1 to %d." % EARLIER_MAX)
+    count = int(command.text or EARLIER_DEFAULT)
+    loop.call(lambda now: client.earlier(count, now))
+
+
+def say(loop: Loop, client: AnyClient, command: Command, transcript: Transcript) -> None:
     """Hand a text to the client; raises UsageError for one that cannot be sent, so that it can be kept."""
     text = clean_text(command.text)
     known = {name_key(name) for name in transcript.members()}
@@ -5521,8 +5573,8 @@ class PipeClient:
         self._bad_lines = 0
         self._code: Optional[int] = None
         catch_signals(self._inbox)
-        self._loop = start_client(self._inbox.put, options.earlier, PIPE_SECONDS)
-        assert isinstance(self._loop.core, Client), "start_client starts a client"
+        self._loop = start_client(self._inbox.put, options.earlier, PIPE_SECONDS, options.classic)
+        assert isinstance(self._loop.core, (Client, ClassicClient)), "start_client starts a client"
         self._client = self._loop.core
 
     def run(self) -> int:
@@ -5550,6 +5602,8 @@ class PipeClient:
         """Return the server named, or the only one found; raises UsageError."""
         if self._options.server is not None:
             return self._options.server, self._options.port
+        if self._options.classic:
+            raise UsageError("An original server cannot be searched for; name it.")
         found = find_servers(self._options.port)
         if not found:
             raise UsageError(REFUSALS[NO_ANSWER])
@@ -5588,12 +5642,19 @@ class PipeClient:
             self._connected = True
         elif isinstance(event, Disconnected):
             complain(event.text + " Trying again.")
+        elif isinstance(event, ServerStuck):
+            complain(
+                "the server's disk is full; messages wait." if event.stuck else "the server's disk has room again."
+            )
         elif isinstance(event, LoginFailed):
             complain("%s: %s" % (event.code, event.text))
             self._code = login_exit_code(event.code)
         elif isinstance(event, NotSent):
             self._refuse_line(event.reason)
-        if isinstance(event, (Sent, NotSent)):
+        elif isinstance(event, EarlierRead):
+            for each in event.events:
+                self._show(each)
+        if isinstance(event, (Sent, SentUnconfirmed, NotSent)):
             self._room.release()
 
     def _refuse_line(self, reason: str) -> None:
@@ -5622,7 +5683,9 @@ class PipeClient:
             self._typed.clear()
             self._loop.call(self._client.finish)
         elif command.name == "who":
-            complain("here: " + ", ".join(self._transcript.members()))
+            complain("here: " + ", ".join(self._transcript.described()))
+        elif command.name == "earlier":
+            fetch_earlier(self._loop, self._client, command)
         else:
             for line in commands_help(CLIENT_COMMANDS):
                 complain(line)
@@ -7777,7 +7840,7 @@ def run_client(options: argparse.Namespace) -> int:
     server, port = parse_server(options.server, options.port) if options.server is not None else (None, options.port)
     name = clean_name(options.name) if options.name is not None else None
     password = chosen_password(options)
-    chosen = ClientOptions(server, port, name, password, options.earlier, options.json, options.stay)
+    chosen = ClientOptions(server, port, name, password, options.earlier, options.json, options.stay, options.classic)
     root = opened_root(options, chosen.as_json or _piped(sys.stdin) or _piped(sys.stdout))
     if root is not None:
         return ClientWindow(root, chosen, read_settings()).run()

@@ -52,18 +52,21 @@ import datetime
 import enum
 import errno
 import functools
+import gc
 import getpass
 import hashlib
 import hmac
 import ipaddress
 import json
 import os
+import pathlib
 import queue
 import re
 import selectors
 import shutil
 import signal
 import socket
+import sqlite3
 import struct
 import sys
 import threading
@@ -86,7 +89,8 @@ PASSWORD = "samsungdagostore"  # The original's.  The server warns when it is in
 ROOM = "SamsungChat"
 
 DATAGRAM_BYTES_MAX = 1232  # IPv6's minimum MTU less its headers: IP never fragments.
-RECEIVE_BYTES_MAX = 2048  # Larger datagrams are cut here, and then fail their tag.
+RECEIVE_BYTES_MAX = 2048  # Larger datagrams are cut here, and then fail their tag ...
+RECEIVE_CLASSIC_MAX = 65535  # ... but an original client's text is whatever fits a datagram.
 STRANGER_BYTES = 160  # HELLO and LOGIN are padded to this, so that no answer is larger.
 STRING_BYTES_MAX = 64  # Names, room names, codes and reasons on the wire.
 NAME_CHARACTERS_MAX = 32
@@ -109,7 +113,12 @@ LOG_ENTRIES_MIN = 10_000  # Kept in any case ...
 LOG_SECONDS_MIN = 60  # ... and as long as this ...
 LOG_BYTES_MAX = 64 * 1024 * 1024  # ... but never more than this.
 EARLIER_DEFAULT = 50  # Messages shown to a newcomer.
-EARLIER_SEARCH_MAX = 2000  # Entries looked through for them.
+EARLIER_SEARCH_MAX = 2000  # Entries of a log in memory that are looked through for them.
+EARLIER_MAX = 500  # Messages of history in one request ...
+EARLIER_PER_TURN = 4  # ... and requests answered in one turn.
+HISTORY_ROWS = 512  # Read from the file at once.
+FORGET_SECONDS = 3600  # Between two looks for entries that are too old.
+STUCK_SECONDS = 1.0  # Between two tries to write to a disk that is full.
 
 MEMBERS_MAX = 1000
 RATE_PARTS = 30  # A member's parts a second ...
@@ -156,10 +165,15 @@ DISCOVERY_SECONDS = 1.0
 FOUND_MAX = 50  # Servers that a search lists.
 PIPE_SECONDS = 60.0  # A pipe gives a lost connection up after this.
 
+CLASSIC_SECONDS = 3600.0  # An original client never says goodbye; silent for so long, it has left.
+CLASSIC_BYTES_MAX = 1000  # Of one of its datagrams.
+CLASSIC_SEEN_MAX = 256  # Addresses of original clients that the log has named.
+
 SOCKET_BYTES = 4 * 1024 * 1024
 SEND_WAIT_SECONDS = 0.05  # For room in the socket's buffer.
 SEGMENTS_MAX = 40  # Of one GSO send; the kernel's limit is 64 and 65,507 bytes.
 SWITCH_SECONDS = 0.0005  # Python's lock: how long a busy main thread may delay a send.
+GARBAGE_OBJECTS = 50_000  # New objects between two walks; a fan-out makes thousands, none of them in cycles.
 BACKLOG_LINES_MAX = 256  # A pipe reads on when fewer lines are waiting.
 
 HISTORY_LINES_MAX = 200  # Typed lines that Up recalls.
@@ -188,6 +202,10 @@ COUNTED_CHARACTERS_MAX = 2000  # Of a text being typed whose rows are counted; m
 
 class MalformedDatagram(Exception):
     """The peer sent what the protocol does not allow; the argument is the reason it is counted under."""
+
+
+class LogFailure(Exception):
+    """The history cannot be written now; the argument is the sentence that says why."""
 
 
 class UsageError(Exception):
@@ -281,14 +299,19 @@ def clean_text(text: str) -> str:
 
 def split_parts(text: str) -> List[bytes]:
     """Cut a text between characters into parts of at most PART_BYTES_MAX bytes of UTF-8."""
-    data, parts, start = text.encode("utf-8"), [], 0
+    return split_bytes(text.encode("utf-8"), PART_BYTES_MAX)
+
+
+def split_bytes(data: bytes, most: int) -> List[bytes]:
+    """Cut UTF-8 between characters into pieces of at most ``most`` bytes."""
+    pieces, start = [], 0
     while start < len(data):
-        end = min(start + PART_BYTES_MAX, len(data))
+        end = min(start + most, len(data))
         while end < len(data) and data[end] & 0xC0 == 0x80:
             end -= 1
-        parts.append(data[start:end])
+        pieces.append(data[start:end])
         start = end
-    return parts
+    return pieces
 
 
 def display_text(text: str, newline: str = "\n") -> str:
@@ -391,7 +414,9 @@ def decode_text(data: bytes) -> str:
 
 def encode_string(text: str) -> bytes:
     """Encode a length byte and at most STRING_BYTES_MAX bytes of UTF-8, cut between characters."""
-    data = text.encode("utf-8")[:STRING_BYTES_MAX].decode("utf-8", "ignore").encode("utf-8")
+    data = text.encode("utf-8")
+    if len(data) > STRING_BYTES_MAX:
+        data = data[:STRING_BYTES_MAX].decode("utf-8", "ignore").encode("utf-8")
     return bytes((len(data),)) + data
 
 
@@ -487,6 +512,7 @@ class Welcome:
     member: bytes
     room: str
     start: int
+    start_time: int
     resumed: int
     head: int
     taken: int
@@ -527,7 +553,8 @@ class Sync:
 class Entries:
     """Server: entries from its log (maybe none), and how far it has taken yours.
 
-    ``echo`` is the counter of the SYNC that this answers, or 0; ``flags`` may hold ASK: SYNC now.
+    ``echo`` is the counter of the SYNC that this answers, or 0; ``flags`` may hold ASK (SYNC now) and STUCK
+    (messages wait until the server's disk has room).
     """
 
     echo: int
@@ -581,7 +608,26 @@ class Bye:
     code: str
 
 
-ASK = 1
+@dataclass(frozen=True)
+class Earlier:
+    """Client: the last ``count`` messages below ``before``, please; I have up to ``have`` of them."""
+
+    before: int
+    count: int
+    have: int
+
+
+@dataclass(frozen=True)
+class History:
+    """Server: entries in (start, before), in answer to EARLIER; ``flags`` may hold ASK and BEGINNING."""
+
+    start: int
+    before: int
+    flags: int
+    batch: bytes
+
+
+ASK, STUCK, BEGINNING = 1, 2, 4
 
 _ROW = (_number(8), _raw(8), _number(1), _STRING)
 
@@ -597,10 +643,17 @@ def _take_rows(reader: Reader) -> Tuple[Row, ...]:
     return tuple(rows)
 
 
+_SUBMISSION = struct.Struct(">IB")
+
+
 def encode_submission(message: Submission) -> bytes:
     """Encode one part inside a SYNC; only a private one names its recipient."""
-    head = message.number.to_bytes(4, "big") + bytes((message.kind,))
-    return head + message.to + len(message.text).to_bytes(2, "big") + message.text
+    return (
+        _SUBMISSION.pack(message.number, message.kind)
+        + message.to
+        + len(message.text).to_bytes(2, "big")
+        + message.text
+    )
 
 
 def _put_submissions(messages: Sequence[Submission]) -> bytes:
@@ -610,7 +663,7 @@ def _put_submissions(messages: Sequence[Submission]) -> bytes:
 def _take_submissions(reader: Reader) -> Tuple[Submission, ...]:
     messages = []
     while reader.left():
-        number, kind = reader.number(4), reader.number(1)
+        number, kind = _SUBMISSION.unpack(reader.take(5))
         if kind & KIND_BITS not in (TEXT, ACTION, PRIVATE) or not number:
             raise MalformedDatagram("submission kind")
         to = reader.take(8) if kind & KIND_BITS == PRIVATE else b""
@@ -630,7 +683,8 @@ _LAYOUTS: Dict[type, Tuple[Codec, ...]] = {
     Keys: (_raw(16), _raw(32)),
     Proof: (_number(4), _raw(16), _STRING, _number(8), _number(8), _number(4), _number(2)),
     Welcome: (
-        (_STRING, _raw(8), _STRING, _number(8), _number(1), _number(8), _number(4), _number(4), _raw(32), _number(2))
+        *(_STRING, _raw(8), _STRING, _number(8), _number(8), _number(1), _number(8)),
+        *(_number(4), _number(4), _raw(32), _number(2)),
     ),
     Refused: (_STRING, _TEXT),
     Sync: (_number(8), _number(4), _number(2), (_put_submissions, _take_submissions)),
@@ -639,6 +693,8 @@ _LAYOUTS: Dict[type, Tuple[Codec, ...]] = {
     Who: (_number(8),),
     Members: (_number(8), _number(8), _number(1), (_put_rows, _take_rows)),
     Bye: (_STRING,),
+    Earlier: (_number(8), _number(2), _number(8)),
+    History: (_number(8), _number(8), _number(1), _REST),
 }
 _MESSAGE_TYPES: Dict[int, type] = dict(enumerate(_LAYOUTS, 1))
 TYPE_CODES: Dict[type, int] = {kind: code for code, kind in _MESSAGE_TYPES.items()}
@@ -721,6 +777,21 @@ def encode_entry(entry: Entry) -> bytes:
     return b"".join([bytes((mark,))] + [put(getattr(entry, name)) for name, (put, _) in fields])
 
 
+_PART = struct.Struct(">BQ8sI")
+
+
+def encode_part(
+    mark: int, at: int, author: bytes, number: int, name: str, text: bytes, to: bytes = b"", to_name: str = ""
+) -> bytes:
+    """Encode a TEXT, ACTION, PRIVATE or UNDELIVERED entry as encode_entry() does, several times as fast."""
+    if mark & KIND_BITS == UNDELIVERED:
+        return bytes((mark,)) + at.to_bytes(8, "big") + number.to_bytes(4, "big")
+    recipient = to + encode_string(to_name) if to else b""
+    return b"".join(
+        (_PART.pack(mark, at, author, number), encode_string(name), recipient, len(text).to_bytes(2, "big"), text)
+    )
+
+
 def _take_entry(reader: Reader, mark: int) -> Entry:
     fields = _ENTRY_LAYOUTS.get(mark & KIND_BITS)
     if fields is None:
@@ -733,6 +804,25 @@ def decode_entry(data: bytes) -> Entry:
     """Decode one entry; raises MalformedDatagram."""
     reader = Reader(data)
     return _take_entry(reader, reader.number(1))
+
+
+class RunReader:
+    """Collects the parts of long texts."""
+
+    def __init__(self) -> None:
+        """No text has begun."""
+        self._parts: List[str] = []
+
+    def read(self, entry: Entry) -> Optional[str]:
+        """Take an entry with text; return the whole text when it was the last part."""
+        if entry.first:
+            self._parts.clear()
+        self._parts.append(entry.text)
+        if not entry.last:
+            return None
+        text = "".join(self._parts)
+        self._parts.clear()
+        return text
 
 
 BATCH_HEAD_BYTES = 16
@@ -760,6 +850,36 @@ def decode_batch(data: bytes) -> Tuple[int, List[Tuple[int, Entry]]]:
         entries.append((number, entry))
         number += entry.count
     return head, entries
+
+
+# --- the original program's protocol: UTF-8 text, one datagram each
+
+CLASSIC_WELCOME, CLASSIC_WRONG = "Login berhasil!", "Password salah!"
+CLASSIC = 1  # In the flags of a roster's row, and in the text of a JOINED: this member is not encrypted.
+CLASSIC_TEXT = "not encrypted"
+
+
+def encode_classic(text: str) -> List[bytes]:
+    """Encode a text as datagrams of at most CLASSIC_BYTES_MAX bytes, cut between characters."""
+    return split_bytes(text.encode("utf-8"), CLASSIC_BYTES_MAX)
+
+
+def decode_classic_login(text: str) -> Optional[Tuple[str, str]]:
+    """Return name and password of ``LOGIN name password``, or None."""
+    words = text.split(" ", 2)
+    return (words[1], words[2].rstrip("\r\n")) if len(words) == 3 and words[0] == "LOGIN" else None
+
+
+def classic_line(entry: Entry, text: str) -> str:
+    """Return what an original client is shown of an entry, ``text`` being the whole text of its run."""
+    name, text = display_text(entry.name, " "), display_text(text)
+    if entry.kind == PRIVATE:
+        return "%s (private): %s" % (name, text)
+    if entry.kind in (TEXT, ACTION):
+        return "%s: %s" % (name, "* " + text if entry.kind == ACTION else text)
+    if entry.kind == JOINED:
+        return "-- %s joined" % name
+    return "-- %s left" % name if entry.kind == LEFT else "-- " + text
 
 
 # ======================================================================================================
@@ -919,7 +1039,7 @@ class ReplayWindow:
 class Session:
     """The keys shared with one peer, one pair for each direction, and both counters."""
 
-    __slots__ = ("id", "sent", "newest", "_header", "_seal_key", "_open_key", "_sealer", "_opener", "_window")
+    __slots__ = ("id", "sent", "newest", "_header", "sealer", "_seal_key", "_open_key", "_opener", "_window")
 
     def __init__(self, session: bytes, key: bytes, server: bool) -> None:
         """Derive the keys from the login's ``key`` (64 bytes); ``session`` (4 bytes) names it on the wire."""
@@ -935,7 +1055,7 @@ class Session:
         self.sent = 0
         self.newest = False
         self._seal_key, self._open_key = derive(ours + b" encrypt"), derive(theirs + b" encrypt")
-        self._sealer = hashlib.blake2b(key=derive(ours + b" tag"), digest_size=TAG_BYTES)
+        self.sealer = hashlib.blake2b(key=derive(ours + b" tag"), digest_size=TAG_BYTES)
         self._opener = hashlib.blake2b(key=derive(theirs + b" tag"), digest_size=TAG_BYTES)
         self._window = ReplayWindow()
 
@@ -956,20 +1076,7 @@ class Session:
 
     def _tagged(self, code: int, counter: bytes, body: bytes) -> bytes:
         header = bytes((VERSION_BYTE, code)) + self.id + counter
-        return header + body + self._tag(self._sealer, header + body_digest(body))
-
-    def tag_shared(self, code: int, bodies: Sequence[Tuple[bytes, bytes]]) -> List[bytes]:
-        """Return header, body, tag for each of (body, its digest), flat: the shared form's hot loop."""
-        prefix, sealer, counter = bytes((VERSION_BYTE, code)) + self.id, self._sealer, self.sent
-        pieces: List[bytes] = []
-        for body, digest in bodies:
-            counter += 1
-            header = prefix + counter.to_bytes(8, "big")
-            tagger = sealer.copy()
-            tagger.update(header + digest)
-            pieces += (header, body, tagger.digest())
-        self.sent = counter
-        return pieces
+        return header + body + self._tag(self.sealer, header + body_digest(body))
 
     def open(self, datagram: bytes) -> Any:
         """Return the message of a sealed datagram; raises MalformedDatagram: forged, replayed, malformed.
@@ -998,6 +1105,28 @@ class Session:
         tagger = base.copy()
         tagger.update(data)
         return bytes(tagger.digest())
+
+
+def tag_for_all(members: Sequence[Tuple[Any, Session]], bodies: Sequence[bytes]) -> List[Tuple[Any, List[bytes]]]:
+    """Tag shared ROOM bodies for each (address, session): (address, [header, body, tag, header, ...]).
+
+    The hot loop of the program; what a member does not need of its own is done once, before it.
+    """
+    start = bytes((VERSION_BYTE, TYPE_CODES[Room]))
+    digests = [(body, body_digest(body)) for body in bodies]
+    recipients = []
+    for address, session in members:
+        prefix, base, counter = start + session.id, session.sealer, session.sent
+        pieces: List[bytes] = []
+        for body, digest in digests:
+            counter += 1
+            header = prefix + counter.to_bytes(8, "big")
+            tagger = base.copy()
+            tagger.update(header + digest)
+            pieces += (header, body, tagger.digest())
+        session.sent = counter
+        recipients.append((address, pieces))
+    return recipients
 
 
 class RoomKey:
@@ -1041,22 +1170,23 @@ class Fanout:
 # ======================================================================================================
 # 7. Room log
 # ======================================================================================================
-# Append-only and numbered 1, 2, 3, ...  An entry is encoded once, here.  Whoever holds a log uses only what
-# MemoryLog shows: append, commit, records, taken, agrees, start, and its three numbers.
+# Append-only and numbered 1, 2, 3, ...  An entry is encoded once.  There are two logs of one contract: in
+# memory, and in a file, which keeps the newest entries in memory too and everything in SQLite.
 
 
 class Record:
     """An entry as the log keeps it: its bytes, and what the server needs to know without decoding them."""
 
-    __slots__ = ("data", "kind", "time", "author", "number", "audience")
+    __slots__ = ("data", "time", "author", "number", "audience")
 
-    def __init__(self, entry: Entry, audience: Optional[Tuple[bytes, ...]] = None) -> None:
+    def __init__(
+        self, data: bytes, time: int, author: bytes, number: int, audience: Optional[Tuple[bytes, ...]] = None
+    ) -> None:
         """``audience`` holds the member ids that may see the entry; None is everybody."""
-        self.data = encode_entry(entry)
-        self.kind = entry.kind
-        self.time = entry.time
-        self.author = entry.author
-        self.number = entry.number
+        self.data = data
+        self.time = time
+        self.author = author
+        self.number = number
         self.audience = audience
 
     def visible(self, reader: Optional[bytes]) -> bool:
@@ -1067,14 +1197,18 @@ class Record:
         """Return whether a run begins here."""
         return bool(self.data[0] & FIRST)
 
+    def public_message(self) -> bool:
+        """Return whether something that all may see begins here: what a newcomer is shown so many of."""
+        return self.data[0] & KIND_BITS in (TEXT, ACTION, NOTICE) and self.first()
+
 
 class MemoryLog:
     """The log in memory: keeps the newest entries, by LOG_ENTRIES_MIN, LOG_SECONDS_MIN and LOG_BYTES_MAX."""
 
-    def __init__(self, began: int) -> None:
-        """``began`` is the time (ms) before which it holds nothing."""
+    def __init__(self, began: int, head: int = 0) -> None:
+        """``began`` is the time (ms) before which it holds nothing; the first entry is number head + 1."""
         self.began = began
-        self.head = 0
+        self.head = head
         self._records: Dict[int, Record] = {}
         self._taken: Dict[bytes, int] = {}
         self._bytes = 0
@@ -1125,29 +1259,261 @@ class MemoryLog:
 
     def agrees(self, cursor: int, entry_time: int) -> bool:
         """Return whether a reader whose entry ``cursor`` is of that time has read this log and no other."""
-        if not 0 < cursor <= self.head:
+        if not 0 <= cursor <= self.head:
             return False
         if cursor < self.oldest:
             return self.began <= entry_time
         return self._records[cursor].time == entry_time
 
-    def start(self, earlier: int) -> int:
-        """Return the cursor from which a newcomer sees the last ``earlier`` messages that all may see."""
-        start, lowest = self.head, max(self.oldest, self.head - EARLIER_SEARCH_MAX + 1)
-        for number in range(self.head, lowest - 1, -1):
+    def time_at(self, cursor: int) -> int:
+        """Return the time with which a reader agrees whose cursor is set there."""
+        return self._records[cursor].time if self.oldest <= cursor <= self.head else self.began
+
+    def start(self, earlier: int, before: int) -> int:
+        """Return the cursor that has the last ``earlier`` public messages below ``before`` ahead of it."""
+        top = min(before - 1, self.head)
+        start, lowest = top, max(self.oldest, top - EARLIER_SEARCH_MAX + 1)
+        for number in range(top, lowest - 1, -1):
             if not earlier:
                 break
-            record = self._records[number]
-            if record.kind in (TEXT, ACTION, NOTICE) and record.first():
+            if self._records[number].public_message():
                 start, earlier = number - 1, earlier - 1
         return start
+
+    def forget(self, now: int) -> None:
+        """Drop what is older than it may get: nothing here, where commit() does it."""
+
+    def close(self) -> None:
+        """Give up what it holds."""
+
+
+_APPLICATION_ID = 0x53434C31  # "SCL1": marks a file as ours.
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+    CREATE TABLE room (began INTEGER NOT NULL);
+    CREATE TABLE entries (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, author BLOB NOT NULL, number INTEGER NOT NULL,
+        audience BLOB, public INTEGER NOT NULL, data BLOB NOT NULL);
+    CREATE INDEX numbers ON entries (author, number) WHERE number > 0;
+    CREATE INDEX messages ON entries (seq) WHERE public;
+"""
+
+
+class SqliteLog:
+    """The log in a file: what commit() has returned for is there after a crash and after a power cut.
+
+    WAL with a full sync for each commit; all entries of one flush are one transaction.  A second database
+    beside it, ``FILE-lock``, is held locked, so that no two servers write to one file; the system frees it
+    however a server ends.  Readers, such as an export, may come at any time.
+    """
+
+    def __init__(self, path: str, began: int, keep_days: int = 0) -> None:
+        """Open or make the file; ``began`` (ms) is for a new one, ``keep_days`` 0 keeps everything.
+
+        Raises UsageError with a sentence: not ours, damaged, newer, read-only, full, or in use.
+        """
+        self._path = path
+        self._keep = keep_days * 86_400_000
+        self._forgot_at = 0
+        self._pending: List[Tuple[int, Record]] = []
+        try:
+            self._check()
+            self._lock = self._connect(path + "-lock")
+            self._lock.execute("BEGIN EXCLUSIVE")
+            self._database = self._connect(path)
+            self._prepare(began)
+        except sqlite3.Error as fault:
+            raise UsageError(history_failure(fault, path)) from None
+        self.began = int(self._one("SELECT began FROM room"))
+        head = int(self._one("SELECT seq FROM sqlite_sequence WHERE name = 'entries'"))
+        self._oldest = int(self._one("SELECT min(seq) FROM entries")) or head + 1
+        self._recent = MemoryLog(self.began, head)
+
+    @staticmethod
+    def _connect(path: str) -> sqlite3.Connection:
+        return sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+
+    def _check(self) -> None:
+        """Look at the file without changing it; raises UsageError and sqlite3.Error."""
+        database = self._connect(self._path)
+        try:
+            mark = database.execute("PRAGMA application_id").fetchone()[0]
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if tables and mark != _APPLICATION_ID:
+                raise UsageError("%s is not a history of SamsungChat; choose another file." % self._path)
+            if version > _SCHEMA_VERSION:
+                raise UsageError("%s was written by a newer version; use that one, or another file." % self._path)
+            if database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                raise sqlite3.DatabaseError("malformed")
+        finally:
+            database.close()
+
+    def _prepare(self, began: int) -> None:
+        database = self._database
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+            database.execute("PRAGMA " + pragma).fetchall()
+        database.execute("BEGIN IMMEDIATE")
+        if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            for statement in filter(str.strip, _SCHEMA.split(";")):
+                database.execute(statement)
+            database.execute("INSERT INTO room VALUES (?)", (began,))
+            database.execute("PRAGMA application_id = %d" % _APPLICATION_ID)
+            database.execute("PRAGMA user_version = %d" % _SCHEMA_VERSION)
+        database.execute("COMMIT")
+
+    def _one(self, query: str, *values: Any) -> int:
+        """Return the first number that a query finds, or 0."""
+        row = self._database.execute(query, values).fetchone()
+        return int(row[0] or 0) if row else 0
+
+    @property
+    def head(self) -> int:
+        """The newest number, appended or committed."""
+        return self._recent.head
+
+    @property
+    def oldest(self) -> int:
+        """The lowest number that is kept, or head + 1 where there is none."""
+        return self._oldest
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Number the records; commit() writes them."""
+        self._pending += enumerate(records, self.head + 1)
+        self._recent.append(records)
+
+    def commit(self) -> None:
+        """Write everything appended in one transaction; raises LogFailure, and may then be tried again."""
+        if self._pending:
+            try:
+                self._write()
+            except sqlite3.Error as fault:
+                if self._database.in_transaction:
+                    with contextlib.suppress(sqlite3.Error):
+                        self._database.execute("ROLLBACK")
+                raise LogFailure(history_failure(fault, self._path)) from None
+            self._pending.clear()
+        self._recent.commit()
+
+    def _write(self) -> None:
+        rows = [
+            (
+                *(number, record.time, record.author, record.number),
+                *(None if record.audience is None else b"".join(record.audience), record.public_message(), record.data),
+            )
+            for number, record in self._pending
+        ]
+        self._database.execute("BEGIN IMMEDIATE")
+        self._database.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        self._database.execute("COMMIT")
+
+    def records(self, first: int, last: int) -> Iterator[Record]:
+        """Yield the records from ``first`` to ``last``, all of which are kept."""
+        while first <= last and first < self._recent.oldest:
+            top = min(last, self._recent.oldest - 1, first + HISTORY_ROWS - 1)
+            for row in self._database.execute(_SELECT_RECORDS, (first, top)).fetchall():
+                yield _record(*row)
+            first = top + 1
+        yield from self._recent.records(first, last)
+
+    def taken(self, author: bytes) -> int:
+        """Return the author's highest number among the entries, or 0."""
+        written = self._one("SELECT max(number) FROM entries WHERE author = ? AND number > 0", author)
+        return max(self._recent.taken(author), written)
+
+    def agrees(self, cursor: int, entry_time: int) -> bool:
+        """Return whether a reader whose entry ``cursor`` is of that time has read this log and no other."""
+        if not 0 <= cursor <= self.head:
+            return False
+        if cursor < self._oldest:
+            return self.began <= entry_time
+        return self.time_at(cursor) == entry_time
+
+    def time_at(self, cursor: int) -> int:
+        """Return the time with which a reader agrees whose cursor is set there."""
+        if cursor >= self._recent.oldest:
+            return self._recent.time_at(cursor)
+        return self._one("SELECT time FROM entries WHERE seq = ?", cursor) or self.began
+
+    def start(self, earlier: int, before: int) -> int:
+        """Return the cursor that has the last ``earlier`` public messages below ``before`` ahead of it."""
+        if not earlier:
+            return min(before - 1, self.head)
+        first = self._one(
+            "SELECT seq FROM entries WHERE public AND seq < ? ORDER BY seq DESC LIMIT 1 OFFSET ?", before, earlier - 1
+        )
+        return first - 1 if first else min(self._oldest, before) - 1
+
+    def forget(self, now: int) -> None:
+        """Drop what is older than ``keep_days``, in whole runs, but never the newest entry."""
+        if not self._keep or now < self._forgot_at + FORGET_SECONDS * 1000:
+            return
+        self._forgot_at = now
+        query = "SELECT min(seq) FROM entries WHERE time >= ? AND substr(data, 1, 1) >= x'40'"
+        kept = self._one(query, now - self._keep) or self._recent.oldest
+        kept = min(kept, self._recent.oldest, self.head)
+        with contextlib.suppress(sqlite3.Error):  # A full disk: the next look finds them again.
+            self._database.execute("DELETE FROM entries WHERE seq < ?", (kept,))
+            self._oldest = max(self._oldest, kept)
+
+    def close(self) -> None:
+        """Close the file and free it for another server."""
+        self._database.close()
+        self._lock.close()
+
+
+_SELECT_RECORDS = "SELECT data, time, author, number, audience FROM entries WHERE seq BETWEEN ? AND ? ORDER BY seq"
+
+
+def _record(data: bytes, at: int, author: bytes, number: int, audience: Optional[bytes]) -> Record:
+    """Make a record from a row of the file."""
+    readers = None if audience is None else tuple(audience[start : start + 8] for start in range(0, len(audience), 8))
+    return Record(data, at, author, number, readers)
+
+
+def history_failure(fault: sqlite3.Error, path: str) -> str:
+    """Return the sentence for a history that cannot be opened or written."""
+    reason = str(fault).lower()
+    for word, sentence in (
+        ("locked", "%s is in use by another server; stop that one, or choose another file."),
+        ("readonly", "%s is read-only; make it writable, or choose another file."),
+        ("full", "The disk of %s is full; make room on it."),
+        ("unable to open", "%s cannot be opened; check the folder and your rights to it."),
+        ("not a database", "%s is not a history of SamsungChat; choose another file."),
+        ("malformed", "%s is damaged; put a copy back in its place, or choose another file."),
+    ):
+        if word in reason:
+            return sentence % path
+    return "%s cannot be used: %s." % (path, fault)
+
+
+def read_history(path: str) -> Iterator[Tuple[int, Entry]]:
+    """Yield every (number, entry) of a history file, also while a server writes to it; raises UsageError."""
+    log: Optional[sqlite3.Connection] = None
+    try:
+        place = pathlib.Path(path).resolve().as_uri() + "?mode=ro"
+        log = sqlite3.connect(place, uri=True)
+        if log.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+            raise UsageError("%s is not a history of SamsungChat." % path)
+        for number, data in log.execute("SELECT seq, data FROM entries ORDER BY seq"):
+            yield number, decode_entry(data)
+    except sqlite3.Error as fault:
+        raise UsageError(history_failure(fault, path)) from None
+    except MalformedDatagram:
+        raise UsageError("%s is damaged; what came before this line could be read." % path) from None
+    finally:
+        if log is not None:
+            log.close()
+
+
+Log = Union[MemoryLog, SqliteLog]
 
 
 def _skip(count: int, why: int, at: int) -> Tuple[int, bytes]:
     return count, encode_entry(Entry(SKIP, at, count=count, why=why))
 
 
-def _pieces(log: MemoryLog, after: int, until: int, reader: Optional[bytes]) -> Iterator[Tuple[int, bytes]]:
+def _pieces(log: Log, after: int, until: int, reader: Optional[bytes]) -> Iterator[Tuple[int, bytes]]:
     """Yield (numbers covered, bytes) for the entries in (after, until], blanks in place of what is not to see."""
     gone = min(until, log.oldest - 1) - after
     if gone > 0:
@@ -1166,7 +1532,7 @@ def _pieces(log: MemoryLog, after: int, until: int, reader: Optional[bytes]) -> 
         yield _skip(blank, HIDDEN, blank_time)
 
 
-def batches(log: MemoryLog, after: int, until: int, reader: Optional[bytes], most: int) -> List[Tuple[int, int, bytes]]:
+def batches(log: Log, after: int, until: int, reader: Optional[bytes], most: int) -> List[Tuple[int, int, bytes]]:
     """Cut the entries in (after, until], as that reader may see them, into at most ``most`` batches.
 
     Each is (first number, last number, entries), and fits a datagram.
@@ -1334,6 +1700,20 @@ class LoginAbandoned:
 
 
 @dataclass(frozen=True)
+class ClassicTried:
+    """An original client has tried to log in where they are not admitted; reported once for each address."""
+
+    address: Any
+
+
+@dataclass(frozen=True)
+class HistoryStuck:
+    """The history cannot be written, for the reason given; "" when it goes on."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class MemberRow:
     """What the server's own screen shows of a member; ``joined_at`` is seconds since 1970."""
 
@@ -1342,6 +1722,7 @@ class MemberRow:
     rtt_ms: int
     messages: int
     joined_at: float
+    classic: bool = False
 
 
 @dataclass(frozen=True)
@@ -1359,7 +1740,7 @@ class Member:
 
     __slots__ = (
         *("id", "name", "key", "session", "address", "attempt", "welcome", "joined", "joined_at"),
-        *("cursor", "taken", "early", "bucket", "heard_at", "sync", "echo", "took_at", "rtt_ms", "messages"),
+        *("cursor", "taken", "early", "bucket", "heard_at", "sync", "echo", "told", "rtt_ms", "messages"),
     )
 
     def __init__(
@@ -1370,13 +1751,12 @@ class Member:
         self.name = name
         self.key = name_key(name)
         self.bucket = bucket
-        self.taken = taken
+        self.taken = self.told = taken  # Taken into the log; written there for good.
         self.joined = joined
         self.joined_at = joined_at
         self.early: Dict[int, Submission] = {}
         self.sync: Optional[Sync] = None
         self.echo = self.rtt_ms = self.messages = 0
-        self.took_at = 0.0
 
     def admit(self, login: "HalfOpen", attempt: int, welcome: Welcome, now: float) -> None:
         """Give it the session of a login; an earlier session of the same instance ends with that."""
@@ -1402,6 +1782,23 @@ class Member:
                 return run
             part = self.early.get(self.taken + 1 + len(run))
         return []
+
+
+class ClassicMember:
+    """A member who uses the original program: an address, without keys, cursor or receipts."""
+
+    __slots__ = ("id", "name", "key", "address", "bucket", "taken", "joined", "joined_at", "heard_at", "messages")
+
+    def __init__(self, member: bytes, name: str, address: Any, bucket: TokenBucket, now: float) -> None:
+        """``member`` is a member id that was drawn for it."""
+        self.id = member
+        self.name = name
+        self.key = name_key(name)
+        self.address = address
+        self.bucket = bucket
+        self.taken = self.joined = self.messages = 0
+        self.joined_at = 0.0
+        self.heard_at = now
 
 
 class HalfOpen:
@@ -1431,12 +1828,15 @@ class Contest:
     started_at: float
 
 
+_SERVER_TYPES = frozenset(TYPE_CODES[kind] for kind in (Offer, Later, Keys, Welcome, Refused, Entries, Room, Members))
+
+
 class Server:
     """The room.  Inputs: receive, tick, say, kick, report, close.  Outputs: outgoing, events, deadline, done."""
 
     def __init__(
         self,
-        log: MemoryLog,
+        log: Log,
         password: str,
         entropy: Callable[[int], bytes],
         now: float,
@@ -1444,10 +1844,12 @@ class Server:
         room: str = ROOM,
         members_max: int = MEMBERS_MAX,
         rate: float = RATE_PARTS,
+        classic: bool = False,
     ) -> None:
         """``entropy`` returns so many random bytes; ``epoch`` is the wall clock's seconds at now = 0.
 
-        The owner keeps ``epoch`` true when the wall clock is set.
+        The owner keeps ``epoch`` true when the wall clock is set.  ``classic`` admits the original program's
+        clients, who are not encrypted.
         """
         self.epoch = epoch
         self.room = room
@@ -1463,7 +1865,11 @@ class Server:
         self._room_key = RoomKey(1, entropy(32))
         self._rekey = False
         self._members: Dict[bytes, Member] = {}
-        self._names: Dict[str, Member] = {}
+        self._names: Dict[str, Union[Member, ClassicMember]] = {}
+        self._classic = classic
+        self._classics: Dict[Any, ClassicMember] = {}
+        self._classic_seen: Dict[str, None] = {}
+        self._classic_runs = RunReader()
         self._sessions: Dict[bytes, Member] = {}
         self._half_open: Dict[bytes, HalfOpen] = {}
         self._questions: Dict[Tuple[Any, bytes], HalfOpen] = {}
@@ -1476,7 +1882,11 @@ class Server:
         self._asked: Dict[bytes, Member] = {}
         self._outgoing: List[Union[Datagram, Fanout]] = []
         self._events: List[Any] = []
-        self._flushed = 0
+        self._took: Dict[bytes, Member] = {}
+        self._pasts: Dict[bytes, Earlier] = {}
+        self._flushed = log.head
+        self._stuck = False
+        self._write_at: Optional[float] = None
         self._ticked_at = now
         self._sweep_at = now + SWEEP_SECONDS
         self._take_at: Optional[float] = None
@@ -1487,10 +1897,12 @@ class Server:
             Proof: self._receive_repeated_proof,
             Sync: self._receive_sync,
             Who: self._receive_who,
+            Earlier: self._receive_earlier,
             Bye: self._receive_bye,
         }
         self._append(Entry(STARTED, self._time(now), text="The room was opened."))
-        self._flush(now)
+        log.commit()
+        self._flushed = log.head
 
     # --- inputs
 
@@ -1513,6 +1925,7 @@ class Server:
         self._start_logins(now)
         self._take(now)
         self._flush(now)
+        self._answer_earlier()
         self._beat(now)
         self._say_closed(now)
 
@@ -1536,13 +1949,19 @@ class Server:
             self._bans[banned] = now + BAN_SECONDS
         while len(self._bans) > BANS_MAX:
             del self._bans[next(iter(self._bans))]
-        self._leave(member, "kicked", Bye(KICKED), now)
+        if isinstance(member, ClassicMember):
+            self._leave_classic(member, "kicked", now)
+        else:
+            self._leave(member, "kicked", Bye(KICKED), now)
 
     def report(self) -> None:
         """Ask for a ServerReport among the events."""
         rows = tuple(
             MemberRow(member.name, member.address, member.rtt_ms, member.messages, member.joined_at)
             for member in self._members.values()
+        ) + tuple(
+            MemberRow(member.name, member.address, 0, member.messages, member.joined_at, True)
+            for member in self._classics.values()
         )
         drops = tuple(sorted(self.dropped.items()))
         self._events.append(ServerReport(rows, self.members_max, self._flushed, drops))
@@ -1566,18 +1985,21 @@ class Server:
 
     def deadline(self) -> Optional[float]:
         """Return when tick() is due without further input."""
-        waiting = self._ticked_at + TURN_SECONDS if self._logins or self._asked else None
+        waiting = self._ticked_at + TURN_SECONDS if self._logins or self._asked or self._pasts else None
         beat = self._beats[0] if self._beats else None
         closing = self._closing[0] if self._closing else None
-        return earliest(self._sweep_at, self._take_at, self._ping_at, beat, closing, waiting)
+        return earliest(self._sweep_at, self._take_at, self._ping_at, self._write_at, beat, closing, waiting)
 
     # --- strangers: fixed-size fields, one hash, no answer larger than its question
 
     def _receive(self, datagram: bytes, address: Any, now: float) -> None:
-        if len(datagram) < HEADER_BYTES or datagram[0] & 0xF8 != 0xF8:
-            raise MalformedDatagram("foreign")
         if self._closing:
             raise MalformedDatagram("closing")
+        if datagram and datagram[0] < 0xF8:
+            self._receive_classic(decode_text(datagram), address, now)
+            return
+        if len(datagram) < HEADER_BYTES:
+            raise MalformedDatagram("foreign")
         code = datagram[1]
         if datagram[0] != VERSION_BYTE:
             self._advise(datagram, VERSION_MISMATCH, address)
@@ -1595,15 +2017,19 @@ class Server:
         self._outgoing.append(Datagram(answer, address))
 
     def _advise(self, datagram: bytes, code: str, address: Any) -> None:
+        """Answer with LATER, in the asker's version; never what servers say, or two would talk for ever."""
+        # SECURITY: test_two_servers_cannot_be_made_to_answer_each_other
+        if datagram[1] in _SERVER_TYPES:
+            raise MalformedDatagram("not for a server")
         nonce = datagram[2:18].ljust(16, b"\0")
-        self._send_stranger(encode_unsealed(Later(nonce, code)), datagram, address)
+        self._send_stranger(datagram[:1] + encode_unsealed(Later(nonce, code))[1:], datagram, address)
 
     def _receive_hello(self, datagram: bytes, address: Any, now: float) -> None:
         if len(datagram) != STRANGER_BYTES:
             raise MalformedDatagram("size of HELLO")
         nonce = decode(datagram[1], datagram[2:]).nonce
         cookie = self._cookie(address, nonce, int(now).to_bytes(4, "big"))
-        offer = Offer(nonce, cookie, self._id, len(self._members), self.members_max, self.room)
+        offer = Offer(nonce, cookie, self._id, self._count(), self.members_max, self.room)
         self._send_stranger(encode_unsealed(offer), datagram, address)
 
     def _cookie(self, address: Any, nonce: bytes, stamp: bytes) -> bytes:
@@ -1630,7 +2056,7 @@ class Server:
     def _queue_login(self, question: Tuple[Any, bytes], now: float) -> None:
         address, datagram = question
         waiting = len(self._logins)
-        full = waiting >= LOGIN_QUEUE_MAX or waiting + len(self._half_open) >= HALF_OPEN_MAX
+        full = self._stuck or waiting >= LOGIN_QUEUE_MAX or waiting + len(self._half_open) >= HALF_OPEN_MAX
         # SECURITY: test_guessing_online_is_slow
         if full or not self._login_bucket(address, now).take(1, now):
             self._advise(datagram, TRY_LATER, address)
@@ -1706,10 +2132,11 @@ class Server:
         if not half.proven:
             half.proven = True
             self._login_bucket(address, now).give(1)
-        half.address = address
+        if half.session.newest:
+            half.address = address
         if half.refusal is not None:
-            self._outgoing.append(Datagram(half.session.seal(half.refusal), address))
-        elif half.session.id not in self._contests:
+            self._outgoing.append(Datagram(half.session.seal(half.refusal), half.address))
+        elif half.session.id not in self._contests and not self._stuck:
             self._admit(half, proof, now)
 
     def _receive_repeated_proof(self, member: Member, proof: Proof, now: float) -> None:
@@ -1729,9 +2156,16 @@ class Server:
             self._asked[member.id] = member
 
     def _receive_who(self, member: Member, who: Who, now: float) -> None:
-        rows = sorted((other.joined, other) for other in self._members.values() if other.joined > who.after)
-        page = tuple(Row(joined, other.id, 0, other.name) for joined, other in rows[:MEMBERS_PAGE_ROWS])
+        rows = [Row(other.joined, other.id, 0, other.name) for other in self._members.values()]
+        rows += [Row(other.joined, other.id, CLASSIC, other.name) for other in self._classics.values()]
+        rows = sorted((row for row in rows if row.joined > who.after), key=lambda row: row.joined)
+        page = tuple(rows[:MEMBERS_PAGE_ROWS])
         self._send(member, Members(self._flushed, who.after, len(rows) > len(page), page))
+
+    def _receive_earlier(self, member: Member, earlier: Earlier, now: float) -> None:
+        if not 0 < earlier.before <= self._flushed + 1:
+            raise MalformedDatagram("history above the head")
+        self._pasts[member.id] = earlier
 
     def _receive_bye(self, member: Member, bye: Bye, now: float) -> None:
         self._send(member, Bye(""))
@@ -1752,16 +2186,21 @@ class Server:
             self._refuse(half, proof.name, USERNAME_INVALID, str(fault))
             return
         holder = self._names.get(name_key(name))
-        if self._banned(ident, now) or self._banned(name_key(name), now):
+        if isinstance(holder, ClassicMember):
+            self._refuse(half, name, USERNAME_TAKEN)
+        elif self._banned(ident, now) or self._banned(name_key(name), now):
             self._refuse(half, name, KICKED)
         elif holder is not None and holder is not known:
             self._contests[half.session.id] = Contest(half, replace(proof, name=name), half.address, holder.id, now)
             half.expires_at = now + HALF_OPEN_SECONDS
             self._ping_at = now
-        elif known is None and len(self._members) >= self.members_max:
+        elif known is None and self._count() >= self.members_max:
             self._refuse(half, name, ROOM_FULL)
         else:
             self._join(half, replace(proof, name=name), known, now)
+
+    def _count(self) -> int:
+        return len(self._members) + len(self._classics)
 
     def _banned(self, key: Union[bytes, str], now: float) -> bool:
         return self._bans.get(key, 0.0) > now
@@ -1799,12 +2238,14 @@ class Server:
         ident = member_id(proof.instance)
         member = known or self._new_member(ident, proof.name, now)
         member.taken = max(member.taken, proof.oldest - 1)
+        member.told = max(member.told, proof.oldest - 1)
         if known is not None:
             del self._sessions[known.session.id]
         key = self._room_key
-        count = len(self._members)
+        count = self._count()
         welcome = Welcome(
-            proof.name, ident, self.room, start, resumed, head, member.taken, key.id, key.key, min(count, 0xFFFF)
+            *(proof.name, ident, self.room, start, self._log.time_at(start), resumed),
+            *(head, member.told, key.id, key.key, min(count, 0xFFFF)),
         )
         member.admit(half, proof.attempt, welcome, now)
         self._sessions[half.session.id] = member
@@ -1819,12 +2260,12 @@ class Server:
         """
         if self._log.agrees(proof.cursor, proof.entry_time) and proof.cursor <= self._flushed:
             return True, proof.cursor
-        if proof.cursor and proof.entry_time < self._log.began:
+        if proof.entry_time and proof.entry_time < self._log.began:
             return False, self._log.oldest - 1
-        return False, min(self._log.start(proof.earlier), self._flushed)
+        return False, self._log.start(proof.earlier, self._flushed + 1)
 
     def _new_member(self, ident: bytes, name: str, now: float) -> Member:
-        bucket = TokenBucket(self.rate, self.rate * RATE_SECONDS, now)
+        bucket = TokenBucket(self.rate, max(self.rate * RATE_SECONDS, RUN_PARTS_MAX), now)
         self._append(Entry(JOINED, self._time(now), ident, name=name))
         member = Member(ident, name, bucket, self._log.taken(ident), self._log.head, now + self.epoch)
         self._members[ident] = self._names[member.key] = member
@@ -1837,8 +2278,8 @@ class Server:
     def _leave(self, member: Member, why: str, bye: Optional[Bye], now: float) -> None:
         """Remove a member; with a ``bye`` its session answers with that for a while."""
         del self._members[member.id], self._names[member.key], self._sessions[member.session.id]
-        self._submitted.pop(member.id, None)
-        self._asked.pop(member.id, None)
+        for table in (self._submitted, self._asked, self._took, self._pasts):
+            table.pop(member.id, None)
         if bye is not None:
             if bye.code:
                 self._send(member, bye)
@@ -1848,13 +2289,16 @@ class Server:
         self._append(Entry(LEFT, self._time(now), member.id, name=member.name, text=why))
         # SECURITY: test_who_has_left_can_read_nothing_more
         self._rekey = True
-        self._events.append(MemberDeparted(member.name, why, len(self._members)))
+        self._events.append(MemberDeparted(member.name, why, self._count()))
 
     def _sweep(self, now: float) -> None:
         """Drop what has had its time."""
         self._sweep_at = now + SWEEP_SECONDS
         for member in [other for other in self._members.values() if now - other.heard_at > SILENT_SECONDS]:
             self._leave(member, "timed out", None, now)
+        self._log.forget(self._time(now))
+        for classic in [other for other in self._classics.values() if now - other.heard_at > CLASSIC_SECONDS]:
+            self._leave_classic(classic, "timed out", now)
         for half in [other for other in self._half_open.values() if now >= other.expires_at]:
             self._forget_login(half)
             if not half.proven:
@@ -1872,11 +2316,13 @@ class Server:
         return max(0, int((now + self.epoch) * 1000))
 
     def _append(self, *entries: Entry) -> None:
-        self._log.append([Record(entry) for entry in entries])
+        self._log.append([Record(encode_entry(entry), entry.time, entry.author, 0) for entry in entries])
 
     def _take(self, now: float) -> None:
         """Append what members have submitted, as far as their buckets and this turn allow."""
         self._take_at = None
+        if self._stuck:
+            return
         budget = FLUSH_DATAGRAMS_MAX * BATCH_BYTES_MAX
         waiting, self._submitted = self._submitted, {}
         for member in waiting.values():
@@ -1902,47 +2348,73 @@ class Server:
             self._take_at = earliest(self._take_at, max(ready_at, now + TURN_SECONDS))
         return size
 
+    def _recipient(self, ident: bytes) -> Union[Member, ClassicMember, None]:
+        found = self._members.get(ident)
+        return found or next((other for other in self._classics.values() if other.id == ident), None)
+
     def _append_run(self, member: Member, run: List[Submission], now: float) -> int:
         at = self._time(now)
         audience: Optional[Tuple[bytes, ...]] = None
-        to = self._members.get(run[0].to) if run[0].to else None
-        if run[0].to:
-            audience = (member.id, run[0].to) if to else (member.id,)
-        to_name = to.name if to else ""
-        records = []
+        to = run[0].to
+        recipient = self._recipient(to)
+        if to:
+            audience = (member.id, to) if recipient else (member.id,)
+        to_name = recipient.name if recipient else ""
+        records, early = [], member.early
         for part in run:
-            kind = part.kind & KIND_BITS if audience is None or to else UNDELIVERED
-            first, last = bool(part.kind & FIRST), bool(part.kind & LAST)
-            text = part.text.decode("utf-8")
-            entry = Entry(kind, at, member.id, part.number, member.name, part.to, to_name, text, first=first, last=last)
-            records.append(Record(entry, audience))
-            member.early.pop(part.number, None)
+            kind = part.kind if recipient or not to else part.kind & ~KIND_BITS | UNDELIVERED
+            data = encode_part(kind, at, member.id, part.number, member.name, part.text, to, to_name)
+            records.append(Record(data, at, member.id, part.number, audience))
+            del early[part.number]
         self._log.append(records)
         member.taken += len(run)
         member.messages += 1
-        member.took_at = now
-        return sum(len(record.data) for record in records)
+        self._took[member.id] = member
+        return sum([len(record.data) for record in records])
 
     def _send(self, member: Member, message: Any) -> None:
         self._outgoing.append(Datagram(member.session.seal(message), member.address))
 
     def _entries(self, member: Member, flags: int, entries: bytes, first: int = 0, echo: int = 0) -> Entries:
         batch = encode_batch(self._flushed, first or self._flushed + 1, entries)
-        return Entries(echo, member.taken, flags, self._room_key.id, self._room_key.key, batch)
+        flags |= STUCK * self._stuck
+        return Entries(echo, member.told, flags, self._room_key.id, self._room_key.key, batch)
 
     def _flush(self, now: float) -> None:
         """Make what is new permanent, answer every SYNC that the new entries do not answer, hand them out."""
-        self._log.commit()
+        if not self._commit(now):
+            self._answer(self._flushed)
+            return
         after, self._flushed = self._flushed, self._log.head
         if self._rekey:
             self._room_key = RoomKey(self._room_key.id + 1, self._entropy(32))
-        self._answer(after, now)
+        for member in self._took.values():
+            member.told = member.taken
+        self._answer(after)
+        self._took.clear()
         if self._flushed > after:
             self._hand_out(after)
             self._beats = [now + seconds for seconds in BEAT_SECONDS]
         self._rekey = False
 
-    def _answer(self, after: int, now: float) -> None:
+    def _commit(self, now: float) -> bool:
+        """Write the log and return whether that worked; if not, members are told, and it is tried again."""
+        if self._write_at is not None and now < self._write_at:
+            return False
+        reason = ""
+        try:
+            self._log.commit()
+        except LogFailure as fault:
+            reason = str(fault)
+        self._write_at = now + STUCK_SECONDS if reason else None
+        if bool(reason) != self._stuck:
+            self._stuck = bool(reason)
+            self._events.append(HistoryStuck(reason))
+            for member in self._members.values():
+                self._send(member, self._entries(member, 0, b""))
+        return not reason
+
+    def _answer(self, after: int) -> None:
         """Answer the SYNCs of this turn with what stands up to ``after``; the rest is about to be handed out."""
         budget = RECEIVE_DATAGRAMS_MAX
         asked, self._asked = self._asked, {}
@@ -1954,7 +2426,7 @@ class Server:
                 self._asked[member.id] = member
                 continue
             current = sync.cursor == after < self._flushed and sync.key_id == self._room_key.id
-            if not (current and member.took_at == now):
+            if not (current and member.id in self._took):
                 budget -= self._answer_sync(member, sync, after)
             member.sync = None
 
@@ -1966,6 +2438,17 @@ class Server:
         if not cut:
             self._send(member, self._entries(member, 0, b"", 0, member.echo))
         return max(1, len(cut))
+
+    def _answer_earlier(self) -> None:
+        """Answer some of the requests for history with what follows the last entry that each has."""
+        for ident, asked in list(self._pasts.items())[:EARLIER_PER_TURN]:
+            del self._pasts[ident]
+            member, before = self._members[ident], asked.before
+            start = max(self._log.start(min(asked.count, EARLIER_MAX), before), self._log.oldest - 1)
+            cut = batches(self._log, max(start, asked.have), before - 1, ident, ANSWER_DATAGRAMS_MAX)
+            for first, last, entries in cut or [(before, before - 1, b"")]:
+                flags = BEGINNING * (start < self._log.oldest) | ASK * (bool(cut) and last == cut[-1][1] < before - 1)
+                self._send(member, History(start, before, flags, encode_batch(before - 1, first, entries)))
 
     def _hand_out(self, after: int) -> None:
         """Send the entries above ``after``: once for all where all may read them, else sealed for each."""
@@ -1985,6 +2468,8 @@ class Server:
             for first, _, entries in own:
                 self._send(member, self._entries(member, 0, entries, first))
         self._fan_out([encode_batch(self._flushed, first, entries) for first, _, entries in public], shared)
+        if self._classics:
+            self._hand_out_classic(after)
 
     def _fan_out(self, plain: List[bytes], members: List[Member]) -> None:
         """Send the batches to the members: encrypted once, tagged for each, padded to one size for GSO."""
@@ -1992,9 +2477,7 @@ class Server:
             return
         size = max(map(len, plain))
         bodies = [self._room_key.seal(batch.ljust(size, b"\0")) for batch in plain]
-        digests = [(body, body_digest(body)) for body in bodies]
-        code = TYPE_CODES[Room]
-        recipients = [(member.address, member.session.tag_shared(code, digests)) for member in members]
+        recipients = tag_for_all([(member.address, member.session) for member in members], bodies)
         sizes = tuple(HEADER_BYTES + len(body) + TAG_BYTES for body in bodies)
         self._outgoing.append(Fanout(sizes, recipients))
 
@@ -2007,11 +2490,127 @@ class Server:
         behind = [member for member in self._members.values() if member.cursor < self._flushed]
         self._fan_out([encode_batch(self._flushed, self._flushed + 1, b"")], behind)
 
+    # --- original clients
+
+    def _receive_classic(self, text: str, address: Any, now: float) -> None:
+        """Take a datagram of the original program: a login, or a text of one who has logged in."""
+        member = self._classics.get(address)
+        login = decode_classic_login(text)
+        if not self._classic:
+            if login is not None:
+                self._note_classic(address)
+            raise MalformedDatagram("foreign")
+        if member is not None and (login is None or name_key(login[0]) != member.key):
+            self._take_classic(member, text, now)
+        elif login is None or self._stuck:
+            raise MalformedDatagram("not logged in")
+        else:
+            self._login_classic(login[0], login[1], address, now)
+
+    def _note_classic(self, address: Any) -> None:
+        place = address_place(address[0])
+        if place not in self._classic_seen and len(self._classic_seen) < CLASSIC_SEEN_MAX:
+            self._classic_seen[place] = None
+            self._events.append(ClassicTried(address))
+
+    def _login_classic(self, name: str, password: str, address: Any, now: float) -> None:
+        bucket = self._login_bucket(address, now)
+        # SECURITY: test_guessing_as_an_original_client_is_slow
+        if not bucket.take(1, now):
+            raise MalformedDatagram("too many guesses")
+        if not hmac.compare_digest(password_bytes(password), self._password):
+            self._events.append(LoginRefused(name, address, WRONG_PASSWORD))
+            self._outgoing.append(Datagram(CLASSIC_WRONG.encode(), address))
+            return
+        bucket.give(1)
+        try:
+            name = clean_name(name)
+            reason = self._classic_refusal(name, address, now)
+        except UsageError:
+            reason = USERNAME_INVALID
+        if reason:
+            # The protocol knows no other refusal, and this one makes the person choose another name.
+            self._events.append(LoginRefused(name, address, reason))
+            self._outgoing.append(Datagram(USERNAME_TAKEN.encode(), address))
+        else:
+            self._outgoing.append(Datagram(CLASSIC_WELCOME.encode(), address))
+            self._join_classic(name, address, now)
+
+    def _classic_refusal(self, name: str, address: Any, now: float) -> str:
+        holder = self._names.get(name_key(name))
+        own = isinstance(holder, ClassicMember) and address_place(holder.address[0]) == address_place(address[0])
+        if self._banned(name_key(name), now):
+            return KICKED
+        if holder is not None and not own:
+            return USERNAME_TAKEN
+        return ROOM_FULL if holder is None and self._count() >= self.members_max else ""
+
+    def _join_classic(self, name: str, address: Any, now: float) -> None:
+        holder = self._names.get(name_key(name))
+        if isinstance(holder, ClassicMember):
+            if holder.address == address:
+                return
+            self._leave_classic(holder, "left", now)
+        first = not self._classics
+        bucket = TokenBucket(self.rate, self.rate * RATE_SECONDS, now)
+        member = ClassicMember(self._entropy(8), name, address, bucket, now)
+        self._append(Entry(JOINED, self._time(now), member.id, name=name, text=CLASSIC_TEXT))
+        member.joined, member.joined_at = self._log.head, now + self.epoch
+        self._classics[address] = self._names[member.key] = member
+        self._events.append(MemberArrived(name, address, False, self._count()))
+        if first:
+            self.say(
+                "%s uses the original program: from now on the room's messages also travel unencrypted." % name, now
+            )
+
+    def _leave_classic(self, member: ClassicMember, why: str, now: float) -> None:
+        del self._classics[member.address], self._names[member.key]
+        self._append(Entry(LEFT, self._time(now), member.id, name=member.name, text=why))
+        self._events.append(MemberDeparted(member.name, why, self._count()))
+        if not self._classics:
+            self.say("Nobody uses the original program any more: the room is encrypted again.", now)
+
+    def _take_classic(self, member: ClassicMember, text: str, now: float) -> None:
+        """Append what an original client says; beyond its rate it is lost, as anything is in its protocol."""
+        member.heard_at = now
+        try:
+            parts = split_parts(clean_text(text))
+        except UsageError:
+            raise MalformedDatagram("size of a text") from None
+        if self._stuck or not member.bucket.take(len(parts), now):
+            raise MalformedDatagram("too much at once")
+        at, last = self._time(now), len(parts) - 1
+        records = []
+        for position, part in enumerate(parts):
+            member.taken += 1
+            mark = TEXT | FIRST * (position == 0) | LAST * (position == last)
+            data = encode_part(mark, at, member.id, member.taken, member.name, part)
+            records.append(Record(data, at, member.id, member.taken))
+        self._log.append(records)
+        member.messages += 1
+
+    def _hand_out_classic(self, after: int) -> None:
+        """Send the entries above ``after`` to the original clients, each as text, but nobody his own."""
+        for record in self._log.records(after + 1, self._flushed):
+            entry = decode_entry(record.data)
+            text = self._classic_runs.read(entry)
+            if text is not None and entry.kind != UNDELIVERED:
+                self._send_classics(classic_line(entry, text), entry.author, record)
+
+    def _send_classics(self, line: str, author: bytes = b"", record: Optional[Record] = None) -> None:
+        for member in self._classics.values():
+            if member.id != author and (record is None or record.visible(member.id)):
+                self._outgoing += [Datagram(data, member.address) for data in encode_classic(line)]
+
+    # --- the end
+
     def _say_closed(self, now: float) -> None:
         if self._closing and now >= self._closing[0]:
-            del self._closing[0]
+            self._closing = [at for at in self._closing if at > now]
             for member in self._members.values():
                 self._send(member, Bye(SERVER_CLOSED))
+            if not self._closing:
+                self._send_classics("-- " + REFUSALS[SERVER_CLOSED])
             self.done = not self._closing
 
 
@@ -2054,13 +2653,17 @@ class State(enum.Enum):
 
 @dataclass(frozen=True)
 class Connected:
-    """The client is in the room; comes again after each reconnect.  ``members`` are (id, name), itself included."""
+    """The client is in the room; comes again after each reconnect.  ``members`` are (id, name), itself included.
+
+    ``classic`` are the ids of those who use the original program and are not encrypted.
+    """
 
     room: str
     name: str
     member: bytes
     members: Tuple[Tuple[bytes, str], ...]
     again: bool
+    classic: Tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -2097,6 +2700,13 @@ class Sent:
 
 
 @dataclass(frozen=True)
+class SentUnconfirmed:
+    """The text with that number went to an original server, which confirms nothing."""
+
+    number: int
+
+
+@dataclass(frozen=True)
 class NotSent:
     """A text cannot be delivered, for the reason given; ``number`` is 0 where it was never queued."""
 
@@ -2107,13 +2717,14 @@ class NotSent:
 
 @dataclass(frozen=True)
 class MemberJoined:
-    """Somebody came into the room."""
+    """Somebody came into the room; ``classic``: with the original program, not encrypted."""
 
     seq: int
     time: int
     member: bytes
     name: str
     earlier: bool
+    classic: bool = False
 
 
 @dataclass(frozen=True)
@@ -2144,6 +2755,24 @@ class Missing:
 
     seq: int
     count: int
+
+
+@dataclass(frozen=True)
+class EarlierRead:
+    """History that was asked for, oldest first, as Said, Announced, MemberJoined, MemberLeft and Missing.
+
+    ``beginning``: nothing stands before it.
+    """
+
+    events: Tuple[Any, ...]
+    beginning: bool
+
+
+@dataclass(frozen=True)
+class ServerStuck:
+    """The server's disk is full and messages wait; with ``stuck`` False they go on."""
+
+    stuck: bool
 
 
 @dataclass(frozen=True)
@@ -2209,7 +2838,7 @@ class LoginAttempt:
         self._restart(now)
 
     def _restart(self, now: float) -> None:
-        self.timer.start(now, HELLO_SECONDS, 4 * HELLO_SECONDS, at_once=True)
+        self.timer.start(now, HELLO_SECONDS, 2 * HELLO_SECONDS, at_once=True)
 
     def questions(self, proof: Proof, now: float) -> List[Datagram]:
         """Return what to send now, and arm the timer for the repeat."""
@@ -2271,8 +2900,88 @@ class LoginAttempt:
             self.wrong_at = now + KEYS_SECONDS
 
 
+class Stream:
+    """Puts numbered entries into order: a cursor, and what waits above a gap."""
+
+    def __init__(self, cursor: int, entry_time: int) -> None:
+        """Everything up to ``cursor`` is known, whose entry has that time."""
+        self.cursor = cursor
+        self.time = entry_time
+        self._above: Dict[int, Entry] = {}
+
+    def read(self, entries: Sequence[Tuple[int, Entry]]) -> Iterator[Tuple[int, Entry]]:
+        """Yield what comes next, as (numbers covered, entry); the cursor is behind each as it is yielded."""
+        for number, entry in entries:
+            end = number + entry.count - 1
+            if number <= self.cursor + 1 <= end:
+                yield self._step(end, entry)
+                continue
+            for at in range(max(number, self.cursor + 1), min(end, self.cursor + BUFFER_ENTRIES_MAX) + 1):
+                self._above[at] = replace(entry, count=1) if entry.count > 1 else entry
+        while self.cursor + 1 in self._above:
+            yield self._step(self.cursor + 1, self._above.pop(self.cursor + 1))
+
+    def _step(self, end: int, entry: Entry) -> Tuple[int, Entry]:
+        covered, self.cursor, self.time = end - self.cursor, end, entry.time
+        return covered, entry
+
+    def drop_above(self) -> None:
+        """Nothing is missing: forget what was kept and has been overtaken."""
+        self._above.clear()
+
+
+def entry_event(seq: int, covered: int, entry: Entry, text: str, earlier: bool) -> Any:
+    """Return the event for an entry at ``seq``, or None; ``text`` is the whole text of its run."""
+    if entry.kind in (TEXT, ACTION, PRIVATE):
+        action, private = entry.kind == ACTION, entry.kind == PRIVATE
+        return Said(seq, entry.time, entry.author, entry.name, text, action, private, earlier)
+    if entry.kind in (NOTICE, STARTED):
+        return Announced(seq, entry.time, text, earlier)
+    if entry.kind == JOINED:
+        return MemberJoined(seq, entry.time, entry.author, entry.name, earlier, entry.text == CLASSIC_TEXT)
+    if entry.kind == LEFT:
+        return MemberLeft(seq, entry.time, entry.author, entry.name, entry.text, earlier)
+    return Missing(seq, covered) if entry.kind == SKIP and entry.why == TRIMMED else None
+
+
+class Past:
+    """One request for history: pulls the entries in (start, before) as a cursor does, then tells them."""
+
+    def __init__(self, before: int, count: int, entropy: Callable[[int], bytes], now: float) -> None:
+        """Ask for the last ``count`` messages below ``before``."""
+        self.timer = Timer(entropy)
+        self.timer.start(now, RETRY_SECONDS, RETRY_SECONDS_MAX, at_once=True)
+        self._before, self._count = before, count
+        self._stream: Optional[Stream] = None
+        self._runs = RunReader()
+        self._events: List[Any] = []
+
+    def question(self, now: float) -> Earlier:
+        """Return what to send now, and arm the timer for the repeat."""
+        self.timer.again(now)
+        return Earlier(self._before, self._count, self._stream.cursor if self._stream else 0)
+
+    def receive(self, answer: History, now: float) -> Optional[Tuple[int, EarlierRead]]:
+        """Take an answer; return the number it begins at, and the event, when all is there."""
+        if answer.before != self._before or answer.start >= answer.before:
+            raise MalformedDatagram("not asked for")
+        stream = self._stream = self._stream or Stream(answer.start, 0)
+        for covered, entry in stream.read(decode_batch(answer.batch)[1]):
+            text = self._runs.read(entry)
+            if text is not None:
+                self._events.append(entry_event(stream.cursor, covered, entry, text, True))
+        if stream.cursor >= self._before - 1:
+            events = tuple(event for event in self._events if event is not None)
+            return answer.start + 1, EarlierRead(events, bool(answer.flags & BEGINNING))
+        self.timer.start(now, RETRY_SECONDS, RETRY_SECONDS_MAX, at_once=bool(answer.flags & ASK))
+        return None
+
+
 class Client:
-    """One member.  Inputs: login, say, finish, leave, receive, tick.  Outputs: outgoing, events, deadline, done."""
+    """One member.
+
+    Inputs: login, say, earlier, finish, leave, receive, tick.  Outputs: outgoing, events, deadline, done.
+    """
 
     def __init__(
         self,
@@ -2310,15 +3019,20 @@ class Client:
         self._address: Any = None
         self._keys: Dict[int, bytes] = {}
         self._key_id = 0
-        self._cursor = self._cursor_time = self._head = self._earlier_until = 0
-        self._buffer: Dict[int, Entry] = {}
-        self._run: List[str] = []
+        self._stream = Stream(0, 0)
+        self._runs = RunReader()
+        self._head = self._earlier_until = 0
+        self._first = 1
+        self._past: Optional[Past] = None
+        self._stuck = False
         self._shown: Dict[bytes, int] = {}
         self._roster: Dict[bytes, Tuple[int, str]] = {}
         self._left: Dict[bytes, int] = {}
+        self._classics: Dict[bytes, None] = {}
         self._resumed = self._again_connected = False
         self._who = Timer(entropy)
-        self._who_after = 0
+        self._who_after = self._who_as_of = 0
+        self._listed: Dict[bytes, None] = {}
         self._held: Optional[List[Any]] = None
         # Writing.
         self._outbox: Dict[int, Submission] = {}
@@ -2348,7 +3062,7 @@ class Client:
         self._name = name
         self._password = password_bytes(password)
         self._addresses = addresses
-        self._session = None
+        self._drop_session()
         self._login_until = now + LOGIN_SECONDS_MAX
         self._lost_at = None
         self._again.stop()
@@ -2383,6 +3097,11 @@ class Client:
                 return member
         raise UsageError("Nobody here is called %s." % display_text(name, " "))
 
+    def earlier(self, count: int, now: float) -> None:
+        """Ask for the last ``count`` messages before the first that was shown; reports EarlierRead."""
+        if self._past is None:
+            self._past = Past(self._first, min(max(count, 1), EARLIER_MAX), self._entropy, now)
+
     def finish(self, now: float) -> None:
         """Leave as soon as everything that was said is confirmed."""
         self._finishing = True
@@ -2412,12 +3131,12 @@ class Client:
             if self._session is not None and self._ticked_at:
                 self._ask_at = now
         self._ticked_at = now
+        if self._session is not None and self.state in (State.CONNECTED, State.RECONNECTING):
+            self._tick_sync(now)
         if self.state is State.LEAVING:
             self._tick_leave(now)
         elif self.state not in (State.IDLE, State.ENDED):
             self._tick_login(now)
-            if self._session is not None:
-                self._tick_sync(now)
         self._tell_status(now)
 
     # --- outputs
@@ -2436,11 +3155,14 @@ class Client:
         """Return when tick() is due without further input."""
         if self.state in (State.IDLE, State.ENDED):
             return None
+        if self.state is State.LEAVING:
+            return earliest(self._retry.at, self._leave_until)
         attempt = self._attempt
         lost_until = self._lost_at + self._patience if self._lost_at is not None and self._patience else None
         second = self._ticked_at + 1.0 if self._unanswered_at is not None else None
         return earliest(
-            *(self._retry.at, self._ask_at, self._who.at, self._again.at, self._leave_until, lost_until, second),
+            *(self._retry.at, self._ask_at, self._who.at, self._again.at, lost_until, second),
+            self._past.timer.at if self._past and self._session else None,
             *((attempt.timer.at, attempt.wrong_at, self._attempt_until()) if attempt else ()),
         )
 
@@ -2473,7 +3195,13 @@ class Client:
 
     def _proof(self) -> Proof:
         return Proof(
-            self._attempts, self._instance, self._name, self._cursor, self._cursor_time, self._oldest, self._earlier
+            self._attempts,
+            self._instance,
+            self._name,
+            self._stream.cursor,
+            self._stream.time,
+            self._oldest,
+            self._earlier,
         )
 
     def _attempt_until(self) -> float:
@@ -2501,9 +3229,10 @@ class Client:
 
     def _attempt_failed(self, code: str, now: float) -> None:
         """Try again later where that can help, else tell the person."""
+        answered = self._attempt is not None and self._attempt.heard_at is not None
         self._attempt = None
-        patient = self._login_until is None or code == TRY_LATER and now < self._login_until
-        if not patient:
+        helps = answered and code in (TRY_LATER, NO_ANSWER)
+        if self._login_until is not None and not (helps and now < self._login_until):
             self._fail(code, REFUSALS[code], now)
         elif code == WRONG_PASSWORD:
             self._again_after(now, AGAIN_WRONG_SECONDS_MAX)
@@ -2525,7 +3254,7 @@ class Client:
         self._report(LoginFailed(code, text))
 
     def _drop_session(self) -> None:
-        self._session = self._held = self._ask_at = self._unanswered_at = None
+        self._session = self._ask_at = self._unanswered_at = None
         self._retry.stop()
         self._who.stop()
 
@@ -2544,9 +3273,8 @@ class Client:
         self._name, self._room = welcome.name, welcome.room
         self._resumed = bool(welcome.resumed)
         if not welcome.resumed:
-            self._cursor, self._cursor_time = welcome.start, 0
-            self._buffer.clear()
-            self._run.clear()
+            self._stream, self._runs = Stream(welcome.start, welcome.start_time), RunReader()
+            self._first, self._past = welcome.start + 1, None
             self._roster.clear()
         self._left.clear()
         self._asked_at.clear()
@@ -2555,10 +3283,11 @@ class Client:
         self._earlier_until = self._head = welcome.head
         self._taken = self._on_way = max(self._oldest - 1, min(welcome.taken, self._number))
         self._taken_head = welcome.head
-        self._held = []
+        self._held = self._held or []
         self._who_after = 0
         self._who.start(now, self._round_trip.retry_seconds(), RETRY_SECONDS_MAX, at_once=True)
         self._ask_at = now
+        self._busy = False
         self._lost_at = None
         self.state = State.CONNECTED
         self._hear(now)
@@ -2614,6 +3343,8 @@ class Client:
             self._receive_room(message, now)
         elif isinstance(message, Members):
             self._receive_members(message, now)
+        elif isinstance(message, History):
+            self._receive_history(message, now)
         elif isinstance(message, Bye):
             self._receive_bye(message, now)
 
@@ -2650,6 +3381,9 @@ class Client:
             self._round_trip.measure(now - asked_at)
         if entries.flags & ASK:
             self._ask_at = now
+        if bool(entries.flags & STUCK) != self._stuck:
+            self._stuck = not self._stuck
+            self._report(ServerStuck(self._stuck))
         self._learn_key(entries.key_id, entries.key)
         head = self._read(entries.batch, now)
         self._settle(entries.taken, head, now)
@@ -2672,63 +3406,47 @@ class Client:
         """Take a batch: move the cursor over what follows it, keep what is above a gap.  Returns its head."""
         head, entries = decode_batch(batch)
         self._head = max(self._head, head)
-        before = self._cursor
-        for number, entry in entries:
-            self._place(number, entry)
-        while self._cursor + 1 in self._buffer:
-            self._advance(self._buffer.pop(self._cursor + 1), self._cursor + 1)
-        if self._cursor > before:
+        for covered, entry in self._stream.read(entries):
             self._busy = False
-        if self._cursor >= self._head:
-            self._buffer.clear()
+            self._advance(covered, entry)
+        if self._stream.cursor >= self._head:
+            self._stream.drop_above()
         return head
 
-    def _place(self, number: int, entry: Entry) -> None:
-        end = number + entry.count - 1
-        if number <= self._cursor + 1 <= end:
-            self._advance(entry, end)
-            return
-        for at in range(max(number, self._cursor + 1), min(end, self._cursor + BUFFER_ENTRIES_MAX) + 1):
-            self._buffer[at] = replace(entry, count=1) if entry.count > 1 else entry
-
-    def _advance(self, entry: Entry, end: int) -> None:
-        """Move the cursor to ``end`` over an entry, and report it."""
-        skipped, self._cursor, self._cursor_time = end - self._cursor, end, entry.time
-        if entry.kind in (TEXT, ACTION, PRIVATE, NOTICE):
-            self._read_part(entry)
-        elif entry.kind in (JOINED, LEFT, STARTED):
-            self._read_roster(entry)
-        elif entry.kind == UNDELIVERED:
+    def _advance(self, covered: int, entry: Entry) -> None:
+        """Report what the cursor has just moved over, unless it is this client's own or was shown before."""
+        seq = self._stream.cursor
+        earlier = seq <= self._earlier_until
+        text = self._runs.read(entry)
+        if entry.kind in (JOINED, LEFT, STARTED):
+            self._read_roster(entry, seq, earlier)
+        if entry.kind == UNDELIVERED:
             self._read_undelivered(entry)
-        elif entry.why == TRIMMED:
-            self._run.clear()
-            self._report_in_room(Missing(end, skipped))
+        elif entry.author == self._id:
+            if text is not None and entry.number:
+                self._confirm(entry.number, seq)
+        elif text is not None and (not entry.number or self._note_shown(entry.author, entry.number)):
+            event = entry_event(seq, covered, entry, text, earlier)
+            if event is not None:
+                self._report_in_room(event)
         self._settle_trimmed()
 
-    def _read_part(self, entry: Entry) -> None:
-        """Collect the parts of a run and report it with its last one, unless it is this client's own."""
-        if entry.first:
-            self._run.clear()
-        self._run.append(entry.text)
-        if not entry.last:
-            return
-        text = "".join(self._run)
-        self._run.clear()
-        seq, earlier = self._cursor, self._cursor <= self._earlier_until
-        if entry.kind == NOTICE:
-            self._report_in_room(Announced(seq, entry.time, text, earlier))
-        elif entry.author == self._id:
-            self._confirm(entry.number, seq)
-        elif entry.number > self._shown.pop(entry.author, 0):
-            action, private = entry.kind == ACTION, entry.kind == PRIVATE
-            said = Said(seq, entry.time, entry.author, entry.name, text, action, private, earlier)
-            self._note_shown(entry.author, entry.number)
-            self._report_in_room(said)
+    def _receive_history(self, answer: History, now: float) -> None:
+        if self._past is None:
+            raise MalformedDatagram("not asked for")
+        read = self._past.receive(answer, now)
+        if read is not None:
+            self._past = None
+            self._first, event = read
+            self._report(event)
 
-    def _note_shown(self, author: bytes, number: int) -> None:
-        self._shown[author] = number
+    def _note_shown(self, author: bytes, number: int) -> bool:
+        """Return whether that number is new to the reader; a server that has forgotten takes some again."""
+        highest = self._shown.pop(author, 0)
+        self._shown[author] = max(highest, number)
         if len(self._shown) > SHOWN_MEMBERS_MAX:
             del self._shown[next(iter(self._shown))]
+        return number > highest
 
     def _read_undelivered(self, entry: Entry) -> None:
         queued = self._receipts.get(entry.number)
@@ -2739,24 +3457,16 @@ class Client:
 
     # --- roster
 
-    def _read_roster(self, entry: Entry) -> None:
-        seq, earlier = self._cursor, self._cursor <= self._earlier_until
-        ident, name = entry.author, entry.name
-        joined = self._roster.get(ident, (0, ""))[0]
+    def _read_roster(self, entry: Entry, seq: int, earlier: bool) -> None:
+        ident = entry.author
         if entry.kind == STARTED:
             self._roster = {other: row for other, row in self._roster.items() if row[0] > seq}
-            self._report_in_room(Announced(seq, entry.time, entry.text, earlier))
         elif entry.kind == LEFT:
             self._left[ident] = seq
-            if joined < seq:
+            if self._roster.get(ident, (0, ""))[0] < seq:
                 self._roster.pop(ident, None)
-            if ident != self._id:
-                self._report_in_room(MemberLeft(seq, entry.time, ident, name, entry.text, earlier))
-        else:
-            if self._resumed or not earlier:  # Else the roster that was asked for is newer.
-                self._add_row(ident, seq, name)
-            if ident != self._id:
-                self._report_in_room(MemberJoined(seq, entry.time, ident, name, earlier))
+        elif self._resumed or not earlier:  # Else the roster that was asked for is newer.
+            self._add_row(ident, seq, entry.name)
         while len(self._left) > LEFT_MEMBERS_MAX:
             del self._left[next(iter(self._left))]
 
@@ -2768,16 +3478,26 @@ class Client:
     def _receive_members(self, page: Members, now: float) -> None:
         if self._who.at is None or page.after != self._who_after:
             raise MalformedDatagram("not asked for")
+        if not page.after:
+            self._who_as_of, self._listed = page.as_of, {}
+            self._classics.clear()
         for row in page.rows:
             self._add_row(row.member, row.joined, row.name)
+            if row.flags & CLASSIC:
+                self._classics[row.member] = None
+            self._listed[row.member] = None
             self._who_after = max(self._who_after, row.joined)
         if page.more and page.rows:
             self._who.start(now, self._round_trip.retry_seconds(), RETRY_SECONDS_MAX, at_once=True)
             return
         self._who.stop()
+        # Who was here before the list was made and is not on it has left, though its LEFT may be trimmed.
+        self._roster = {
+            ident: row for ident, row in self._roster.items() if ident in self._listed or row[0] > self._who_as_of
+        }
         held, self._held = self._held or [], None
         members = tuple((ident, name) for ident, (_, name) in self._roster.items())
-        self._report(Connected(self._room, self._name, self._id, members, self._again_connected))
+        self._report(Connected(self._room, self._name, self._id, members, self._again_connected, tuple(self._classics)))
         self._events += held
 
     # --- writing
@@ -2792,7 +3512,7 @@ class Client:
 
     def _settle_trimmed(self) -> None:
         """A text that was taken before an entry already passed, and did not come back, was trimmed."""
-        if self._oldest <= self._taken and self._cursor >= self._taken_head:
+        if self._oldest <= self._taken and self._stream.cursor >= self._taken_head:
             for number in [number for number in self._receipts if number <= self._taken]:
                 self._confirm(number, 0)
 
@@ -2817,6 +3537,8 @@ class Client:
         if self._who.due(now):
             self._send(Who(self._who_after))
             self._who.again(now)
+        if self._past is not None and self._past.timer.due(now):
+            self._send(self._past.question(now))
         fresh = self._parts(self._on_way + 1)
         due = self._retry.due(now)
         if fresh or due or (self._ask_at is not None and now >= self._ask_at):
@@ -2839,7 +3561,7 @@ class Client:
         """Say how far the cursor is, and send the parts in as many datagrams as they need."""
         rtt_ms = min(int(self._round_trip.seconds * 1000 + 0.5), 0xFFFF)
         for group in group_submissions(parts):
-            self._send(Sync(self._cursor, self._key_id, rtt_ms, group))
+            self._send(Sync(self._stream.cursor, self._key_id, rtt_ms, group))
             assert self._session is not None, "only a session sends SYNC"
             self._asked_at[self._session.sent] = now
         while len(self._asked_at) > ASKED_MAX:
@@ -2852,7 +3574,7 @@ class Client:
 
     def _arm(self, now: float, due: bool) -> None:
         """Repeat soon, and backing off, while something is missing; else keep the session alive."""
-        gap = self._cursor < self._head
+        gap = self._stream.cursor < self._head
         if gap or self._on_way > self._taken or self._unanswered_at is not None:
             if not self._busy:
                 seconds = self._round_trip.retry_seconds()
@@ -2900,6 +3622,141 @@ def group_submissions(parts: Sequence[Submission]) -> List[Tuple[Submission, ...
         groups[-1].append(part)
         size += count
     return [tuple(group) for group in groups]
+
+
+class ClassicClient:
+    """A member of an original server: its plain text, and nothing else.  Inputs and outputs as Client's.
+
+    That protocol has no encryption, no receipts, no roster, no history and no goodbye; what cannot be known is
+    not claimed: a text becomes SentUnconfirmed.
+    """
+
+    def __init__(self, entropy: Callable[[int], bytes], epoch: float) -> None:
+        """``entropy`` and ``epoch`` as Client's."""
+        self.epoch = epoch
+        self.state = State.IDLE
+        self.done = False
+        self.dropped: Dict[str, int] = collections.Counter()
+        self._timer = Timer(entropy)
+        self._login = b""
+        self._name = ""
+        self._addresses: Sequence[Any] = ()
+        self._until = 0.0
+        self._seq = self._said = 0
+        self._outgoing: List[Datagram] = []
+        self._events: List[Any] = []
+
+    def login(self, name: str, password: str, addresses: Sequence[Any], now: float) -> None:
+        """Send LOGIN until the server answers; ends in Connected or LoginFailed."""
+        self._name, self._addresses = name, addresses[:1]
+        self._login = ("LOGIN %s %s" % (name, password)).encode("utf-8", "surrogateescape")
+        self._until = now + LOOK_SECONDS
+        self._timer.start(now, 4 * HELLO_SECONDS, LOOK_SECONDS, at_once=True)
+        self._enter(State.CONNECTING)
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        self._events.append(Status(state, 0, 0, 0))
+
+    def say(self, text: str, now: float, action: bool = False, to_name: str = "") -> None:
+        """Send a text to all; reports Queued and SentUnconfirmed, or NotSent."""
+        try:
+            text = clean_text(text)
+            if action or to_name:
+                raise UsageError("An original server has no /me and no /msg.")
+        except UsageError as fault:
+            self._events.append(NotSent(0, text, str(fault)))
+            return
+        self._said += 1
+        at = int((now + self.epoch) * 1000)
+        self._send(encode_classic(text))
+        self._events += [Queued(self._said, at, text, False, ""), SentUnconfirmed(self._said)]
+
+    def _send(self, datagrams: Sequence[bytes]) -> None:
+        self._outgoing += [Datagram(data, address) for data in datagrams for address in self._addresses]
+
+    def earlier(self, count: int, now: float) -> None:
+        """Report that an original server keeps nothing."""
+        self._events.append(EarlierRead((), True))
+
+    def finish(self, now: float) -> None:
+        """Leave: there is no receipt to wait for."""
+        self.leave(now)
+
+    def leave(self, now: float) -> None:
+        """End; the protocol knows no goodbye."""
+        self._enter(State.ENDED)
+        self.done = True
+
+    def receive(self, datagram: bytes, address: Any, now: float) -> None:
+        """Take a datagram; what is not from the server or not text is counted and has no effect."""
+        try:
+            if address[:2] not in [each[:2] for each in self._addresses]:
+                raise MalformedDatagram("not from the server")
+            text = decode_text(datagram).rstrip("\r\n")
+        except MalformedDatagram as fault:
+            self.dropped[str(fault)] += 1
+            return
+        if self.state is State.CONNECTING:
+            self._receive_verdict(text, now)
+        elif self.state is State.CONNECTED:
+            self._receive_text(text, now)
+
+    def _receive_verdict(self, text: str, now: float) -> None:
+        if text == CLASSIC_WELCOME:
+            self._timer.stop()
+            self._enter(State.CONNECTED)
+            own = member_id(self._name.encode("utf-8"))
+            self._events.append(Connected("original room", self._name, own, ((own, self._name),), False, (own,)))
+            self._events.append(Announced(0, int((now + self.epoch) * 1000), CLASSIC_NOTICE, False))
+        elif text in (CLASSIC_WRONG, USERNAME_TAKEN):
+            code = WRONG_PASSWORD if text == CLASSIC_WRONG else USERNAME_TAKEN
+            self._fail(code, REFUSALS[code])
+
+    def _fail(self, code: str, text: str) -> None:
+        self._timer.stop()
+        self._enter(State.IDLE)
+        self._events.append(LoginFailed(code, text))
+
+    def _receive_text(self, text: str, now: float) -> None:
+        if text in (CLASSIC_WELCOME, ""):
+            return
+        self._seq += 1
+        at = int((now + self.epoch) * 1000)
+        name, colon, said = text.partition(": ")
+        if colon and 0 < len(name) <= NAME_CHARACTERS_MAX:
+            author = member_id(name.encode("utf-8"))
+            self._events.append(Said(self._seq, at, author, name, said, False, False, False))
+        else:
+            self._events.append(Announced(self._seq, at, text[3:] if text.startswith("-- ") else text, False))
+
+    def tick(self, now: float) -> None:
+        """Repeat LOGIN, or give it up."""
+        if self.state is State.CONNECTING and now >= self._until:
+            self._fail(NO_ANSWER, REFUSALS[NO_ANSWER])
+        elif self._timer.due(now):
+            self._send([self._login])
+            self._timer.again(now)
+
+    def outgoing(self) -> List[Datagram]:
+        """Drain what is to be sent."""
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing
+
+    def events(self) -> List[Any]:
+        """Drain what the owner should know."""
+        events, self._events = self._events, []
+        return events
+
+    def deadline(self) -> Optional[float]:
+        """Return when tick() is due."""
+        return earliest(self._timer.at, self._until) if self.state is State.CONNECTING else None
+
+
+CLASSIC_NOTICE = (
+    "This is an original server: messages travel unencrypted, and whether they arrive is not confirmed. "
+    "It has no list of members, no history, no /me and no /msg."
+)
 
 
 class Discovery:
@@ -2971,8 +3828,8 @@ class Line:
 
     ``kind`` is "message", "action", "notice", "presence", "divider", "day", "error" or, in a window, "help"; and
     where a screen says when it is not looked at, "unread" above the first message missed, later "gone".  ``state``
-    of own lines is "pending", "sent" or "failed", of others' ""; ``private`` "from NAME" or "to NAME".  Texts are
-    safe to show.
+    of own lines is "pending", "sent", "unconfirmed" (no receipt will come) or "failed", of others' ""; ``private``
+    "from NAME" or "to NAME".  Texts are safe to show.
     """
 
     key: int
@@ -3000,6 +3857,7 @@ CLIENT_COMMANDS: Dict[str, Tuple[str, str]] = {
     "msg": ("NAME TEXT", "say something to one member only"),
     "me": ("TEXT", "say what you do"),
     "who": ("", "list the members"),
+    "earlier": ("[N]", "show N more messages from before"),
     "help": ("", "show the commands"),
     "quit": ("", "leave"),
 }
@@ -3123,6 +3981,7 @@ class Transcript:
         self._reading = True
         self._unread: Optional[Line] = None
         self._members: Dict[bytes, str] = {}
+        self._classics: Dict[bytes, None] = {}
         self._spoke: Dict[str, None] = {}
         self._key = 0
         self._day: Optional[datetime.date] = None
@@ -3140,6 +3999,9 @@ class Transcript:
             MemberLeft: self._apply_left,
             Announced: self._apply_announced,
             Missing: self._apply_missing,
+            EarlierRead: self._apply_earlier,
+            SentUnconfirmed: self._apply_unconfirmed,
+            ServerStuck: self._apply_stuck,
             Disconnected: self._apply_disconnected,
             LoginFailed: self._apply_failed,
             Status: self._apply_status,
@@ -3153,6 +4015,11 @@ class Transcript:
     def members(self) -> List[str]:
         """Return the names of those here, safe to show, in order."""
         return sorted(self._members.values(), key=name_key)
+
+    def described(self) -> List[str]:
+        """Return the names of those here, marked where what is sent to them is not encrypted."""
+        marked = {name: " (%s)" % CLASSIC_TEXT for member, name in self._members.items() if member in self._classics}
+        return [name + marked.get(name, "") for name in self.members()]
 
     def names(self) -> List[str]:
         """Return the other members for completion: who spoke last first."""
@@ -3204,6 +4071,7 @@ class Transcript:
     def _apply_connected(self, event: Connected) -> List[Line]:
         self.room, self.name = display_text(event.room, " "), event.name
         self._members = {member: display_text(name, " ") for member, name in event.members}
+        self._classics = dict.fromkeys(event.classic)
         self._earlier = False
         words = "Connected again to %s as %s; %s here." if event.again else "Welcome to %s, %s; %s here."
         return [self.note(words % (self.room, self.name, plural(len(self._members), "member")))]
@@ -3256,11 +4124,14 @@ class Transcript:
     def _apply_joined(self, event: MemberJoined) -> List[Line]:
         name = display_text(event.name, " ")
         self._members[event.member] = name
-        return self._came_or_went(event.time / 1000, event.earlier, name, "joined")
+        if event.classic:
+            self._classics[event.member] = None
+        return self._came_or_went(event.time / 1000, event.earlier, name, joined_words(event))
 
     def _apply_left(self, event: MemberLeft) -> List[Line]:
         name, why = display_text(event.name, " "), display_text(event.why, " ")
         self._members.pop(event.member, None)
+        self._classics.pop(event.member, None)
         return self._came_or_went(event.time / 1000, event.earlier, name, why)
 
     def _came_or_went(self, at: float, earlier: bool, name: str, why: str) -> List[Line]:
@@ -3285,6 +4156,25 @@ class Transcript:
     def _apply_missing(self, event: Missing) -> List[Line]:
         return [self.note(plural(event.count, "earlier line") + " no longer available.")]
 
+    def _apply_earlier(self, event: EarlierRead) -> List[Line]:
+        """Return history that was asked for: a block of lines that belongs before all others."""
+        past = Transcript()
+        past.name, past.room, past._key, past._earlier = self.name, self.room, self._key, True
+        top = past._line("divider", "the beginning" if event.beginning else "earlier")
+        found = {line.key: line for each in event.events for line in past.apply(each)}
+        end = past._line("divider", "end of what is earlier")
+        self._key = past._key
+        return [top, *found.values(), end]
+
+    def _apply_unconfirmed(self, event: SentUnconfirmed) -> List[Line]:
+        line = self._own.pop(event.number, None)
+        return [replace(line, state="unconfirmed")] if line else []
+
+    def _apply_stuck(self, event: ServerStuck) -> List[Line]:
+        if event.stuck:
+            return [self.note("The server's disk is full: messages wait until there is room on it.", "error")]
+        return [self.note("The server's disk has room again; what waited is sent.")]
+
     def _apply_disconnected(self, event: Disconnected) -> List[Line]:
         return [self.note(event.text + " Trying again; what you type is kept and sent later.", "error")]
 
@@ -3303,6 +4193,11 @@ PRESENCE_WORDS = {
 }
 
 
+def joined_words(event: MemberJoined) -> str:
+    """Return what is said of somebody who came in."""
+    return "joined (%s)" % CLASSIC_TEXT if event.classic else "joined"
+
+
 def plain_line(event: Any) -> Optional[str]:
     """Return an event as the one line that a pipe shows, or None: entries only, each without a line break."""
     if isinstance(event, Said):
@@ -3311,7 +4206,7 @@ def plain_line(event: Any) -> Optional[str]:
             return "%s (private): %s" % (name, text)
         return "* %s %s" % (name, text) if event.action else "%s: %s" % (name, text)
     if isinstance(event, (MemberJoined, MemberLeft)):
-        why = "joined" if isinstance(event, MemberJoined) else event.why
+        why = joined_words(event) if isinstance(event, MemberJoined) else event.why
         return "-- %s %s" % (display_text(event.name, " "), display_text(PRESENCE_WORDS.get(why, why), " "))
     if isinstance(event, Announced):
         return "-- " + display_text(event.text, "\u21b5")
@@ -3330,7 +4225,7 @@ def json_object(event: Any) -> Optional[Dict[str, Any]]:
         said = {"from": event.name, "text": event.text, "kind": kind, "private": event.private}
         return _json_entry("message", event, said)
     if isinstance(event, MemberJoined):
-        return _json_entry("joined", event, {"name": event.name})
+        return _json_entry("joined", event, {"name": event.name, **({"classic": True} if event.classic else {})})
     if isinstance(event, MemberLeft):
         return _json_entry("left", event, {"name": event.name, "why": event.why})
     if isinstance(event, Announced):
@@ -3717,7 +4612,12 @@ def in_group(before: Optional[Line], line: Line) -> bool:
 
 
 Run = Tuple[str, Tuple[str, ...]]
-_STATES = {"pending": "\u00a0 sending \u2026", "sent": "\u00a0\u00a0\u2713", "failed": "\u00a0 not sent"}
+_STATES = {
+    "pending": "\u00a0 sending \u2026",
+    "sent": "\u00a0\u00a0\u2713",
+    "failed": "\u00a0 not sent",
+    "unconfirmed": "\u00a0 sent, unconfirmed",
+}
 _DIVIDERS = {"earlier": "earlier messages", "now": "from now on"}
 
 
@@ -3826,7 +4726,8 @@ class Finder:
 # Sockets, clock and entropy around a core, on a thread of its own.  One turn: wait, receive what is there,
 # run what other threads asked for, tick, send, hand the events on.  The only place that sees OSError.
 
-Core = Union[Server, Client, Discovery]
+AnyClient = Union[Client, ClassicClient]
+Core = Union[Server, AnyClient, Discovery]
 _UDP_SEGMENT = 103  # From linux/udp.h; one sendmsg() becomes many datagrams (Linux 4.18).
 
 
@@ -3910,8 +4811,15 @@ class Sender:
 class Loop:
     """Runs a core on a thread.  Events reach the owner through ``post``, called on that thread."""
 
-    def __init__(self, core: Core, sockets: Sequence[socket.socket], post: Callable[[Any], None]) -> None:
-        """Own the sockets from now on; start() begins."""
+    def __init__(
+        self,
+        core: Core,
+        sockets: Sequence[socket.socket],
+        post: Callable[[Any], None],
+        receive_bytes: int = RECEIVE_BYTES_MAX,
+    ) -> None:
+        """Own the sockets from now on; start() begins.  Datagrams are cut at ``receive_bytes``."""
+        self._receive_bytes = receive_bytes
         self.core = core
         self.post = post
         self.sender = Sender(sockets)
@@ -3979,7 +4887,7 @@ class Loop:
         receive, recvfrom = self.core.receive, each.recvfrom
         for _ in range(RECEIVE_DATAGRAMS_MAX):
             try:
-                data, address = recvfrom(RECEIVE_BYTES_MAX)
+                data, address = recvfrom(self._receive_bytes)
             except ConnectionResetError:
                 continue  # Windows: a peer's port is closed; says nothing about the others.
             except OSError:
@@ -4071,10 +4979,13 @@ def start_discovery(port: int, post: Callable[[Any], None]) -> Loop:
     return loop
 
 
-def start_client(post: Callable[[Any], None], earlier: int, patience: Optional[float] = None) -> Loop:
-    """Start a client that is not logged in."""
-    client = Client(os.urandom, time.time() - time.monotonic(), earlier, patience)
-    loop = Loop(client, open_client_sockets(), post)
+def start_client(
+    post: Callable[[Any], None], earlier: int, patience: Optional[float] = None, classic: bool = False
+) -> Loop:
+    """Start a client that is not logged in; ``classic`` for an original server."""
+    epoch = time.time() - time.monotonic()
+    client = ClassicClient(os.urandom, epoch) if classic else Client(os.urandom, epoch, earlier, patience)
+    loop = Loop(client, open_client_sockets(), post, RECEIVE_CLASSIC_MAX if classic else RECEIVE_BYTES_MAX)
     loop.start()
     return loop
 
@@ -4083,7 +4994,7 @@ def start_login(loop: Loop, server: str, port: int, name: str, password: str) ->
     """Find the server's addresses and log in there; Connected or LoginFailed comes as an event."""
 
     def act(now: float) -> None:
-        assert isinstance(loop.core, Client), "only a client logs in"
+        assert isinstance(loop.core, (Client, ClassicClient)), "only a client logs in"
         try:
             addresses = resolve(server, port)
         except UsageError as fault:
@@ -4175,12 +5086,16 @@ def read_bytes(inbox: "queue.SimpleQueue[Any]", lines: bool, room: Optional[thre
     """Post what standard input brings, whole lines or as it comes, until its end; runs on a thread.
 
     Reads the descriptor itself: a daemon thread that holds sys.stdin's lock would hang the end of Python.
+    Python has no sys.stdin where the descriptor is closed, and another file may have its number.
     """
+    if sys.stdin is None:
+        inbox.put(Typed(None))
+        return
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     rest = ""
     while True:
         try:
-            data = os.read(0, 65536)
+            data = os.read(sys.stdin.fileno(), 65536)
         except OSError:
             data = b""
         text = rest + decoder.decode(data, not data)
@@ -4377,6 +5292,7 @@ class ClientOptions:
     earlier: int
     as_json: bool = False
     stay: bool = False
+    classic: bool = False
 
 
 def login_exit_code(code: str) -> int:
@@ -4400,8 +5316,8 @@ class TerminalClient:
         self._warned = False
         self._code: Optional[int] = None
         catch_signals(self._inbox)
-        self._loop = start_client(self._inbox.put, options.earlier)
-        assert isinstance(self._loop.core, Client), "start_client starts a client"
+        self._loop = start_client(self._inbox.put, options.earlier, classic=options.classic)
+        assert isinstance(self._loop.core, (Client, ClassicClient)), "start_client starts a client"
         self._client = self._loop.core
         self._terminal = Terminal(self._inbox)
 
@@ -4426,7 +5342,9 @@ class TerminalClient:
     def _begin(self) -> None:
         """Ask for what is still missing, or log in."""
         options = self._options
-        if options.server is None:
+        if options.server is None and options.classic:
+            self._ask("server")
+        elif options.server is None:
             self._note("Looking for servers on this network ...")
             self._found = []
             start_discovery(options.port, self._inbox.put)
@@ -4613,8 +5531,10 @@ class TerminalClient:
             for line in commands_help(CLIENT_COMMANDS):
                 self._note(line)
         elif command.name == "who":
-            members = self._transcript.members()
+            members = self._transcript.described()
             self._note("%s here: %s" % (plural(len(members), "member"), ", ".join(members)))
+        elif command.name == "earlier":
+            fetch_earlier(self._loop, self._client, command)
         else:
             say(self._loop, self._client, command, self._transcript)
 
@@ -4627,7 +5547,15 @@ class TerminalClient:
             self._code = 1 if waiting else 0
 
 
-def say(loop: Loop, client: Client, command: Command, transcript: Transcript) -> None:
+def fetch_earlier(loop: Loop, client: AnyClient, command: Command) -> None:
+    """Ask for more history, as ``/earlier [N]`` does; raises UsageError."""
+    if command.text and not (command.text.isdigit() and 0 < int(command.text) <= EARLIER_MAX):
+        raise UsageError("Write /earlier N, with a number from 1 to %d." % EARLIER_MAX)
+    count = int(command.text or EARLIER_DEFAULT)
+    loop.call(lambda now: client.earlier(count, now))
+
+
+def say(loop: Loop, client: AnyClient, command: Command, transcript: Transcript) -> None:
     """Hand a text to the client; raises UsageError for one that cannot be sent, so that it can be kept."""
     text = clean_text(command.text)
     known = {name_key(name) for name in transcript.members()}
@@ -4650,8 +5578,8 @@ class PipeClient:
         self._bad_lines = 0
         self._code: Optional[int] = None
         catch_signals(self._inbox)
-        self._loop = start_client(self._inbox.put, options.earlier, PIPE_SECONDS)
-        assert isinstance(self._loop.core, Client), "start_client starts a client"
+        self._loop = start_client(self._inbox.put, options.earlier, PIPE_SECONDS, options.classic)
+        assert isinstance(self._loop.core, (Client, ClassicClient)), "start_client starts a client"
         self._client = self._loop.core
 
     def run(self) -> int:
@@ -4679,6 +5607,8 @@ class PipeClient:
         """Return the server named, or the only one found; raises UsageError."""
         if self._options.server is not None:
             return self._options.server, self._options.port
+        if self._options.classic:
+            raise UsageError("An original server cannot be searched for; name it.")
         found = find_servers(self._options.port)
         if not found:
             raise UsageError(REFUSALS[NO_ANSWER])
@@ -4717,12 +5647,19 @@ class PipeClient:
             self._connected = True
         elif isinstance(event, Disconnected):
             complain(event.text + " Trying again.")
+        elif isinstance(event, ServerStuck):
+            complain(
+                "the server's disk is full; messages wait." if event.stuck else "the server's disk has room again."
+            )
         elif isinstance(event, LoginFailed):
             complain("%s: %s" % (event.code, event.text))
             self._code = login_exit_code(event.code)
         elif isinstance(event, NotSent):
             self._refuse_line(event.reason)
-        if isinstance(event, (Sent, NotSent)):
+        elif isinstance(event, EarlierRead):
+            for each in event.events:
+                self._show(each)
+        if isinstance(event, (Sent, SentUnconfirmed, NotSent)):
             self._room.release()
 
     def _refuse_line(self, reason: str) -> None:
@@ -4751,7 +5688,9 @@ class PipeClient:
             self._typed.clear()
             self._loop.call(self._client.finish)
         elif command.name == "who":
-            complain("here: " + ", ".join(self._transcript.members()))
+            complain("here: " + ", ".join(self._transcript.described()))
+        elif command.name == "earlier":
+            fetch_earlier(self._loop, self._client, command)
         else:
             for line in commands_help(CLIENT_COMMANDS):
                 complain(line)
@@ -4946,6 +5885,11 @@ def log_line(event: Any) -> Optional[str]:
         return "%s %s (%d here)" % (display_text(event.name, " "), why, event.members)
     if isinstance(event, LoginRefused):
         return "refused %s from %s: %s" % (display_text(event.name, " "), address_text(event.address), event.code)
+    if isinstance(event, ClassicTried):
+        who = address_text(event.address)
+        return "%s tried to log in with the original program; start the server with --classic to admit it" % who
+    if isinstance(event, HistoryStuck):
+        return event.reason + " Messages wait until then." if event.reason else "the history is written again"
     if isinstance(event, LoginAbandoned):
         return "login from %s was not completed: wrong password, or the connection broke" % address_text(event.address)
     return None
@@ -5338,6 +6282,7 @@ def _style_text(text: Any, palette: Palette) -> None:
         text.tag_configure("name%d" % number, foreground=colour)
     for style, colour in (
         *(("time", palette.muted), ("pending", palette.muted), ("sent", palette.good), ("failed", palette.error)),
+        ("unconfirmed", palette.muted),
         ("secret", palette.accent),
     ):
         text.tag_configure(style, font="ChatSmall", foreground=colour)
@@ -5804,6 +6749,19 @@ class Conversation(View):
             self.text.mark_set("replaced", start)
             self.text.insert("replaced", *(self.pieces(self._line_runs(line, grouped)) or ("",)))
 
+    def show_before(self, lines: Sequence[Line]) -> None:
+        """Show lines that belong before all others; what is seen stays where it is."""
+        runs: List[Run] = []
+        for before, line in zip((None, *lines), lines):
+            runs += line_runs(line, in_group(before, line))
+        self.text.mark_set("top", "@0,0")
+        self.text.insert("1.0", *self.pieces(runs))
+        if self.following:
+            self.text.see("end")
+        else:
+            self.text.yview("top")
+            self.look()
+
     def show_new(self, count: int) -> None:
         """Offer to go to the latest lines where they are not in sight."""
         if self.following:
@@ -6041,7 +6999,7 @@ class MemberList:
         """``choose`` gets the name that was clicked twice."""
         self._emoji = emoji
         self._choose = choose
-        self._shown: Tuple[List[str], str] = ([], "")
+        self._shown: Tuple[List[str], List[str], str] = ([], [], "")
         self.frame = ttk.Frame(parent, style="Surface.TFrame", width=px(parent, 200))
         self.frame.grid_propagate(False)
         self.frame.rowconfigure(1, weight=1)
@@ -6059,18 +7017,18 @@ class MemberList:
             self.tree.bind(keys, lambda _: self._chosen())
         self.tree.bind("<FocusIn>", lambda _: self._focus())
 
-    def show(self, names: List[str], own: str) -> None:
-        """Show who is here, if that has changed."""
-        if (names, own) == self._shown:
+    def show(self, names: List[str], described: List[str], own: str) -> None:
+        """Show who is here, if that has changed; ``described`` is what is shown for each name."""
+        if (names, described, own) == self._shown:
             return
-        self._shown = (names, own)
+        self._shown = (names, described, own)
         self.count.configure(text=plural(len(names), "member"))
         chosen = self.tree.selection()
         self.tree.delete(*self.tree.get_children())
         measure = functools.partial(self.tree.tk.call, "font", "measure", "ChatBody")
         width = px(self.frame, 200 - 2 * L - 9 - XL)
-        for name in names:
-            text = drawable(name + (" (you)" if name == own else ""), self._emoji)
+        for name, label in zip(names, described):
+            text = drawable(label + (" (you)" if name == own else ""), self._emoji)
             shown = "  " + shorten(text, width, lambda part: int(measure(part)))
             self.tree.insert("", "end", iid="n" + name, text=shown, image="ChatDot%d" % name_colour(name))
         self.tree.selection_set([iid for iid in chosen if self.tree.exists(iid)])
@@ -6083,7 +7041,7 @@ class MemberList:
 
     def _chosen(self) -> None:
         for row in self.tree.selection():
-            if row[1:] != self._shown[1]:
+            if row[1:] != self._shown[2]:
                 self._choose(row[1:])
 
 
@@ -6098,7 +7056,7 @@ class ChatPane:
         self.frame = frame = ttk.Frame(window.root)
         frame.columnconfigure(0, weight=1)
         frame.rowconfigure(3, weight=1)
-        self._build_header(window)
+        self._build_header(window, send)
         self.composer = Composer(frame, send, lambda: self.transcript.names())
         self.conversation = Conversation(frame, window.emoji, self.composer.type_on)
         self.find = FindBar(frame, self.conversation, lambda: self.composer.type_on(""), row=2, column=0, sticky="we")
@@ -6112,7 +7070,7 @@ class ChatPane:
         for keys, by in (("<Prior>", -1), ("<Next>", 1)):
             self.composer.text.bind(keys, lambda _, by=by: self._page(by))
 
-    def _build_header(self, window: "ClientWindow") -> None:
+    def _build_header(self, window: "ClientWindow", send: Callable[[str], None]) -> None:
         header = ttk.Frame(self.frame, padding=[px(self.frame, side) for side in (L, S, S, S)])
         header.grid(row=0, columnspan=2, sticky="we")
         header.columnconfigure(1, weight=1)
@@ -6122,6 +7080,7 @@ class ChatPane:
         self.here.grid(row=0, column=1, sticky="w", padx=px(self.frame, S))
         entries = (
             ("Find \u2026", window.command_key + " F", lambda: self.find.open()),
+            ("Earlier messages", "", lambda: send("/earlier")),
             ("Leave the room", "", window.leave_room),
         )
         toggle = ttk.Button(header, text="Members", style="Ghost.TButton", command=self.toggle_members)
@@ -6163,7 +7122,7 @@ class ChatPane:
         name = drawable(transcript.room, self._emoji)
         self.room.configure(text=shorten(name, room, lambda part: int(measure(part))))
         self.here.configure(text=plural(len(members), "member"))
-        self.members.show(members, transcript.name)
+        self.members.show(members, transcript.described(), transcript.name)
         words = (transcript.name, transcript.room, server)
         self.where.configure(text=drawable("  \u00b7  ".join(words), self._emoji))
         self.state.configure(text=status_text(transcript.status), style=status_level(transcript.status) + ".TLabel")
@@ -6217,9 +7176,14 @@ class ClientWindow(Window):
         """Start a client that is not logged in; what an older one still says is not heard."""
         self._generation += 1
         generation = self._generation
-        self._loop = start_client(lambda event: self.inbox.put((generation, event)), self._options.earlier)
-        assert isinstance(self._loop.core, Client), "start_client starts a client"
+        options = self._options
+        post = functools.partial(self._post, generation)
+        self._loop = start_client(post, options.earlier, classic=options.classic)
+        assert isinstance(self._loop.core, (Client, ClassicClient)), "start_client starts a client"
         self._client = self._loop.core
+
+    def _post(self, generation: int, event: Any) -> None:
+        self.inbox.put((generation, event))
 
     # --- logging in
 
@@ -6233,6 +7197,8 @@ class ClientWindow(Window):
 
     def _search(self) -> None:
         """Look for servers, and again a little later, for as long as the form is shown."""
+        if self._options.classic:
+            return  # An original server answers no search.
         self._found = []
         port = self.form.port.value.get()
         with contextlib.suppress(OSError):
@@ -6290,6 +7256,9 @@ class ClientWindow(Window):
             return [self.transcript.note(text, "error")] if text else []
         elif isinstance(event, LoginFailed):
             return self._failed(event)
+        elif isinstance(event, EarlierRead):
+            self.chat.conversation.show_before(self.transcript.apply(event))
+            return []
         elif isinstance(event, Connected):
             self._enter()
         elif isinstance(event, NotSent) and not self.chat.composer.get():
@@ -6331,12 +7300,15 @@ class ClientWindow(Window):
         if command.name == "quit":
             self.root.after_idle(self.close)
         elif command.name in ("help", "who"):
-            members = self.transcript.members()
+            members = self.transcript.described()
             here = "%s here: %s" % (plural(len(members), "member"), ", ".join(members))
             text, kind = (
                 ("\n".join(commands_help(CLIENT_COMMANDS)), "help") if command.name == "help" else (here, "presence")
             )
             self.chat.conversation.show([self.transcript.note(text, kind)])
+        elif command.name == "earlier":
+            fetch_earlier(self._loop, self._client, command)
+            return
         else:
             say(self._loop, self._client, command, self.transcript)
         self.chat.conversation.to_end()
@@ -6571,7 +7543,7 @@ class ServerWindow(Window):
         """Open the room on that port, or say why it cannot be."""
         try:
             server, sockets = self.options.open_room(port)
-        except (UsageError, OSError) as fault:
+        except (UsageError, LogFailure, OSError) as fault:
             text = (getattr(fault, "strerror", None) or str(fault)).replace(" with --port", "")
             self.strip.show_state(self._room(), "not open", "error", "Try again")
             self.strip.show_trouble(text, port)
@@ -6775,6 +7747,15 @@ def _add_server_arguments(server: argparse.ArgumentParser) -> None:
     server.add_argument(
         "--port", type=_count(0, 65535), default=PORT, help="UDP port (default: %(default)s; 0: any free)"
     )
+    server.add_argument("--classic", action="store_true", help="admit the original program too, which is not encrypted")
+    server.add_argument("--history", metavar="FILE", help="keep the room's history in this file (default: in memory)")
+    server.add_argument(
+        "--keep", metavar="DAYS", type=_count(1, 36500), help="with --history: forget what is older (default: keep all)"
+    )
+    server.add_argument(
+        "--export", metavar="FILE", help="write the history as text into FILE, or - for standard output, and end"
+    )
+    server.add_argument("--json", action="store_true", help="with --export: one JSON object a line")
     server.add_argument("--room", metavar="NAME", default=ROOM, help="name of the room (default: %(default)s)")
     server.add_argument(
         "--max-members",
@@ -6803,8 +7784,16 @@ def _add_client_arguments(client: argparse.ArgumentParser) -> None:
         default=EARLIER_DEFAULT,
         help="earlier messages to show (default: %(default)s)",
     )
+    client.add_argument("--classic", action="store_true", help="talk to an original server, unencrypted")
     client.add_argument("--json", action="store_true", help="print one JSON object a line")
     client.add_argument("--stay", action="store_true", help="in a pipe: go on receiving after the end of the input")
+
+
+def tune_process() -> None:
+    """Set the interpreter up to serve: short turns at Python's lock, few walks of the garbage collector."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.freeze()
+    gc.set_threshold(GARBAGE_OBJECTS)
 
 
 def opened_root(options: argparse.Namespace, piped: bool) -> Any:
@@ -6825,7 +7814,14 @@ def _piped(stream: Optional[TextIO]) -> bool:
 
 
 def run_server(options: argparse.Namespace) -> int:
-    """Run a server in a window or on the console; return the exit status.  Raises UsageError and OSError."""
+    """Run a server in a window or on the console; return the exit status.
+
+    Raises UsageError, LogFailure and OSError.
+    """
+    if (options.keep or options.export) and not options.history:
+        raise UsageError("--keep and --export are about a history; name it with --history FILE.")
+    if options.export:
+        return export_history(options.history, options.export, options.json)
     room = display_text(options.room, " ").strip()
     if not 0 < len(room.encode("utf-8")) <= STRING_BYTES_MAX:
         raise UsageError("A room's name has 1 to %d bytes." % STRING_BYTES_MAX)
@@ -6835,22 +7831,46 @@ def run_server(options: argparse.Namespace) -> int:
         raise UsageError("The password is empty; choose one that is not.")
     note = "warning: the default password is in use; anybody can know it (--password-file sets another)"
     notes = [note] if given is None else []
-    sys.setswitchinterval(SWITCH_SECONDS)
+    tune_process()
+    with contextlib.ExitStack() as opened:
 
-    def open_room(port: int) -> Tuple[Server, List[socket.socket]]:
-        sockets = open_server_sockets(options.host, port)
-        now = time.monotonic()
-        log = MemoryLog(int(time.time() * 1000))
-        epoch = time.time() - now
-        server = Server(log, password, os.urandom, now, epoch, room, options.max_members, options.rate)
-        return server, sockets
+        def open_room(port: int) -> Tuple[Server, List[socket.socket]]:
+            sockets = open_server_sockets(options.host, port)
+            now = time.monotonic()
+            epoch = time.time() - now
+            log = open_log(options)
+            opened.callback(log.close)
+            members, rate = options.max_members, options.rate
+            return Server(log, password, os.urandom, now, epoch, room, members, rate, options.classic), sockets
 
-    root = opened_root(options, _piped(sys.stdout))
-    if root is not None:
-        chosen = ServerOptions(open_room, options.port, room, password, "".join(notes), options.max_members)
-        return ServerWindow(root, chosen, read_settings()).run()
-    server, sockets = open_room(options.port)
-    return ServerConsole(server, sockets, notes).run()
+        root = opened_root(options, _piped(sys.stdout))
+        if root is not None:
+            chosen = ServerOptions(open_room, options.port, room, password, "".join(notes), options.max_members)
+            return ServerWindow(root, chosen, read_settings()).run()
+        server, sockets = open_room(options.port)
+        return ServerConsole(server, sockets, notes).run()
+
+
+def open_log(options: argparse.Namespace) -> Log:
+    """Return the log that the flags ask for; raises UsageError."""
+    began = int(time.time() * 1000)
+    return SqliteLog(options.history, began, options.keep or 0) if options.history else MemoryLog(began)
+
+
+def export_history(path: str, target: str, as_json: bool) -> int:
+    """Write a history as text or JSON lines; return the exit status.  Raises UsageError and OSError."""
+    with contextlib.ExitStack() as files:
+        out = sys.stdout if target == "-" else files.enter_context(open(target, "x", encoding="utf-8"))
+        runs = RunReader()
+        for number, entry in read_history(path):
+            text = runs.read(entry)
+            event = entry_event(number, 1, entry, text, False) if text is not None else None
+            if event is not None:
+                line = json.dumps(json_object(event)) if as_json else plain_line(event)
+                clock = "" if as_json else local_time(entry.time / 1000).strftime("%Y-%m-%d %H:%M:%S  ")
+                out.write("%s%s\n" % (clock, line))
+        out.flush()
+    return 0
 
 
 def run_client(options: argparse.Namespace) -> int:
@@ -6861,7 +7881,7 @@ def run_client(options: argparse.Namespace) -> int:
     server, port = parse_server(options.server, options.port) if options.server is not None else (None, options.port)
     name = clean_name(options.name) if options.name is not None else None
     password = chosen_password(options)
-    chosen = ClientOptions(server, port, name, password, options.earlier, options.json, options.stay)
+    chosen = ClientOptions(server, port, name, password, options.earlier, options.json, options.stay, options.classic)
     root = opened_root(options, chosen.as_json or _piped(sys.stdin) or _piped(sys.stdout))
     if root is not None:
         return ClientWindow(root, chosen, read_settings()).run()
@@ -6887,6 +7907,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except UsageError as fault:
         complain(str(fault))
         return 2
+    except LogFailure as fault:
+        complain(str(fault))
+        return 1
+    except FileExistsError as fault:
+        complain("%s is there already; choose another name." % fault.filename)
+        return 1
     except OSError as fault:
         complain(fault.strerror or str(fault))
         return 1

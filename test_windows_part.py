@@ -376,6 +376,27 @@ class ClientWindowTest(WindowTest):
         self.wait(window, lambda: window.form.server.value.get() == "127.0.0.1")
         self.assertIn("Lab 1", str(window.form.server.widget.cget("values")))
 
+    def test_earlier_messages_go_above_and_move_nothing(self):
+        bob = self.guest("bob")
+        for number in range(80):
+            bob.say("line %d." % number)
+        bob.wait_for(chat.Sent)
+        self.wait_until_sent(bob)
+        window = self.enter()
+        self.wait(window, lambda: "line 79." in self.shown(window))
+        self.assertNotIn("line 3.", self.shown(window))
+        view = window.chat.conversation
+        view._scroll("moveto", "0.0")
+        top = view.text.get("@0,0", "@0,0 lineend")
+        window.send("/earlier 100")
+        self.wait(window, lambda: "line 3." in self.shown(window))
+        self.assertEqual(view.text.get("@0,0", "@0,0 lineend"), top)
+        self.assertLess(self.shown(window).index("line 3."), self.shown(window).index("line 79."))
+
+    def wait_until_sent(self, guest):
+        for _ in range(79):
+            guest.wait_for(chat.Sent)
+
     def test_help_is_a_table(self):
         window = self.enter()
         self.type(window, "/help")

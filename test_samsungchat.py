@@ -1,0 +1,3678 @@
+#!/usr/bin/env python3
+"""The tests of samsungchat.py: standard library only.
+
+    python test_samsungchat.py                   everything, in well under a minute
+    SEED=17 python test_samsungchat.py           the main test with this one seed
+    python test_samsungchat.py --soak SECONDS    the main test with fresh seeds, until the time is up
+    python test_samsungchat.py --bench           measurements
+
+The server and the clients are values without sockets and without a clock, so a whole room runs in here on a
+made-up clock, over a network that loses, copies, delays and reorders by a seed: class Network.  The main test
+is WeatherTest: whatever the weather, every member's view is the log.
+"""
+
+import argparse
+import ast
+import collections
+import contextlib
+import gc
+import hashlib
+import heapq
+import io
+import json
+import os
+import queue
+import random
+import re
+import select
+import signal
+import socket
+import subprocess
+import symtable
+import sys
+import time
+import tokenize
+import types
+import unicodedata
+import unittest
+from dataclasses import replace
+from unittest import mock
+
+os.environ["SAMSUNGCHAT_DISCOVERY"] = "127.255.255.255"  # No test leaves this machine.
+
+import samsungchat as chat  # noqa: E402
+from samsungchat import *  # noqa: E402, F403
+
+# ruff: noqa: F405  (The tests speak the program's own words.)
+
+SEEDS = range(1, 49)
+KEPT_SEEDS = ()  # Those that failed once.
+SOURCE = os.path.abspath(chat.__file__)
+
+# ======================================================================================================
+# The simulated network
+# ======================================================================================================
+# One heap, one seeded generator drawn only with .random() (the one sequence that Python promises not to
+# change), and one made-up clock.
+
+SERVER = ("10.0.0.1", 11111)
+EPOCH = 1_000_000_000.0
+TYPE_NAMES = {code: kind.__name__ for kind, code in chat.TYPE_CODES.items()}
+
+
+class Weather:
+    """What the network does to datagrams: shares lost and copied, seconds of delay, and of more delay for some."""
+
+    def __init__(self, loss=0.0, copies=0.0, delay=0.0005, jitter=0.0):
+        self.loss, self.copies, self.delay, self.jitter = loss, copies, delay, jitter
+
+
+class Person:
+    """Somebody with a client in the simulated network, and everything that the client reported."""
+
+    def __init__(self, network, name, address, client):
+        self.network, self.name, self.address, self.client = network, name, address, client
+        self.heard = []
+
+    def login(self, password="secret", name=None):
+        self.client.login(name or self.name, password, [SERVER], self.network.now)
+        self.network.wake(self.address)
+
+    def say(self, text, **how):
+        self.client.say(text, self.network.now, **how)
+        self.network.wake(self.address)
+
+    def leave(self):
+        self.client.leave(self.network.now)
+        self.network.wake(self.address)
+
+    def finish(self):
+        self.client.finish(self.network.now)
+        self.network.wake(self.address)
+
+    def all(self, *kinds):
+        """Return the events of those kinds, in the order in which they were reported."""
+        return [event for event in self.heard if isinstance(event, kinds)]
+
+    def texts(self):
+        return [event.text for event in self.all(Said)]
+
+    def connected(self):
+        """Return whether it is in the room and knows who else is."""
+        return self.client.state is State.CONNECTED and bool(self.all(Connected))
+
+    def waiting(self):
+        """Return the numbers of its own texts that are neither confirmed nor given up."""
+        settled = {event.number for event in self.all(Sent, NotSent)}
+        return [event.number for event in self.all(Queued) if event.number not in settled]
+
+
+def entropy_of(seed):
+    """Return a source of random bytes that a seed decides."""
+    draw = random.Random(seed).random
+    return lambda count: bytes(int(draw() * 256) for _ in range(count))
+
+
+def datagrams_of(item):
+    """Return the datagrams of something that goes out."""
+    return list(item.datagrams()) if isinstance(item, Fanout) else [item]
+
+
+class Network:
+    """A server and people on one heap, one seeded generator, and one made-up clock."""
+
+    def __init__(self, seed=1, weather=None, **server):
+        self.draw = random.Random(seed).random
+        self.weather = weather or Weather()
+        self.now = 100.0
+        self.cores = {}
+        self.people = {}
+        self.cut = set()
+        self.trace = collections.deque(maxlen=40)
+        self.wire = []  # Every datagram sent, as (source, target, bytes).
+        self.logs = []  # One for each life of the server.
+        self.server_events = []
+        self._heap = []
+        self._count = 0
+        self._armed = {}
+        self._options = server
+        self.start_server()
+
+    def entropy(self, count):
+        return bytes(int(self.draw() * 256) for _ in range(count))
+
+    def restart_server(self, seconds=0.05):
+        """Let the server die, and another one, that remembers nothing, start at its address a while later."""
+        del self.cores[SERVER]
+        self.run(seconds)
+        self.start_server()
+
+    def start_server(self):
+        self.logs.append(MemoryLog(int((self.now + EPOCH) * 1000)))
+        self.server = Server(self.log, "secret", self.entropy, self.now, EPOCH, **self._options)
+        self.cores[SERVER] = self.server
+        self.wake(SERVER)
+
+    @property
+    def log(self):
+        return self.logs[-1]
+
+    def person(self, name, host=None, key=None, **options):
+        """Put somebody into the network, who has not logged in."""
+        address = (host or "10.0.1.%d" % self._next(), 5000 + self._next())
+        person = Person(self, name, address, Client(self.entropy, EPOCH, **options))
+        self.cores[address] = person.client
+        self.people[key or name] = person
+        return person
+
+    def _next(self):
+        self._count += 1
+        return self._count
+
+    def vanish(self, person):
+        """Let a process die without a word."""
+        del self.cores[person.address]
+
+    def move(self, person):
+        """Give somebody another address; what was on its way to the old one is lost."""
+        core = self.cores.pop(person.address)
+        person.address = ("10.0.2.%d" % self._next(), 6000)
+        self.cores[person.address] = core
+        self.wake(person.address)
+
+    def wake(self, address):
+        """Let a core do what is due, carry off what it sends, and see that it waits for something to come."""
+        core = self.cores.get(address)
+        if core is None:
+            return
+        core.tick(self.now)
+        at = core.deadline()
+        assert at is None or at > self.now, "deadline %r is not after %r at %s" % (at, self.now, address)
+        if at is not None and self._armed.get(address) != at:
+            heapq.heappush(self._heap, (at, self._next(), address, None, None))
+        self._armed[address] = at
+        for item in core.outgoing():
+            for datagram in self._datagrams(item):
+                self.send(address, datagram)
+        self._collect(core)
+
+    @staticmethod
+    def _datagrams(item):
+        if not isinstance(item, Fanout):
+            return (item,)
+        for _, pieces in item.recipients:
+            assert [sum(map(len, pieces[at : at + 3])) for at in range(0, len(pieces), 3)] == list(item.sizes)
+        return item.datagrams()
+
+    def _collect(self, core):
+        if core is self.server:
+            self.server_events += core.events()
+            return
+        for person in self.people.values():
+            if person.client is core:
+                person.heard += core.events()
+                return
+
+    def send(self, source, datagram):
+        """Put a datagram on the wire."""
+        data, target, weather = datagram.data, datagram.address, self.weather
+        assert len(data) <= 1232, "a datagram of %d bytes" % len(data)
+        lost = self.draw() < weather.loss or source in self.cut or target in self.cut
+        self.trace.append((self.now, source, target, data, lost))
+        self.wire.append((source, target, data))
+        if not lost:
+            for _ in range(2 if self.draw() < weather.copies else 1):
+                self.inject(data, source, target, weather.delay + weather.jitter * self.draw())
+
+    def inject(self, data, source, target=SERVER, delay=0.0):
+        """Let a datagram arrive, from whom it may be."""
+        heapq.heappush(self._heap, (self.now + delay, self._next(), target, data, source))
+
+    def run(self, seconds, until=None):
+        """Let time pass; return whether ``until`` came true (then at once), or True where there is none."""
+        end = self.now + seconds
+        while self._heap and self._heap[0][0] <= end:
+            at, _, address, data, source = heapq.heappop(self._heap)
+            if data is None and self._armed.get(address) != at:
+                continue
+            self.now = max(self.now, at)
+            self._deliver(address, data, source)
+            self.wake(address)
+            if until is not None and until():
+                return True
+        self.now = max(self.now, end)
+        return until is None or until()
+
+    def _deliver(self, address, data, source):
+        """Give a core what has arrived for it, as a loop does before its turn: with all that stands next."""
+        core = self.cores.get(address)
+        while data is not None and core is not None:
+            core.receive(data, source, self.now)
+            data = None
+            if self._heap:
+                at, _, target, follows, _ = self._heap[0]
+                if follows is not None and target == address and at <= self.now + 0.0002:
+                    _, _, _, data, source = heapq.heappop(self._heap)
+
+    def sleep(self, seconds):
+        """Let the clock go on while no core runs, as when the machine sleeps."""
+        self.now += seconds
+
+    def trace_text(self):
+        """Return the last lines of the wire."""
+        return "\n".join(
+            "%10.4f %s -> %s %s, %d bytes%s"
+            % (at, source, target, TYPE_NAMES.get(data[1], "?"), len(data), ", lost" * lost)
+            for at, source, target, data, lost in self.trace
+        )
+
+
+class Insider:
+    """Somebody who may know the password and writes every datagram by hand."""
+
+    def __init__(self, network, name, instance=bytes(16), host="10.0.3.1"):
+        self.network, self.name, self.instance = network, name, instance
+        self.address = (host, 7000 + len(network.cores))
+        self.inbox = []
+        self.session = self.welcome = None
+        self.dropped = {}
+        self.pace = 0.2  # Seconds that it waits for answers.
+        network.cores[self.address] = self
+
+    # What the network asks of a core.
+
+    def receive(self, datagram, address, now):
+        self.inbox.append(datagram)
+
+    def tick(self, now):
+        """Nothing happens by itself."""
+
+    def deadline(self):
+        return None
+
+    def outgoing(self):
+        return []
+
+    def events(self):
+        return []
+
+    # By hand.
+
+    def ask(self, data, seconds=None):
+        """Send bytes, and return everything that comes meanwhile."""
+        self.inbox.clear()
+        self.network.send(self.address, Datagram(data, SERVER))
+        self.network.run(seconds or self.pace)
+        return list(self.inbox)
+
+    def offer(self):
+        self.nonce = self.network.entropy(16)
+        return decode_unsealed(self.ask(encode_unsealed(Hello(self.nonce)))[0])
+
+    def begin(self, password="secret"):
+        """Come as far as KEYS; return the answers to LOGIN."""
+        offer = self.offer()
+        exchange = Exchange(password_bytes(password), self.nonce + offer.cookie, self.network.entropy(32))
+        self.login = encode_unsealed(Login(self.nonce, offer.cookie, exchange.share))
+        answers = self.ask(self.login)
+        if answers and answers[0][1] == chat.TYPE_CODES[Keys]:
+            keys = decode(answers[0][1], answers[0][14:-16])
+            self.session = Session(answers[0][2:6], exchange.start(keys.share, answers[0][2:6]), server=False)
+        return answers
+
+    def enter(self, **proof):
+        """Log in; return self."""
+        self.begin()
+        usual = Proof(1, self.instance, self.name, cursor=0, entry_time=0, oldest=1, earlier=0)
+        answers = self.tell(replace(usual, **proof))
+        self.welcome = next(message for message in answers if isinstance(message, Welcome))
+        self.keys = {self.welcome.key_id: self.welcome.key}
+        self.inbox.clear()
+        return self
+
+    def tell(self, message):
+        """Seal and send a message, and return the messages that come meanwhile."""
+        return [self.session.open(data) for data in self.ask(self.session.seal(message))]
+
+    def received(self):
+        """Return the messages that came since the last question."""
+        return [self.session.open(data) for data in self.inbox]
+
+    def sync(self, cursor=0, *messages):
+        return self.tell(Sync(cursor, self.welcome.key_id, 0, messages))
+
+    def readable(self, message):
+        """Return the entries that it can read in a message."""
+        if isinstance(message, Entries):
+            self.keys[message.key_id] = message.key
+            return decode_batch(message.batch)[1]
+        if isinstance(message, Room) and message.key_id in self.keys:
+            return decode_batch(xor_stream(self.keys[message.key_id], message.nonce, message.sealed))[1]
+        return []
+
+
+def decode_unsealed(data):
+    """Decode a datagram of the login."""
+    return decode(data[1], data[2:])
+
+
+def text_entry(text, number=1, author=b"a" * 8, name="ann", at=1000, **fields):
+    return Entry(chat.TEXT, at, author, number, name, text=text, **fields)
+
+
+def record(entry, audience=None):
+    return Record(encode_entry(entry), entry.time, entry.author, entry.number, audience)
+
+
+def part(number, text, kind=chat.TEXT | chat.FIRST | chat.LAST, to=b""):
+    return Submission(number, kind, to, text.encode())
+
+
+class RoomCase(unittest.TestCase):
+    """A test in a simulated room, with assertions in the words of the people in it."""
+
+    def room(self, *names, seed=1, weather=None, earlier=50, **server):
+        """Make a room in which those people are."""
+        self.network = Network(seed, weather, **server)
+        self.server = self.network.server
+        for name in names:
+            self.arrive(name, earlier=earlier)
+        self.run_for(0.5)
+        return self.network
+
+    def arrive(self, name, seconds=60, **options):
+        """Let somebody log in, and wait until it is in the room."""
+        person = self.network.person(name, **options)
+        person.login()
+        self.assertTrue(self.network.run(seconds, person.connected), "%s did not get in: %s" % (name, person.heard))
+        return person
+
+    def come(self, name, password="secret", seconds=10, **options):
+        """Let somebody try to log in, and wait for the result."""
+        person = self.network.person(name, **options)
+        person.login(password)
+        self.network.run(seconds, lambda: person.connected() or person.all(LoginFailed))
+        return person
+
+    def someone(self, name):
+        return self.network.people[name]
+
+    def run_for(self, seconds):
+        self.network.run(seconds)
+
+    def wait_until(self, person, state):
+        self.assertTrue(self.network.run(5, lambda: person.client.state is state))
+
+    def say(self, name, text, seconds=1.0, **how):
+        self.someone(name).say(text, **how)
+        self.network.run(seconds)
+
+    def announce(self, text, seconds=1.0):
+        self.network.server.say(text, self.network.now)
+        self.network.wake(SERVER)
+        self.network.run(seconds)
+
+    def kick(self, name):
+        self.network.server.kick(name, self.network.now)
+        self.network.wake(SERVER)
+        self.network.run(1.0)
+
+    def members(self):
+        """Return what the server's own screen shows of the members, by name."""
+        self.network.server.report()
+        report = [event for event in self.network.server.events() if isinstance(event, ServerReport)][-1]
+        return {row.name: row for row in report.members}
+
+    def addresses(self):
+        return {name: row.address for name, row in self.members().items()}
+
+    def entries(self):
+        """Return the entries that the log still holds."""
+        log = self.network.log
+        return [decode_entry(record.data) for record in log.records(log.oldest, log.head)]
+
+    def assertHeard(self, name, *texts):
+        """Somebody was shown exactly these texts of others, in this order."""
+        self.assertEqual(list(texts), self.someone(name).texts(), "what %s heard" % name)
+
+    def assertSent(self, name, count):
+        """All of somebody's texts are confirmed, each once, in order."""
+        numbers = [event.number for event in self.someone(name).all(Sent)]
+        self.assertEqual(list(range(1, count + 1)), numbers, "what %s has sent" % name)
+
+    def assertRefused(self, person, code):
+        self.assertEqual([code], [event.code for event in person.all(LoginFailed)])
+
+    def assertEvents(self, person, *events):
+        """The last events of somebody, but for the changes of its status line."""
+        heard = [event for event in person.heard if not isinstance(event, Status)]
+        self.assertEqual(list(events), heard[len(heard) - len(events) :])
+
+    def assertSawLeave(self, name, other, why):
+        left = [(event.name, event.why) for event in self.someone(name).all(MemberLeft)]
+        self.assertIn((other, why), left)
+
+    @contextlib.contextmanager
+    def assertDropped(self, reason, core=None):
+        """What happens meanwhile is counted as dropped for that reason, and has no other effect."""
+        core = core or self.network.server
+        before, head = core.dropped.get(reason, 0), self.network.log.head
+        yield
+        self.assertGreater(core.dropped.get(reason, 0), before, "dropped: %s" % dict(core.dropped))
+        self.assertEqual(head, self.network.log.head, "something entered the log")
+
+    @contextlib.contextmanager
+    def assertNobodyNotices(self):
+        """What happens meanwhile changes nothing for anybody in the room."""
+        before = [len(person.heard) for person in self.network.people.values()]
+        head, members = self.network.log.head, self.addresses()
+        yield
+        heard = [
+            [event for event in person.heard[count:] if not isinstance(event, Status)]
+            for person, count in zip(self.network.people.values(), before)
+        ]
+        self.assertEqual([], [event for events in heard for event in events])
+        self.assertEqual((head, members), (self.network.log.head, self.addresses()))
+
+    def assertRoomWorks(self):
+        """Everybody in the room hears everybody else."""
+        names = sorted(self.members())
+        people = [person for person in self.network.people.values() if person.connected() and person.name in names]
+        self.assertEqual(names, sorted(person.name for person in people))
+        for person in people:
+            person.say("does the room work, asks %s at %r" % (person.name, self.network.now))
+        self.network.run(5.0)
+        for person in people:
+            self.assertEqual([], person.waiting())
+            asked = sorted(text.split()[5] for text in person.texts()[1 - len(people) :] if len(people) > 1)
+            self.assertEqual(sorted(set(names) - {person.name}), asked)
+
+
+def weight(core):
+    """Return how much a core holds: the lengths of all its tables, and of the tables in them.
+
+    It follows references, so no private name is used.  The counts of drops do not weigh.
+    """
+    passed = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, random.Random, Network)
+    seen, todo, total = {id(core.dropped)}, [core], 0
+    while todo:
+        thing = todo.pop()
+        if id(thing) in seen or isinstance(thing, passed):
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, (dict, list, collections.deque)):
+            total += len(thing)
+        todo += gc.get_referents(thing)
+    return total
+
+
+# ======================================================================================================
+# Text
+# ======================================================================================================
+
+
+class TextTest(unittest.TestCase):
+    """Names have one spelling and no look-alikes, parts join to the text again, and what is shown cannot act."""
+
+    def test_names_that_are_used_as_they_are(self):
+        names = "ann ANN bob-2 a.b_c Jörg İlker Ωμέγα Владимир 한글이름 田中さん 田中タロウ ー 々 नमस्ते ٣ x1 1x"
+        for name in names.split():
+            self.assertEqual(unicodedata.normalize("NFKC", name), clean_name(name))
+        self.assertEqual("n" * 32, clean_name("n" * 32))
+        self.assertEqual("ñ" * 32, clean_name("ñ" * 32))
+
+    def test_names_are_brought_to_one_spelling(self):
+        spellings = [
+            (" ann ", "ann"),
+            ("ａｎｎ", "ann"),
+            ("ﬁn", "fin"),
+            ("Jo\u0308rg", "Jörg"),
+            ("Ⅳ", "IV"),
+            ("x²", "x2"),
+        ]
+        for typed, name in spellings:
+            self.assertEqual(name, clean_name(typed))
+
+    def test_names_that_are_refused(self):
+        refused = [
+            "",
+            "  ",
+            "a b",
+            "a\tb",
+            "a\u00a0b",
+            "a/b",
+            "a@b",
+            "a:b",
+            "a\x1bb",
+            "a\u202eb",
+            "a\u200db",
+            "a\u200bb",
+        ]
+        refused += ["_a", ".a", "-a", "\u0301a", "a\u3164", "a\u115f", "a\ufe0f", "a\u034f", "\ud800", "a\x00", "😀"]
+        refused += ["n" * 33, "田" * 22]
+        for name in refused:
+            with self.subTest(name=name), self.assertRaises(UsageError) as caught:
+                clean_name(name)
+            self.assertRegex(str(caught.exception), r"^A name .*\.$")
+
+    def test_a_name_cannot_be_spelt_with_look_alike_letters(self):
+        # Two with a Cyrillic letter, one with a Greek, one with a Han.
+        for name in ["t\u0435acher", "te\u0430cher", "teacher\u03bf", "田a"]:
+            with self.subTest(name=name), self.assertRaisesRegex(UsageError, "one script"):
+                clean_name(name)
+
+    def test_names_that_nobody_can_tell_apart_are_the_same(self):
+        same = [("ann", "ANN"), ("straße", "STRASSE"), ("ﬁn", "FIN"), ("ａnn", "ann"), ("Ǆ", "ǆ"), ("ς", "σ")]
+        for one, other in same:
+            self.assertEqual(name_key(one), name_key(other))
+        for one, other in [("ann", "anne"), ("a.b", "ab"), ("a-b", "a_b"), ("é", "e")]:
+            self.assertNotEqual(name_key(one), name_key(other))
+
+    def test_parts_are_cut_between_characters_and_join_to_the_text(self):
+        for letter in ["a", "é", "田", "😀", "ae\u0301田😀"]:
+            text = (letter * TEXT_BYTES_MAX).encode()[:TEXT_BYTES_MAX].decode("utf-8", "ignore")
+            parts = split_parts(text)
+            self.assertEqual(text, "".join(part.decode() for part in parts))
+            self.assertLessEqual(len(parts), RUN_PARTS_MAX)
+            self.assertTrue(all(0 < len(part) <= PART_BYTES_MAX for part in parts))
+
+    def test_texts_are_refused_by_their_size_and_never_cut(self):
+        self.assertEqual("a" * TEXT_BYTES_MAX, clean_text("a" * TEXT_BYTES_MAX))
+        with self.assertRaisesRegex(UsageError, "16,386 bytes; at most 16,384"):
+            clean_text("é" * 8193)
+        for text in ["", "  ", "\n\t\n"]:
+            with self.assertRaisesRegex(UsageError, "nothing to send"):
+                clean_text(text)
+
+    def test_texts_have_one_kind_of_line_break_and_can_be_encoded(self):
+        self.assertEqual("a\nb\nc", clean_text("a\r\nb\rc"))
+        self.assertEqual("a?b", clean_text("a\ud800b"))
+        self.assertEqual("  indented\n", clean_text("  indented\n"))
+
+    def test_text_from_strangers_cannot_steer_a_terminal(self):
+        controls = ["\x1b[2J", "\x9b2J", "\x07", "\r", "\x08", "\x7f", "\x85"]
+        for text in [*controls, "\u202e", "\u2066", "\u200e", "\u2028", "\ufeff"]:
+            shown = display_text("a%sb" % text, " ")
+            self.assertTrue(shown.isprintable(), ascii(shown))
+            self.assertTrue(shown.startswith("a") and shown.endswith("b") and len(shown) > 2, ascii(shown))
+        shown = display_text("".join(map(chr, range(sys.maxunicode + 1))))
+        unprintable = {character for character in shown if not character.isprintable()}
+        self.assertEqual({"\n", "\u200c", "\u200d"}, {c for c in unprintable if unicodedata.category(c) != "Zs"})
+
+    def test_text_stays_readable_when_it_is_made_safe(self):
+        family = "👩\u200d👩\u200d👧 ❤\ufe0f नमस्\u200dते é 田"
+        self.assertEqual(family, display_text(family))
+        self.assertEqual("a\nb    c", display_text("a\nb\tc"))
+        self.assertEqual("a | b", display_text("a\nb", " | "))
+        self.assertEqual("␛[31m \\u{202e}", display_text("\x1b[31m \u202e"))
+
+    def test_width_is_counted_in_terminal_cells(self):
+        widths = [
+            ("", 0),
+            ("abc", 3),
+            ("é", 1),
+            ("e\u0301", 1),
+            ("田中", 4),
+            ("한글", 4),
+            ("ｱ", 1),
+            ("😀", 2),
+            ("a\u200db", 2),
+        ]
+        for text, width in widths:
+            self.assertEqual(width, text_width(text), text)
+
+
+# ======================================================================================================
+# Wire format
+# ======================================================================================================
+
+MESSAGES = [
+    Hello(b"n" * 16),
+    Offer(b"n" * 16, b"c" * 20, b"s" * 8, 3, 1000, "Röom"),
+    Later(b"n" * 16, TRY_LATER),
+    Login(b"n" * 16, b"c" * 20, b"y" * 32),
+    Keys(b"n" * 16, b"y" * 32),
+    Proof(7, b"i" * 16, "ann", 2**40, 2**41, 9, 50),
+    Welcome("ann", b"m" * 8, "Room", 12, 2**41, 1, 40, 7, 3, b"k" * 32, 5),
+    Refused(USERNAME_TAKEN, REFUSALS[USERNAME_TAKEN]),
+    Sync(5, 1, 17),
+    Sync(
+        5,
+        1,
+        17,
+        (part(1, "hé"), part(2, "you", chat.PRIVATE | chat.FIRST, b"t" * 8), part(3, "me", chat.ACTION | chat.LAST)),
+    ),
+    Entries(9, 4, ASK, 2, b"k" * 32, b"a batch"),
+    Room(2, b"n" * 8, b"sealed"),
+    Who(3),
+    Members(9, 0, 1, (Row(2, b"m" * 8, 0, "ann"), Row(5, b"o" * 8, 0, "böb"))),
+    Bye(KICKED),
+    Earlier(90, 50, 12),
+    History(12, 90, ASK, b"a batch"),
+]
+ENTRIES = [
+    text_entry("hello"),
+    text_entry("part", 2, first=True, last=False),
+    text_entry("part", 3, first=False, last=True),
+    Entry(ACTION, 1000, b"a" * 8, 4, "ann", text="wäves"),
+    Entry(PRIVATE, 1000, b"a" * 8, 5, "ann", b"b" * 8, "bob", "psst"),
+    Entry(JOINED, 1000, b"a" * 8, name="ann"),
+    Entry(LEFT, 1000, b"a" * 8, name="ann", text="left"),
+    Entry(NOTICE, 1000, text="dinner"),
+    Entry(STARTED, 1000, text="open"),
+    Entry(UNDELIVERED, 1000, number=6),
+    Entry(SKIP, 1000, count=12, why=HIDDEN),
+]
+
+
+def damaged(data):
+    """Yield the data cut at every length, and with every single bit turned over."""
+    for size in range(len(data)):
+        yield data[:size]
+    for position in range(8 * len(data)):
+        changed = bytearray(data)
+        changed[position // 8] ^= 1 << position % 8
+        yield bytes(changed)
+
+
+class WireTest(unittest.TestCase):
+    """What is encoded decodes to the same; what is damaged decodes or raises MalformedDatagram, nothing else."""
+
+    def test_there_is_a_sample_of_every_kind(self):
+        self.assertEqual(set(chat.TYPE_CODES), set(map(type, MESSAGES)))
+        self.assertEqual(set(range(chat.TEXT, chat.SKIP + 1)), {entry.kind for entry in ENTRIES})
+
+    def test_every_message_comes_back(self):
+        for message in MESSAGES:
+            self.assertEqual(message, decode(chat.TYPE_CODES[type(message)], encode(message)))
+
+    def test_every_entry_comes_back(self):
+        for entry in ENTRIES:
+            self.assertEqual(entry, decode_entry(encode_entry(entry)))
+        data = b"".join(map(encode_entry, ENTRIES))
+        head, entries = decode_batch(encode_batch(100, 7, data) + bytes(9))
+        self.assertEqual((100, list(zip(range(7, 18), ENTRIES))), (head, entries))
+
+    def test_the_fast_encoding_of_parts_is_the_same(self):
+        for entry in [entry for entry in ENTRIES if entry.kind in (chat.TEXT, ACTION, PRIVATE, UNDELIVERED)]:
+            data = encode_entry(entry)
+            fields = (entry.time, entry.author, entry.number, entry.name, entry.text.encode(), entry.to, entry.to_name)
+            self.assertEqual(data, encode_part(data[0], *fields))
+
+    def test_damaged_messages_do_no_harm(self):
+        for message in MESSAGES:
+            for data in damaged(encode(message)):
+                with contextlib.suppress(MalformedDatagram):
+                    decode(chat.TYPE_CODES[type(message)], data)
+
+    def test_damaged_entries_do_no_harm(self):
+        for entry in ENTRIES:
+            for data in damaged(encode_entry(entry)):
+                with contextlib.suppress(MalformedDatagram):
+                    decode_entry(data)
+            for data in damaged(encode_batch(100, 7, encode_entry(entry))):
+                with contextlib.suppress(MalformedDatagram):
+                    decode_batch(data)
+
+    def test_any_bytes_do_no_harm(self):
+        draw = random.Random(1).random
+        for _ in range(5000):
+            data = bytes(int(draw() * 256) for _ in range(int(draw() * 60)))
+            with contextlib.suppress(MalformedDatagram):
+                decode(int(draw() * 18), data)
+            with contextlib.suppress(MalformedDatagram):
+                decode_batch(data)
+
+    def test_blanks_cannot_lie_about_their_count(self):
+        for head, first, count in [(5, 1, 6), (5, 1, 0), (5, 6, 1), (5, 5, 2), (2**64 - 1, 1, 0), (0, 0, 2**64 - 1)]:
+            data = encode_entry(Entry(SKIP, 1, count=count, why=HIDDEN))
+            with self.subTest(head=head, first=first, count=count), self.assertRaises(MalformedDatagram):
+                decode_batch(encode_batch(head, first, data))
+
+    def test_parts_are_refused_by_kind_number_and_size(self):
+        kinds = [part(1, "a", kind) for kind in (NOTICE, SKIP, 0)]
+        for wrong in [part(0, "a"), part(1, ""), part(1, "a" * 961), *kinds]:
+            with self.subTest(part=wrong), self.assertRaises(MalformedDatagram):
+                decode(chat.TYPE_CODES[Sync], encode(Sync(1, 1, 1, (wrong,))))
+        with self.assertRaises(MalformedDatagram):
+            decode(chat.TYPE_CODES[Sync], encode(Sync(1, 1, 1, (replace(part(1, "a"), text=b"\xff"),))))
+
+    def test_what_follows_a_message_is_zeros(self):
+        self.assertEqual(Who(3), decode(chat.TYPE_CODES[Who], encode(Who(3)) + bytes(5)))
+        with self.assertRaises(MalformedDatagram):
+            decode(chat.TYPE_CODES[Who], encode(Who(3)) + b"\1")
+
+    def test_strings_are_cut_between_characters(self):
+        self.assertEqual(bytes((64,)) + "é".encode() * 32, encode_string("é" * 40))
+        self.assertEqual(bytes((63,)) + "田".encode() * 21, encode_string("田" * 22))
+
+    def test_every_entry_fits_a_datagram(self):
+        name = "田" * 21 + "a"
+        largest = encode_entry(Entry(PRIVATE, 1, b"a" * 8, 1, name, b"b" * 8, name, "x" * PART_BYTES_MAX))
+        self.assertLessEqual(len(largest), BATCH_BYTES_MAX)
+        groups = group_submissions([part(number, "x" * PART_BYTES_MAX) for number in range(1, 33)])
+        self.assertLessEqual(max(len(encode(Sync(1, 1, 1, group))) for group in groups) + 30, DATAGRAM_BYTES_MAX)
+        rows = tuple(Row(1, b"m" * 8, 0, name) for _ in range(MEMBERS_PAGE_ROWS))
+        self.assertLessEqual(len(encode(Members(1, 1, 1, rows))) + 30, DATAGRAM_BYTES_MAX)
+
+    def test_a_datagram_is_never_text(self):
+        with self.assertRaises(UnicodeDecodeError):
+            bytes((VERSION_BYTE,)).decode("utf-8")
+
+
+# ======================================================================================================
+# Password login
+# ======================================================================================================
+
+# draft-irtf-cfrg-cpace (2026-04), suite CPACE-X25519-SHA512, initiator and responder.
+CPACE = {
+    "PRS": "50617373776f7264",
+    "CI": "0b415f696e69746961746f720b425f726573706f6e646572",
+    "sid": "7e4b4791d6a8ef019b936c79fb7f2c57",
+    "g": "d04bf6d41f6a289632a2e929fa29bebd51092512a7829fdde7d314b62f05a73f",
+    "ya": "21b4f4bd9e64ed355c3eb676a28ebedaf6d8f17bdc365995b319097153044080",
+    "ADa": "414461",
+    "Ya": "1d13c89278cdadd826f6d8d7f887701430f8380ddc17611cdd6dc989ce0c9f32",
+    "yb": "848b0779ff415f0af4ea14df9dd1d3c29ac41d836c7808896c4eba19c51ac40a",
+    "ADb": "414462",
+    "Yb": "248cccf6d5cdc3646f0ad593f9e6cef4e69d4945f8372e623512ecea32185623",
+    "K": "5b067effbdc0b2a0e1d907b21ebb25cfedb96a852179a847c37e43ee71322c6b",
+    "ISK_IR": "6e19b875f7a561d6b3ca3dbb9ef42ac55de3e717881018204b8922b4d5e53bb2"
+    "aa82c300bea7b65d2b671da71922ddf6472301b79bc270adfa8bf413285f2263",
+}
+LOW_ORDER_SCALAR = "af46e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449aff"
+LOW_ORDER = {  # u-coordinate: result, None for the all-zero one, which must abort the login.
+    "0000000000000000000000000000000000000000000000000000000000000000": None,
+    "0100000000000000000000000000000000000000000000000000000000000000": None,
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f": None,
+    "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800": None,
+    "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157": None,
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f": None,
+    "daffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff": "d8e2c776bbacd510d09fd9278b7edcd25fc5ae9adfba3b6e040e8d3b71b21806",  # noqa: E501
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f": None,
+    "dbffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff": "c85c655ebe8be44ba9c0ffde69f2fe10194458d137f09bbff725ce58803cdb38",  # noqa: E501
+    "d9ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff": "db64dafa9b8fdd136914e61461935fe92aa372cb056314e1231bc4ec12417456",  # noqa: E501
+    "cdeb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b880": "e062dcd5376d58297be2618c7498f55baa07d7e03184e8aada20bca28888bf7a",  # noqa: E501
+    "4c9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f11d7": "993c6ad11c4c29da9a56f7691fd0ff8d732e49de6250b6c2e80003ff4629a175",  # noqa: E501
+}
+RFC_7748 = [  # Section 5.2: scalar, u-coordinate, result.
+    (
+        "a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4",
+        "e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c",
+        "c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552",
+    ),
+    (
+        "4b66e9d4d1b4673c5ad22691957d6af5c11b6421e0ea01d42ca4169e7918ba0d",
+        "e5210f12786811d3f4b7959d0538ae2c31dbe7106fc03c3efc4cd549c715a493",
+        "95cbde9476e8907d7aade45cb4b873f88b595a68799fa152e6f8f7647aac7957",
+    ),
+    ("09" + "00" * 31, "09" + "00" * 31, "422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079"),
+]
+
+
+class LoginTest(unittest.TestCase):
+    """The key exchange gives the published results, and the same key to both sides only with the same password."""
+
+    def setUp(self):
+        self.v = {name: bytes.fromhex(value) for name, value in CPACE.items()}
+
+    def test_multiplication_as_in_rfc_7748(self):
+        for scalar, point, result in RFC_7748:
+            self.assertEqual(result, x25519(bytes.fromhex(scalar), bytes.fromhex(point)).hex())
+
+    def test_generator_and_shares_as_published(self):
+        v = self.v
+        generator = cpace_generator(v["PRS"], v["CI"], v["sid"])
+        self.assertEqual(v["g"], generator)
+        self.assertEqual(v["Ya"], x25519(v["ya"], generator))
+        self.assertEqual(v["Yb"], x25519(v["yb"], generator))
+        self.assertEqual(v["K"], x25519(v["ya"], v["Yb"]))
+
+    def test_session_key_as_published(self):
+        v = self.v
+        transcript = cpace_transcript(v["Ya"], v["ADa"], v["Yb"], v["ADb"])
+        self.assertEqual(v["ISK_IR"], cpace_key(v["ya"], v["Yb"], v["sid"], transcript))
+        self.assertEqual(v["ISK_IR"], cpace_key(v["yb"], v["Ya"], v["sid"], transcript))
+
+    def test_a_low_order_share_aborts_the_login(self):
+        for point, result in LOW_ORDER.items():
+            found = x25519(bytes.fromhex(LOW_ORDER_SCALAR), bytes.fromhex(point))
+            self.assertEqual(result or "00" * 32, found.hex())
+            with self.subTest(point=point), contextlib.ExitStack() as stack:
+                if result is None:
+                    stack.enter_context(self.assertRaisesRegex(MalformedDatagram, "low-order"))
+                cpace_key(bytes.fromhex(LOW_ORDER_SCALAR), bytes.fromhex(point), b"sid", b"transcript")
+
+    def test_both_sides_get_the_same_key_only_with_the_same_password(self):
+        for password, same in [(b"secret", True), (b"Secret", False), (b"", False)]:
+            client, server = Exchange(b"secret", b"sid", b"1" * 32), Exchange(password, b"sid", b"2" * 32)
+            keys = client.start(server.share, b"name"), server.finish(client.share, b"name")
+            self.assertEqual(same, keys[0] == keys[1])
+
+    def test_the_key_covers_the_session_and_both_nonces(self):
+        client = Exchange(b"secret", b"sid", b"1" * 32)
+        for sid, session in [(b"sid", b"eman"), (b"dis", b"name")]:
+            server = Exchange(b"secret", sid, b"2" * 32)
+            self.assertNotEqual(client.start(server.share, b"name"), server.finish(client.share, session))
+
+    def test_one_password_has_one_spelling(self):
+        self.assertEqual(password_bytes("Jo\u0308rg"), password_bytes("Jörg"))
+        self.assertEqual(b"\xff", password_bytes("\udcff"))  # As os.fsdecode gives it for a file that is no UTF-8.
+
+    def test_the_member_id_does_not_tell_the_instance(self):
+        self.assertEqual(8, len(member_id(b"i" * 16)))
+        self.assertEqual(hashlib.blake2b(b"i" * 16).digest()[:8], member_id(b"i" * 16))
+
+
+# ======================================================================================================
+# Sealed datagrams
+# ======================================================================================================
+
+
+class SealingTest(unittest.TestCase):
+    """What one side seals the other opens, once, unchanged; nothing else opens."""
+
+    def setUp(self):
+        self.client, self.server = Session(b"name", b"k" * 64, server=False), Session(b"name", b"k" * 64, server=True)
+
+    def assertDoesNotOpen(self, session, datagram, reason):
+        with self.assertRaisesRegex(MalformedDatagram, reason):
+            session.open(datagram)
+
+    def test_every_message_opens_on_the_other_side(self):
+        for message in [message for message in MESSAGES if not isinstance(message, Room)]:
+            for one, other in [(self.client, self.server), (self.server, self.client)]:
+                self.assertEqual(message, other.open(one.seal(message)))
+
+    def test_every_datagram_has_its_own_keystream(self):
+        sealed = [side.seal(Bye(KICKED)) for side in (self.client, self.server) for _ in range(50)]
+        self.assertEqual(100, len({datagram[14:-16] for datagram in sealed}))
+
+    def test_a_recorded_datagram_cannot_be_replayed(self):
+        recorded = [self.client.seal(Who(number)) for number in range(5)]
+        for datagram in recorded[::-1]:
+            self.server.open(datagram)
+        for datagram in recorded:
+            self.assertDoesNotOpen(self.server, datagram, "replayed")
+
+    def test_a_datagram_cannot_be_reflected_to_its_sender(self):
+        self.assertDoesNotOpen(self.client, self.client.seal(Who(1)), "forged")
+        self.assertDoesNotOpen(self.server, self.server.seal(Bye("")), "forged")
+
+    def test_a_damaged_datagram_does_not_open_and_leaves_no_trace(self):
+        datagram = self.client.seal(Who(1))
+        for data in damaged(datagram):
+            self.assertDoesNotOpen(self.server, data, "forged|truncated")
+        self.assertEqual(Who(1), self.server.open(datagram))
+
+    def test_a_datagram_of_another_session_does_not_open(self):
+        self.assertDoesNotOpen(self.server, Session(b"name", b"K" * 64, server=False).seal(Who(1)), "forged")
+
+    def test_the_window_accepts_each_counter_once_if_it_is_not_too_old(self):
+        for seed in range(20):
+            draw = random.Random(seed).random
+            window, seen, highest, at = ReplayWindow(), set(), 0, 1
+            for _ in range(2000):
+                at = max(1, at + int(draw() * 40) - 15 if draw() < 0.95 else at + int(draw() * 5000) - 2000)
+                new = at > highest or (at not in seen and highest - at < REPLAY_WINDOW)
+                with contextlib.ExitStack() as stack:
+                    if not new:
+                        stack.enter_context(self.assertRaises(MalformedDatagram, msg="seed %d" % seed))
+                    self.assertEqual(at > highest, window.accept(at), "seed %d" % seed)
+                seen.add(at)
+                highest = max(highest, at)
+                self.assertEqual(highest, window.highest)
+
+    def test_it_is_known_which_datagram_is_the_newest(self):
+        first, second, third = [self.client.seal(Who(number)) for number in range(3)]
+        newest = []
+        for datagram in (first, third, second):
+            self.server.open(datagram)
+            newest.append(self.server.newest)
+        self.assertEqual([True, True, False], newest)
+
+    def test_the_shared_form_opens_at_members_and_only_there(self):
+        room = RoomKey(3, b"r" * 32)
+        ids = [b"%04d" % number for number in range(4)]
+        sides = [(Session(name, name * 16, server=True), Session(name, name * 16, server=False)) for name in ids]
+        body = room.seal(b"a batch")
+        for server, client in sides:
+            ((address, pieces),) = tag_for_all([("address", server)], [body])
+            header, shared, tag = pieces
+            message = client.open(header + shared + tag)
+            self.assertEqual(b"a batch", xor_stream(b"r" * 32, message.nonce, message.sealed))
+            self.assertNotEqual(b"a batch", xor_stream(b"s" * 32, message.nonce, message.sealed))
+            for _, other in sides:
+                self.assertDoesNotOpen(other, header + shared + tag, "replayed" if other is client else "forged")
+
+    def test_the_shared_form_never_repeats_a_nonce(self):
+        room = RoomKey(3, b"r" * 32)
+        self.assertEqual(100, len({room.seal(b"a batch") for _ in range(100)}))
+
+    def test_a_fan_out_is_the_datagrams_that_it_stands_for(self):
+        to_one, to_other = [b"11", b"22", b"33", b"4", b"5", b"6"], [b"77", b"88", b"99", b"0", b"0", b"0"]
+        fanout = Fanout((6, 3), [(("a", 1), to_one), (("b", 2), to_other)])
+        expected = [(b"112233", ("a", 1)), (b"456", ("a", 1)), (b"778899", ("b", 2)), (b"000", ("b", 2))]
+        self.assertEqual([Datagram(*pair) for pair in expected], list(fanout.datagrams()))
+
+
+# ======================================================================================================
+# Room log
+# ======================================================================================================
+
+
+class LogContract:
+    """What every log promises: dense numbers, batches that fit, blanks for what is hidden, runs kept whole."""
+
+    def make_log(self, began):
+        """Return an empty log that begins at that time, in ms."""
+        raise NotImplementedError
+
+    def setUp(self):
+        self.log = self.make_log(1000)
+
+    def append(self, *entries, to=None):
+        self.log.append([record(entry, to) for entry in entries])
+        self.log.commit()
+
+    def run_of(self, count, number=1, at=1000):
+        marks = [(position == 0, position == count - 1) for position in range(count)]
+        return [text_entry("part", number + n, at=at, first=first, last=last) for n, (first, last) in enumerate(marks)]
+
+    def read(self, after=0, until=None, reader=None, most=1000):
+        """Return the (number, entry) pairs of the batches, having seen that they are dense and fit a datagram."""
+        found, next_number = [], after + 1
+        for first, last, data in batches(self.log, after, self.log.head if until is None else until, reader, most):
+            self.assertEqual(next_number, first)
+            self.assertLessEqual(len(data), BATCH_BYTES_MAX)
+            _, entries = decode_batch(encode_batch(self.log.head, first, data))
+            self.assertEqual(first, entries[0][0])
+            self.assertEqual(last, entries[-1][0] + entries[-1][1].count - 1)
+            found += entries
+            next_number = last + 1
+        return found
+
+    def test_an_empty_log(self):
+        self.assertEqual((0, 1, 1000), (self.log.head, self.log.oldest, self.log.began))
+        self.assertEqual([], self.read())
+        self.assertEqual(0, self.log.start(50, 1))
+
+    def test_entries_are_numbered_from_one_and_come_back(self):
+        entries = [text_entry("text %d" % number, number) for number in range(1, 200)]
+        self.append(*entries[:50])
+        self.append(*entries[50:])
+        self.assertEqual((199, 1), (self.log.head, self.log.oldest))
+        self.assertEqual(list(enumerate(entries, 1)), self.read())
+        self.assertEqual(list(enumerate(entries, 1))[9:20], self.read(9, 20))
+
+    def test_batches_are_cut_by_size_and_by_count(self):
+        self.append(*[text_entry("x" * 400, number) for number in range(1, 31)])
+        self.assertEqual([(1, 2), (3, 4)], [cut[:2] for cut in batches(self.log, 0, 30, None, 2)])
+        self.assertEqual(30, len(self.read()))
+
+    def test_what_is_private_is_blank_for_others(self):
+        self.append(text_entry("one", 1))
+        self.append(text_entry("two", 2), text_entry("three", 3), to=(b"a" * 8, b"b" * 8))
+        self.append(text_entry("four", 4), to=(b"c" * 8,))
+        self.append(text_entry("five", 5))
+        shapes = {b"a" * 8: [1, 2, 3, (4, 1), 5], b"c" * 8: [1, (2, 2), 4, 5]}
+        shapes.update({None: [1, (2, 3), 5], b"z" * 8: [1, (2, 3), 5]})
+        for reader, shape in shapes.items():
+            found = self.read(reader=reader)
+            self.assertEqual(
+                shape, [(number, entry.count) if entry.kind == SKIP else number for number, entry in found]
+            )
+            self.assertEqual({HIDDEN}, {entry.why for _, entry in found if entry.kind == SKIP})
+
+    def test_a_blank_has_the_time_of_its_last_entry(self):
+        self.append(text_entry("one", 1, at=1001), text_entry("two", 2, at=1002), to=(b"a" * 8,))
+        ((_, blank),) = self.read()
+        self.assertEqual(1002, blank.time)
+        self.assertTrue(self.log.agrees(2, blank.time))
+
+    def test_the_newest_entries_are_kept_and_the_gone_are_named(self):
+        self.append(*[text_entry("old", number, at=1000) for number in range(1, 101)])
+        self.append(*[text_entry("new", number, at=62_000) for number in range(101, LOG_ENTRIES_MIN + 51)])
+        self.assertEqual((LOG_ENTRIES_MIN + 50, 51), (self.log.head, self.log.oldest))
+        (number, gone), (following, _) = self.read(until=51)
+        self.assertEqual((1, SKIP, 50, TRIMMED, 51), (number, gone.kind, gone.count, gone.why, following))
+        self.assertEqual([(11, 40)], [(number, entry.count) for number, entry in self.read(10, 50)])
+
+    def test_young_entries_are_kept_however_many(self):
+        self.append(*[text_entry("x", number, at=1000 + number) for number in range(1, LOG_ENTRIES_MIN + 500)])
+        self.assertEqual(1, self.log.oldest)
+
+    def test_the_log_is_bounded_in_bytes(self):
+        with mock.patch.object(chat, "LOG_BYTES_MAX", 20_000):
+            self.append(*[text_entry("x" * 900, number) for number in range(1, 101)])
+        kept = sum(len(record.data) for record in self.log.records(self.log.oldest, self.log.head))
+        self.assertTrue(18_000 < kept <= 20_000, kept)
+
+    def test_runs_are_trimmed_whole(self):
+        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 20):
+            self.append(*self.run_of(10, 1, at=1000))
+            self.append(*self.run_of(10, 11, at=1000))
+            self.append(*[text_entry("x", number, at=99_000) for number in range(21, 25)])
+        self.assertEqual(11, self.log.oldest)
+
+    def test_the_highest_number_of_each_author_is_known(self):
+        self.append(text_entry("x", 1), text_entry("x", 2), text_entry("x", 9, b"b" * 8))
+        self.append(Entry(JOINED, 1, b"c" * 8, name="c"))
+        self.assertEqual([2, 9, 0, 0], [self.log.taken(letter * 8) for letter in (b"a", b"b", b"c", b"d")])
+
+    def test_a_reader_of_this_log_is_recognised(self):
+        self.append(text_entry("x", 1, at=1001), text_entry("x", 2, at=1002))
+        for cursor in (0, 1, 2):
+            self.assertTrue(self.log.agrees(cursor, self.log.time_at(cursor)))
+        self.assertEqual([1000, 1001, 1002], [self.log.time_at(cursor) for cursor in (0, 1, 2)])
+        for cursor, at in [(0, 0), (1, 1002), (2, 1001), (3, 1003), (2**63, 1001)]:
+            self.assertFalse(self.log.agrees(cursor, at), (cursor, at))
+
+    def test_a_reader_of_what_is_gone_is_recognised_by_the_time(self):
+        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 10):
+            self.append(*[text_entry("x", number, at=1000) for number in range(1, 11)])
+            self.append(*[text_entry("x", number, at=99_000) for number in range(11, 21)])
+        self.assertEqual(11, self.log.oldest)
+        self.assertTrue(self.log.agrees(5, 1000) and self.log.agrees(10, self.log.time_at(10)))
+        self.assertFalse(self.log.agrees(5, 999))
+
+    def test_a_newcomer_starts_before_the_last_messages(self):
+        self.append(Entry(STARTED, 1, text="open"), Entry(JOINED, 1, b"a" * 8, name="ann"), text_entry("x", 1))
+        self.append(*self.run_of(3, 2))
+        self.append(Entry(PRIVATE, 1, b"a" * 8, 5, "ann", b"b" * 8, "bob", "psst"), to=(b"a" * 8, b"b" * 8))
+        self.append(Entry(NOTICE, 1, text="dinner"), Entry(LEFT, 1, b"a" * 8, name="ann", text="left"))
+        self.assertEqual([9, 7, 3, 2, 2], [self.log.start(earlier, self.log.head + 1) for earlier in (0, 1, 2, 3, 50)])
+
+    def test_a_newcomer_starts_with_what_is_kept(self):
+        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 10):
+            self.append(*[text_entry("x", number, at=1000) for number in range(1, 11)])
+            self.append(*[text_entry("x", number, at=99_000) for number in range(11, 21)])
+        self.assertEqual([20, 15, 10, 10], [self.log.start(earlier, self.log.head + 1) for earlier in (0, 5, 10, 50)])
+
+
+class MemoryLogTest(LogContract, unittest.TestCase):
+    """The log in memory meets the contract."""
+
+    def make_log(self, began):
+        return MemoryLog(began)
+
+
+# ======================================================================================================
+# Delivery
+# ======================================================================================================
+
+
+class DeliveryTest(unittest.TestCase):
+    """Repeats come when RFC 6298 says, takers keep to their rate, and drawn timers to their bounds."""
+
+    def setUp(self):
+        draw = random.Random(1).random
+        self.entropy = lambda count: bytes(int(draw() * 256) for _ in range(count))
+
+    def test_the_retry_time_follows_rfc_6298(self):
+        trip = RoundTrip()
+        self.assertEqual(RETRY_SECONDS, trip.retry_seconds())
+        trip.measure(0.1)
+        self.assertAlmostEqual(0.1 + 4 * 0.05, trip.retry_seconds())
+        trip.measure(0.2)  # Deviation 3/4 * 0.05 + 1/4 * 0.1, then mean 7/8 * 0.1 + 1/8 * 0.2.
+        self.assertAlmostEqual(0.1125, trip.seconds)
+        self.assertAlmostEqual(0.1125 + 4 * 0.0625, trip.retry_seconds())
+
+    def test_the_retry_time_has_bounds(self):
+        for sample, seconds in [(0.0001, RETRY_SECONDS_MIN), (30.0, RETRY_SECONDS_MAX)]:
+            trip = RoundTrip()
+            for _ in range(100):
+                trip.measure(sample)
+            self.assertEqual(seconds, trip.retry_seconds())
+
+    def test_a_bucket_allows_a_burst_and_then_its_rate(self):
+        bucket, taken = TokenBucket(10, 20, 0.0), 0
+        for step in range(1001):
+            taken += bucket.take(1, step / 100)
+        self.assertTrue(119 <= taken <= 120, taken)
+
+    def test_a_bucket_tells_when_it_is_ready(self):
+        bucket = TokenBucket(10, 20, 0.0)
+        self.assertTrue(bucket.take(20, 0.0))
+        self.assertFalse(bucket.take(5, 0.1))
+        self.assertAlmostEqual(0.5, bucket.ready_at(5))
+        self.assertFalse(bucket.take(5, 0.49))
+        self.assertTrue(bucket.take(5, 0.51))
+
+    def test_a_bucket_takes_tokens_back_up_to_its_burst(self):
+        bucket = TokenBucket(1, 2, 0.0)
+        bucket.take(2, 0.0)
+        self.assertFalse(bucket.full(1.0))
+        bucket.give(5)
+        self.assertTrue(bucket.full(0.0))
+        self.assertFalse(bucket.take(3, 0.0))
+
+    def test_a_rate_of_zero_allows_everything(self):
+        bucket = TokenBucket(0, 0, 0.0)
+        self.assertTrue(all(bucket.take(100, 0.0) for _ in range(100)))
+
+    def test_a_timer_is_drawn_from_its_time_to_the_double_and_backs_off(self):
+        for _ in range(200):
+            timer = Timer(self.entropy)
+            self.assertFalse(timer.due(1e9))
+            timer.start(10.0, 1.0, 3.0)
+            for low in (1.0, 2.0, 3.0, 3.0):
+                self.assertTrue(low <= timer.at - 10.0 < 2 * low)
+                self.assertFalse(timer.due(timer.at - 0.001))
+                self.assertTrue(timer.due(timer.at))
+                timer.again(10.0)
+
+    def test_a_timer_for_now_backs_off_from_its_first_time(self):
+        timer = Timer(self.entropy)
+        timer.start(10.0, 1.0, 3.0, at_once=True)
+        self.assertTrue(timer.due(10.0))
+        timer.again(10.0)
+        self.assertTrue(11.0 <= timer.at < 12.0)
+        timer.stop()
+        self.assertIsNone(timer.at)
+
+    def test_the_earliest_of_some_instants(self):
+        self.assertEqual([None, 1.0, 0.0], [earliest(None, None), earliest(2.0, None, 1.0), earliest(0.0, 1.0)])
+
+
+# ======================================================================================================
+# Server and client: coming in
+# ======================================================================================================
+
+
+class AdmissionTest(RoomCase):
+    """Who knows the password gets in under a name of its own; who does not learns why, and nothing else."""
+
+    def test_a_login_takes_three_round_trips(self):
+        self.room(weather=Weather(delay=0.01))
+        ann = self.arrive("ann", seconds=0.1)
+        self.assertEqual([("ann",)], [tuple(name for _, name in event.members) for event in ann.all(Connected)])
+        self.assertEqual(["SamsungChat"], [event.room for event in ann.all(Connected)])
+        self.assertEqual({"ann": ann.address}, self.addresses())
+
+    def test_members_know_who_is_there(self):
+        self.room("ann", "bob", "cem")
+        connected = self.someone("cem").all(Connected)[-1]
+        self.assertEqual(["ann", "bob", "cem"], sorted(name for _, name in connected.members))
+        self.assertIn((connected.member, "cem"), connected.members)
+        self.assertEqual(["bob", "cem"], [event.name for event in self.someone("ann").all(MemberJoined)])
+
+    def test_the_roster_of_many_members_comes_in_pages(self):
+        self.room(*["member%d" % number for number in range(30)])
+        self.assertEqual(30, len(self.someone("member29").all(Connected)[-1].members))
+
+    def test_a_wrong_password_is_told_by_the_client_itself(self):
+        self.room()
+        self.assertRefused(self.come("ann", password="Secret"), WRONG_PASSWORD)
+        self.run_for(15)
+        self.assertEqual({}, self.members())
+        self.assertEqual(1, sum(isinstance(event, LoginAbandoned) for event in self.network.server_events))
+
+    def test_after_a_refusal_the_person_can_try_again(self):
+        self.room()
+        ann = self.come("ann", password="Secret")
+        ann.login("secret")
+        self.assertTrue(self.network.run(5, ann.connected))
+
+    def test_no_server_answers(self):
+        self.room()
+        self.network.cut.add(SERVER)
+        ann = self.come("ann")
+        self.assertRefused(ann, NO_ANSWER)
+        self.assertTrue(5 <= self.network.now - 100.5 <= 6)
+
+    def test_a_name_in_use_is_taken(self):
+        self.room("ann")
+        for name in ("ann", "ANN", "ａｎｎ"):
+            self.assertRefused(self.come(name, key="other " + name), USERNAME_TAKEN)
+        self.assertEqual(["ann"], list(self.members()))
+        self.assertRoomWorks()
+
+    def test_a_name_that_breaks_the_rules_is_refused_with_the_rule(self):
+        self.room()
+        person = self.come("a b")
+        self.assertRefused(person, USERNAME_INVALID)
+        self.assertIn("no spaces", person.all(LoginFailed)[0].text)
+
+    def test_a_full_room_refuses_newcomers_but_not_those_who_return(self):
+        self.room("ann", "bob", members_max=2)
+        self.assertRefused(self.come("cem"), ROOM_FULL)
+        bob = self.someone("bob")
+        bob.login()
+        self.run_for(2)
+        self.assertTrue(bob.connected())
+        bob.leave()
+        self.run_for(1)
+        self.assertTrue(self.come("cem", key="cem again").connected())
+
+    def test_a_vanished_client_frees_its_name_within_five_seconds(self):
+        self.room("ann", "bob")
+        self.network.vanish(self.someone("ann"))
+        self.run_for(1)
+        began = self.network.now
+        again = self.arrive("ann", seconds=5, key="ann again")
+        self.assertLess(self.network.now - began, 5)
+        self.assertSawLeave("bob", "ann", "superseded")
+        again.say("back")
+        self.run_for(1)
+        self.assertHeard("bob", "back")
+
+    def test_a_vanished_client_frees_its_name_in_bad_weather_too(self):
+        for seed in range(5):
+            self.room("ann", "bob", seed=seed, weather=Weather(0.3, 0.1, 0.005, 0.05))
+            self.network.vanish(self.someone("ann"))
+            self.run_for(1)
+            self.arrive("ann", seconds=8, key="ann again")
+
+    def test_the_password_is_not_enough_to_evict_a_live_member(self):
+        self.room("ann", "bob", weather=Weather(0.3, 0.0, 0.005, 0.05), seed=3)
+        for attempt in range(5):
+            self.assertRefused(self.come("ann", key="false ann %d" % attempt, seconds=30), USERNAME_TAKEN)
+        self.assertEqual(self.someone("ann").address, self.addresses()["ann"])
+        self.assertEqual([], self.someone("bob").all(MemberLeft))
+
+    def test_a_client_that_lost_its_session_is_back_at_once(self):
+        self.room("ann", "bob")
+        ann = self.someone("ann")
+        ann.login()
+        self.assertTrue(self.network.run(0.2, lambda: len(ann.all(Connected)) == 2))
+        self.assertEqual([], self.someone("bob").all(MemberLeft))
+        arrived = [event for event in self.network.server_events if isinstance(event, MemberArrived)]
+        self.assertEqual([False, False, True], [event.resumed for event in arrived])
+        self.assertRoomWorks()
+
+    def test_who_was_asleep_when_its_name_was_taken_is_told(self):
+        self.room("ann", "bob")
+        ann = self.someone("ann")
+        self.network.cut.add(ann.address)
+        self.arrive("ann", seconds=5, key="new ann")
+        self.network.cut.clear()
+        self.run_for(10)
+        self.assertRefused(ann, SUPERSEDED)
+        self.run_for(60)
+        self.assertEqual(self.someone("new ann").address, self.addresses()["ann"])
+
+    def test_who_is_kicked_stays_out_for_ten_minutes(self):
+        self.room("ann", "bob")
+        ann = self.someone("ann")
+        self.kick("ANN")
+        self.assertRefused(ann, KICKED)
+        self.assertSawLeave("bob", "ann", "kicked")
+        self.assertRefused(self.come("ann", key="same name"), KICKED)
+        ann.login(name="anna")
+        self.run_for(3)
+        self.assertEqual([KICKED, KICKED], [event.code for event in ann.all(LoginFailed)])
+        self.run_for(BAN_SECONDS)
+        ann.login()
+        self.assertTrue(self.network.run(5, ann.connected))
+
+    def test_kicking_nobody_is_an_error(self):
+        self.room("ann")
+        with self.assertRaisesRegex(UsageError, "Nobody here is called bob"):
+            self.network.server.kick("bob", self.network.now)
+
+    def test_who_leaves_is_gone_at_once(self):
+        self.room("ann", "bob")
+        ann = self.someone("ann")
+        ann.leave()
+        self.assertTrue(self.network.run(0.1, lambda: ann.client.done))
+        self.run_for(0.1)
+        self.assertSawLeave("bob", "ann", "left")
+        self.arrive("ann", seconds=0.5, key="ann again")
+
+    def test_leaving_ends_although_no_server_answers(self):
+        self.room("ann")
+        ann = self.someone("ann")
+        self.network.cut.add(SERVER)
+        ann.leave()
+        self.assertTrue(self.network.run(LEAVE_SECONDS + 0.1, lambda: ann.client.done))
+
+    def test_leaving_is_possible_at_every_moment_of_a_login(self):
+        for step in range(1, 20):
+            self.room(weather=Weather(delay=0.01))
+            ann = self.network.person("ann")
+            ann.login()
+            self.run_for(step * 0.005)
+            ann.leave()
+            self.run_for(2)
+            self.assertTrue(ann.client.done)
+            self.run_for(40)
+            self.assertEqual({}, self.members())
+
+    def test_changing_the_name_is_leaving_and_coming(self):
+        self.room("ann", "bob")
+        self.someone("ann").login(name="anna")
+        self.run_for(1)
+        self.assertEqual(["anna", "bob"], sorted(self.members()))
+        self.assertSawLeave("bob", "ann", "left")
+        self.say("ann", "me again")
+        self.assertHeard("bob", "me again")
+
+    def test_another_version_is_named(self):
+        self.room()
+        ann = self.network.person("ann")
+        nonce = None
+        ann.login()
+        self.network.cut.add(SERVER)
+        self.run_for(1)
+        nonce = decode_unsealed(self.network.wire[-1][2]).nonce
+        self.network.inject(encode_unsealed(Later(nonce, VERSION_MISMATCH)), SERVER, ann.address)
+        self.run_for(10)
+        self.assertRefused(ann, VERSION_MISMATCH)
+
+    def test_a_client_of_another_version_is_told_in_its_own(self):
+        self.room()
+        future = Insider(self.network, "ann")
+        hello = bytes((VERSION_BYTE + 1,)) + encode_unsealed(Hello(b"n" * 16))[1:]
+        (answer,) = future.ask(hello)
+        self.assertEqual((VERSION_BYTE + 1, Later(b"n" * 16, VERSION_MISMATCH)), (answer[0], decode_unsealed(answer)))
+
+
+class ClassicTest(unittest.TestCase):
+    """The original program's clients are admitted in their own words, where the server is told to."""
+
+    def setUp(self):
+        self.server = Server(MemoryLog(0), "secret", entropy_of(1), 100.0, EPOCH, classic=True)
+        self.now = 100.0
+
+    def says(self, host, text):
+        """Return what a datagram of that host brings everybody, as (host, text)."""
+        self.server.receive(text.encode(), (host, 4000), self.now)
+        self.server.tick(self.now)
+        sent = [datagram for item in self.server.outgoing() for datagram in datagrams_of(item)]
+        return [(datagram.address[0], datagram.data.decode()) for datagram in sent]
+
+    def test_guessing_as_an_original_client_is_slow(self):
+        answers = [self.says("10.0.0.7", "LOGIN eve guess%d" % number) for number in range(40)]
+        self.assertEqual([("10.0.0.7", "Password salah!")], answers[31])
+        self.assertEqual([[]] * 8, answers[32:])
+
+
+class SearchTest(RoomCase):
+    """A search lists each server once and ends."""
+
+    def test_servers_are_found_once_each(self):
+        self.room("ann")
+        search = Discovery(self.network.entropy, [SERVER, ("10.0.0.255", 11111)], self.network.now)
+        self.network.cores[("10.0.1.99", 9)] = search
+        self.network.wake(("10.0.1.99", 9))
+        self.run_for(3)
+        self.assertTrue(search.done)
+        self.assertIsNone(search.deadline())
+        self.assertEqual([ServerFound("SamsungChat", 1, 1000, SERVER), DiscoveryEnded()], search.events())
+
+    def test_answers_to_others_are_not_listed(self):
+        self.room()
+        search = Discovery(self.network.entropy, [SERVER], self.network.now)
+        search.receive(encode_unsealed(Offer(b"n" * 16, b"c" * 20, b"s" * 8, 1, 1, "Trap")), SERVER, self.network.now)
+        search.receive(b"noise", SERVER, self.network.now)
+        self.assertEqual([], search.events())
+        self.assertEqual({"foreign": 1}, dict(search.dropped))
+
+
+# ======================================================================================================
+# Server and client: talking
+# ======================================================================================================
+
+
+class TalkTest(RoomCase):
+    """What is said reaches everybody whom it is for, once, in one order, and its author learns that."""
+
+    def test_everybody_else_hears_what_is_said(self):
+        self.room("ann", "bob", "cem")
+        self.say("ann", "hello")
+        self.say("bob", "hi")
+        self.assertHeard("ann", "hi")
+        self.assertHeard("bob", "hello")
+        self.assertHeard("cem", "hello", "hi")
+        self.assertSent("ann", 1)
+        self.assertEqual(["hello"], [event.text for event in self.someone("ann").all(Queued)])
+
+    def test_a_message_takes_one_way_to_the_server_and_one_back(self):
+        self.room("ann", "bob", weather=Weather(delay=0.01))
+        self.say("ann", "hello", seconds=0.021)
+        self.assertHeard("bob", "hello")
+
+    def test_actions_and_announcements(self):
+        self.room("ann", "bob")
+        self.say("ann", "waves", action=True)
+        self.announce("dinner\nis ready")
+        said = self.someone("bob").all(Said, Announced)[-2:]
+        self.assertEqual(["waves", "dinner\nis ready"], [event.text for event in said])
+        self.assertTrue(said[0].action)
+        self.assertEqual("dinner\nis ready", self.someone("ann").all(Announced)[-1].text)
+
+    def test_long_messages_are_shown_as_one(self):
+        self.room("ann", "bob", weather=Weather(0.2, 0.1, 0.01, 0.02), earlier=0)
+        texts = ["x" * 961, "田" * 5000, "y" * TEXT_BYTES_MAX, "end"]
+        for text in texts:
+            self.say("ann", text, seconds=0.0)
+        self.announce("z" * 5000, seconds=20)
+        self.assertHeard("bob", *texts)
+        self.assertIn("z" * 5000, [event.text for event in self.someone("bob").all(Announced)])
+        self.assertSent("ann", 4)
+
+    def test_what_cannot_be_sent_is_said_and_given_back(self):
+        self.room("ann")
+        for text, reason in [("x" * 20_000, "20,000 bytes"), (" ", "nothing to send")]:
+            self.say("ann", text)
+            event = self.someone("ann").all(NotSent)[-1]
+            self.assertEqual((0, text), (event.number, event.text))
+            self.assertIn(reason, event.reason)
+        self.say("ann", "psst", to_name="nobody")
+        self.assertIn("Nobody here is called nobody", self.someone("ann").all(NotSent)[-1].reason)
+
+    def test_a_private_message_is_seen_by_exactly_two(self):
+        self.room("ann", "bob", "cem")
+        self.say("ann", "psst", to_name="BOB")
+        self.say("ann", "x" * 3000, to_name="bob")
+        self.say("ann", "hello")
+        self.assertHeard("bob", "psst", "x" * 3000, "hello")
+        self.assertHeard("cem", "hello")
+        self.assertEqual([True, True, False], [event.private for event in self.someone("bob").all(Said)])
+        self.assertSent("ann", 3)
+
+    def test_a_private_message_is_not_history_for_newcomers(self):
+        self.room("ann", "bob")
+        self.say("ann", "psst", to_name="bob")
+        self.say("ann", "hello")
+        self.arrive("cem")
+        self.assertHeard("cem", "hello")
+
+    def test_a_private_message_to_somebody_who_has_left_comes_back(self):
+        self.room("ann", "bob", "cem", weather=Weather(delay=0.01))
+        self.someone("bob").leave()
+        self.network.run(0.012)
+        self.say("ann", "psst " * 400, to_name="bob")
+        (event,) = self.someone("ann").all(NotSent)
+        self.assertEqual((1, "psst " * 400), (event.number, event.text))
+        self.assertIn("bob has left", event.reason)
+        self.assertEqual([], self.someone("ann").all(Sent))
+        self.say("ann", "hello")
+        self.assertHeard("cem", "hello")
+
+    def test_a_private_message_follows_the_member_not_the_name(self):
+        self.room("ann", "bob", weather=Weather(delay=0.01))
+        self.network.cut.add(self.someone("ann").address)
+        self.say("ann", "psst", to_name="bob", seconds=0.0)
+        self.someone("bob").leave()
+        self.run_for(0.5)
+        other = self.arrive("bob", key="other bob", earlier=0)
+        self.network.cut.clear()
+        self.run_for(10)
+        self.assertEqual([], other.texts())
+        self.assertEqual(["psst"], [event.text for event in self.someone("ann").all(NotSent)])
+
+    def test_the_rate_limit_delays_and_loses_nothing(self):
+        self.room("ann", "bob", earlier=0, rate=10)
+        for number in range(200):
+            self.someone("ann").say("message %d" % number)
+        self.run_for(8)
+        heard = len(self.someone("bob").texts())
+        self.assertTrue(105 <= heard <= 121, heard)
+        self.run_for(10)
+        self.assertHeard("bob", *["message %d" % number for number in range(200)])
+        self.assertSent("ann", 200)
+
+    def test_a_long_message_passes_the_lowest_rate(self):
+        self.room("ann", "bob", rate=1)
+        self.say("ann", "x" * TEXT_BYTES_MAX, seconds=30)
+        self.assertHeard("bob", "x" * TEXT_BYTES_MAX)
+
+    def test_one_talker_does_not_silence_the_others(self):
+        self.room("ann", "bob", "cem", earlier=0, rate=0)
+        for number in range(1000):
+            self.someone("ann").say("x" * 900 + "%d" % number)
+        self.say("bob", "may I", seconds=0.5)
+        self.assertIn("may I", self.someone("cem").texts())
+
+    def test_a_newcomer_is_shown_the_last_messages(self):
+        self.room("ann", "bob")
+        for number in range(10):
+            self.say("ann", "message %d" % number, seconds=0.1)
+            self.someone("bob").leave()
+            self.run_for(0.2)
+            self.arrive("bob")
+        self.assertEqual(["message 7", "message 8", "message 9"], self.arrive("cem", earlier=3).texts())
+        self.assertEqual([], self.arrive("dan", earlier=0).texts())
+        self.assertEqual(10, len(self.arrive("eve", earlier=50).texts()))
+        self.assertEqual({True}, {event.earlier for event in self.someone("eve").all(Said)})
+
+    def test_what_is_said_after_one_came_is_not_earlier(self):
+        self.room("ann")
+        self.say("ann", "before")
+        self.arrive("bob")
+        self.say("ann", "after")
+        self.assertEqual([True, False], [event.earlier for event in self.someone("bob").all(Said)])
+
+    def test_joining_is_reported_before_what_was_said(self):
+        self.room("ann")
+        self.say("ann", "before")
+        for seed in range(10):
+            bob = self.arrive("bob%d" % seed)
+            self.run_for(1)
+            kinds = [type(event) for event in bob.heard if not isinstance(event, Status)]
+            self.assertEqual(Connected, kinds[0])
+
+    def test_many_clients_take_turns_in_one_order(self):
+        self.room("ann", "bob", "cem", "dan", earlier=0, weather=Weather(0.1, 0.1, 0.01, 0.05))
+        for number in range(50):
+            for name in ("ann", "bob", "cem"):
+                self.say(name, "%s %d" % (name, number), seconds=0.01)
+        self.run_for(15)
+        heard = {event.seq: event.text for event in self.someone("dan").all(Said)}
+        self.assertEqual(150, len(heard))
+        for name in ("ann", "bob", "cem"):
+            self.assertSent(name, 50)
+            seen = {event.seq: "%s %d" % (name, event.number - 1) for event in self.someone(name).all(Sent)}
+            seen.update((event.seq, event.text) for event in self.someone(name).all(Said))
+            self.assertEqual(heard, seen)
+
+    def test_the_status_line_counts_what_waits(self):
+        self.room("ann", "bob")
+        self.network.cut.add(SERVER)
+        self.say("ann", "hello", seconds=3)
+        status = self.someone("ann").all(Status)[-1]
+        self.assertEqual((State.CONNECTED, 1, 2), (status.state, status.waiting, status.silent))
+        self.network.cut.clear()
+        self.run_for(2)
+        status = self.someone("ann").all(Status)[-1]
+        self.assertEqual((State.CONNECTED, 0, 0), (status.state, status.waiting, status.silent))
+        self.assertLessEqual(status.rtt_ms, 2)
+
+    def test_finishing_waits_until_everything_is_confirmed(self):
+        self.room("ann", "bob", weather=Weather(0.4, 0.1, 0.01, 0.02), earlier=0)
+        for number in range(60):
+            self.someone("ann").say("message %d" % number)
+        ann = self.someone("ann")
+        ann.finish()
+        self.assertTrue(self.network.run(40, lambda: ann.client.done))
+        self.assertSent("ann", 60)
+        self.run_for(10)
+        self.assertHeard("bob", *["message %d" % number for number in range(60)])
+
+    def test_finishing_before_being_in_the_room(self):
+        self.room("bob")
+        ann = self.network.person("ann")
+        ann.say("backup done")
+        ann.finish()
+        ann.login()
+        self.assertTrue(self.network.run(5, lambda: ann.client.done))
+        self.assertHeard("bob", "backup done")
+        self.assertSent("ann", 1)
+
+    def test_an_idle_room_says_little(self):
+        self.room("ann", "bob")
+        self.run_for(10)
+        del self.network.wire[:]
+        self.run_for(60)
+        self.assertTrue(2 * 2 * 12 <= len(self.network.wire) <= 2 * 2 * 26, len(self.network.wire))
+        self.assertLess(sum(len(data) for _, _, data in self.network.wire), 60 * 300)
+
+
+# ======================================================================================================
+# Server and client: losing each other
+# ======================================================================================================
+
+
+class TroubleTest(RoomCase):
+    """Sleep, silence, another address, another server: everybody comes back by itself, and nothing is lost."""
+
+    def test_a_short_silence_makes_no_noise(self):
+        self.room("ann", "bob")
+        self.network.cut.add(self.someone("ann").address)
+        self.run_for(28)
+        self.network.cut.clear()
+        self.run_for(10)
+        self.assertEqual(([], []), (self.someone("bob").all(MemberLeft), self.someone("bob").all(MemberJoined)[1:]))
+        self.assertEqual(["ann", "bob"], sorted(self.members()))
+        self.assertRoomWorks()
+
+    def test_after_thirty_seconds_of_silence_a_member_is_gone(self):
+        self.room("ann", "bob")
+        self.network.cut.add(self.someone("ann").address)
+        self.run_for(37)
+        self.assertEqual(["bob"], list(self.members()))
+        self.assertSawLeave("bob", "ann", "timed out")
+        self.arrive("ann", seconds=0.5, key="other ann")
+
+    def test_who_was_away_for_long_gets_what_it_missed(self):
+        self.room("ann", "bob")
+        ann = self.someone("ann")
+        self.network.cut.add(ann.address)
+        for number in range(60):
+            self.say("bob", "message %d" % number)
+        self.assertEqual(1, len(ann.all(Disconnected)))
+        self.network.cut.clear()
+        self.run_for(10)
+        self.assertHeard("ann", *["message %d" % number for number in range(60)])
+        self.assertTrue(ann.all(Connected)[-1].again)
+        self.assertRoomWorks()
+
+    def test_a_lost_connection_is_told_after_a_few_seconds(self):
+        self.room("ann")
+        self.run_for(5)
+        self.network.cut.add(SERVER)
+        self.assertTrue(self.network.run(10, lambda: self.someone("ann").all(Disconnected)))
+        self.assertIs(State.RECONNECTING, self.someone("ann").client.state)
+
+    def test_what_is_typed_while_disconnected_is_sent_later(self):
+        self.room("ann", "bob")
+        self.network.cut.add(SERVER)
+        self.run_for(20)
+        for number in range(5):
+            self.say("ann", "message %d" % number)
+        self.network.cut.clear()
+        self.run_for(10)
+        self.assertHeard("bob", *["message %d" % number for number in range(5)])
+        self.assertSent("ann", 5)
+
+    def test_too_much_typed_while_disconnected_is_given_back(self):
+        self.room("ann")
+        self.network.cut.add(SERVER)
+        for _ in range(OUTBOX_PARTS_MAX + 1):
+            self.someone("ann").say("x")
+        self.assertEqual(1, len(self.someone("ann").all(NotSent)))
+        self.assertIn("Too much is waiting", self.someone("ann").all(NotSent)[0].reason)
+
+    def test_patience_ends(self):
+        self.room()
+        ann = self.arrive("ann", patience=20.0)
+        self.network.cut.add(SERVER)
+        self.run_for(40)
+        self.assertRefused(ann, NO_ANSWER)
+        self.assertIsNone(ann.client.deadline())
+
+    def test_patience_is_given_anew_after_each_return(self):
+        self.room("bob")
+        ann = self.arrive("ann", patience=20.0)
+        for _ in range(4):
+            self.network.cut.add(SERVER)
+            self.run_for(15)
+            self.network.cut.clear()
+            self.run_for(10)
+        self.assertTrue(ann.connected())
+        self.assertEqual([], ann.all(LoginFailed))
+
+    def test_a_sleep_of_the_whole_world_is_no_silence(self):
+        self.room("ann", "bob")
+        self.say("ann", "good night", seconds=0.0)
+        self.network.sleep(60)
+        self.run_for(10)
+        self.assertEqual([], self.someone("bob").all(MemberLeft, Disconnected))
+        self.assertHeard("bob", "good night")
+        self.assertRoomWorks()
+
+    def test_a_client_that_slept_is_back_at_once(self):
+        self.room("ann", "bob")
+        bob = self.someone("bob")
+        core = self.network.cores.pop(bob.address)
+        for number in range(20):
+            self.say("ann", "message %d" % number)
+        self.network.cores[bob.address] = core
+        self.network.wake(bob.address)
+        self.run_for(0.2)
+        self.assertHeard("bob", *["message %d" % number for number in range(20)])
+        self.assertEqual([], bob.all(Disconnected))
+
+    def test_a_member_may_change_its_address(self):
+        self.room("ann", "bob")
+        for number in range(5):
+            self.network.move(self.someone("ann"))
+            self.say("ann", "message %d" % number)
+            self.say("bob", "answer %d" % number)
+        self.assertHeard("bob", *["message %d" % number for number in range(5)])
+        self.assertHeard("ann", *["answer %d" % number for number in range(5)])
+        self.assertEqual(self.someone("ann").address, self.addresses()["ann"])
+        self.assertEqual([], self.someone("bob").all(MemberLeft))
+
+    def test_who_only_listens_is_found_at_its_new_address(self):
+        self.room("ann", "bob")
+        self.network.move(self.someone("bob"))
+        for number in range(10):
+            self.say("ann", "message %d" % number)
+        self.assertHeard("bob", *["message %d" % number for number in range(10)])
+
+    def test_a_server_that_closes_tells_its_members(self):
+        self.room("ann", "bob")
+        self.network.server.close(self.network.now)
+        self.network.wake(SERVER)
+        self.run_for(1)
+        self.assertTrue(self.network.server.done)
+        for name in ("ann", "bob"):
+            self.assertEqual([REFUSALS[SERVER_CLOSED]], [event.text for event in self.someone(name).all(Disconnected)])
+        self.network.restart_server()
+        self.run_for(5)
+        self.assertRoomWorks()
+
+    def test_a_closing_server_that_was_late_still_ends(self):
+        self.room("ann")
+        self.network.server.close(self.network.now)
+        self.network.sleep(3)
+        self.run_for(1)
+        self.assertTrue(self.network.server.done)
+
+    def test_everybody_returns_to_a_server_that_forgot_everything(self):
+        self.room("ann", "bob", "cem")
+        self.say("ann", "before")
+        self.network.restart_server()
+        self.run_for(12)
+        self.assertEqual(["ann", "bob", "cem"], sorted(self.members()))
+        self.assertRoomWorks()
+        self.assertEqual(1, self.someone("bob").texts().count("before"))
+
+    def test_a_restart_without_traffic_is_noticed_at_the_next_keep_alive(self):
+        self.room("ann", "bob")
+        self.run_for(30)
+        self.network.restart_server()
+        self.run_for(6)
+        self.assertEqual(["ann", "bob"], sorted(self.members()))
+        self.assertEqual([], self.someone("ann").all(Disconnected))
+
+    def test_what_had_no_receipt_is_sent_again_and_shown_once(self):
+        for seed in range(8):
+            self.room("ann", "bob", seed=seed, weather=Weather(0.3, 0.1, 0.01, 0.03), earlier=0)
+            for number in range(40):
+                self.say("ann", "message %d" % number, seconds=0.02)
+            self.network.restart_server()
+            for number in range(40, 60):
+                self.say("ann", "message %d" % number, seconds=0.02)
+            self.run_for(30)
+            heard = self.someone("bob").texts()
+            self.assertEqual(len(set(heard)), len(heard), "seed %d: shown twice" % seed)
+            self.assertSent("ann", 60)
+            self.assertEqual("message 59", heard[-1])
+
+    def test_receipts_lost_before_a_restart_show_nothing_twice(self):
+        self.room("ann", "bob", earlier=0)
+        ann = self.someone("ann")
+        for number in range(5):
+            ann.say("message %d" % number)
+        self.network.vanish(ann)
+        self.run_for(1)
+        self.assertEqual(5, len(self.someone("bob").texts()))
+        self.network.restart_server()
+        self.network.cores[ann.address] = ann.client
+        self.network.wake(ann.address)
+        self.run_for(20)
+        self.assertSent("ann", 5)
+        self.assertHeard("bob", *["message %d" % number for number in range(5)])
+
+    def test_what_was_read_before_the_roster_came_is_not_lost_with_the_session(self):
+        for cut_after in (0.0, 0.001, 0.002, 0.003, 0.005, 0.01):
+            self.room("ann", weather=Weather(delay=0.001))
+            self.say("ann", "before")
+            bob = self.network.person("bob")
+            bob.login()
+            self.wait_until(bob, State.CONNECTED)
+            self.run_for(cut_after)
+            self.network.server.close(self.network.now)
+            self.network.wake(SERVER)
+            self.run_for(1)
+            self.network.restart_server()
+            self.run_for(8)
+            self.assertLessEqual(bob.texts().count("before"), 1)
+            self.assertRoomWorks()
+
+    def test_what_is_no_longer_kept_is_named(self):
+        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 20):
+            self.room("ann", "bob", "cem")
+            bob = self.someone("bob")
+            self.network.cut.add(bob.address)
+            self.say("ann", "first", seconds=5)
+            for number in range(100):
+                self.announce("notice %d" % number)
+            self.network.cut.clear()
+            self.run_for(5)
+        (missing,) = bob.all(Missing)
+        self.assertEqual([], bob.texts())
+        notices = [event for event in bob.all(Announced) if event.text.startswith("notice")]
+        self.assertEqual(missing.seq + 1, notices[0].seq)
+        self.assertEqual("notice 99", notices[-1].text)
+        self.assertRoomWorks()
+
+    def test_who_left_while_one_was_away_is_gone_although_the_log_was_trimmed(self):
+        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 20):
+            self.room("ann", "bob", "cem")
+            self.network.cut.add(self.someone("bob").address)
+            self.run_for(1)
+            self.someone("cem").leave()
+            for number in range(100):
+                self.announce("notice %d" % number)
+            self.network.cut.clear()
+            self.run_for(5)
+        self.assertEqual(["ann", "bob"], sorted(name for _, name in self.someone("bob").all(Connected)[-1].members))
+        self.say("bob", "psst", to_name="cem")
+        self.assertEqual(["psst"], [event.text for event in self.someone("bob").all(NotSent)])
+
+    def test_own_texts_that_were_trimmed_meanwhile_are_confirmed(self):
+        with mock.patch.multiple(chat, LOG_ENTRIES_MIN=20, LOG_SECONDS_MIN=1):
+            self.room("ann", "bob", weather=Weather(delay=0.01))
+            ann = self.someone("ann")
+            ann.say("hello")
+            self.network.cut.add(ann.address)
+            for number in range(100):
+                self.announce("notice %d" % number, seconds=0.1)
+            self.network.cut.clear()
+            self.run_for(10)
+        self.assertEqual([Sent(1, 0)], ann.all(Sent))
+        self.assertHeard("bob", "hello")
+
+    def test_a_new_key_that_was_lost_is_asked_for(self):
+        for seed in range(10):
+            self.room("ann", "bob", "cem", "dan", seed=seed)
+            bob = self.someone("bob")
+            self.network.cut.add(bob.address)
+            self.someone("dan").leave()
+            self.run_for(0.02)
+            self.network.cut.clear()
+            self.say("ann", "hello", seconds=0.5)
+            self.assertHeard("bob", "hello")
+            self.assertGreater(bob.client.dropped.get("unknown room key", 0), 0)
+
+    def test_what_an_older_key_hides_is_read_although_it_was_overtaken(self):
+        self.room("ann", "bob", "cem")
+        bob = self.someone("bob")
+        self.network.weather = Weather(delay=0.1)
+        self.say("ann", "hello", seconds=0.15)
+        self.network.weather = Weather(delay=0.001)
+        self.someone("cem").leave()
+        self.run_for(1)
+        self.assertHeard("bob", "hello")
+        self.assertNotIn("unknown room key", bob.client.dropped)
+
+    def test_the_end_of_a_conversation_is_not_lost(self):
+        for seed in range(10):
+            self.room("ann", "bob", seed=seed)
+            self.network.cut.add(self.someone("bob").address)
+            self.say("ann", "bye", seconds=0.01)
+            self.network.cut.clear()
+            self.run_for(0.2)
+            self.assertHeard("bob", "bye")
+
+    def test_the_first_question_of_a_new_session_may_be_lost(self):
+        for seed in range(10):
+            self.room("ann", seed=seed, weather=Weather(delay=0.005))
+            ann = self.someone("ann")
+            self.network.cut.add(SERVER)
+            self.say("ann", "hello", seconds=0.2)
+            self.network.cut.clear()
+            ann.login()
+            self.wait_until(ann, State.CONNECTED)
+            del self.network.wire[:]
+            self.network.cut.add(SERVER)
+            self.run_for(0.05)
+            self.network.cut.clear()
+            self.run_for(1.5)
+            self.assertSent("ann", 1)
+
+    def test_much_is_caught_up_with_at_once(self):
+        self.room("ann", "bob", weather=Weather(delay=0.005), rate=0)
+        bob = self.someone("bob")
+        self.network.cut.add(bob.address)
+        for number in range(20):
+            self.say("ann", "%d" % number + "x" * 16_000)
+        self.network.cut.clear()
+        self.assertTrue(self.network.run(5, lambda: bob.texts()))
+        self.run_for(0.4)
+        self.assertEqual(20, len(bob.texts()))
+
+    def test_a_server_that_slept_keeps_its_members(self):
+        self.room("ann", "bob")
+        del self.network.cores[SERVER]
+        self.run_for(60)
+        self.network.cores[SERVER] = self.server
+        self.network.wake(SERVER)
+        self.run_for(5)
+        self.assertEqual([], self.someone("bob").all(MemberLeft))
+        self.assertRoomWorks()
+
+    def test_a_login_that_is_cut_off_before_the_first_entry_misses_nothing(self):
+        self.room("ann")
+        for number in range(60):
+            self.say("ann", "old %d" % number, seconds=0.05)
+        bob = self.network.person("bob", earlier=5)
+        bob.login()
+        self.wait_until(bob, State.CONNECTED)
+        bob.login()
+        self.run_for(5)
+        self.assertHeard("bob", *["old %d" % number for number in range(55, 60)])
+
+
+# ======================================================================================================
+# Attacks
+# ======================================================================================================
+# Each test is a sentence about an attacker: a stranger, a listener who can also speak from any address, a
+# false server, or a member.  samsungchat.py names these tests where a line holds the hole closed.
+
+
+class AttackTest(RoomCase):
+    """No attacker gets further than the module docstring says."""
+
+    def sealed(self, *targets):
+        """Return the sealed datagrams on the wire so far, to those targets."""
+        codes = {chat.TYPE_CODES[kind] for kind in (Hello, Offer, Later, Login, Keys)}
+        return [data for _, target, data in self.network.wire if target in targets and data[1] not in codes]
+
+    # --- a listener
+
+    def test_nothing_on_the_wire_can_be_read(self):
+        self.room(weather=Weather(0.2, 0.1, 0.01, 0.02), room="Chamber of secrets")
+        for name in ("annabel", "boblina", "cemile"):
+            self.arrive(name)
+        self.say("annabel", "the treasure is under the oak", seconds=5)
+        self.say("annabel", "the key is under the mat", to_name="boblina", seconds=5)
+        self.someone("cemile").leave()
+        self.run_for(5)
+        self.assertHeard("boblina", "the treasure is under the oak", "the key is under the mat")
+        wire = b"\n".join(data for _, _, data in self.network.wire).lower()
+        for word in ("annabel", "boblina", "cemile", "treasure", "oak", "under", "secret\x00", "left"):
+            self.assertNotIn(word.encode(), wire)
+        members = [event.member for event in self.someone("annabel").all(Connected)]
+        self.assertNotIn(members[0], wire)
+
+    def test_a_recorded_session_cannot_be_replayed(self):
+        self.room("ann", "bob")
+        self.say("ann", "pay him")
+        recorded = list(self.network.wire)
+        for waiting in (0, 5, 20):
+            self.run_for(waiting)
+            with self.assertNobodyNotices():
+                for source, target, data in recorded:
+                    self.network.inject(data, source, target)
+                self.run_for(3)
+        self.assertGreater(self.server.dropped["replayed"], 0)
+        self.assertGreater(self.someone("bob").client.dropped["replayed"], 0)
+        self.assertRoomWorks()
+
+    def test_a_recorded_login_cannot_be_replayed(self):
+        self.room()
+        insider = Insider(self.network, "eve")
+        insider.begin()
+        proof = insider.session.seal(Proof(1, bytes(16), "eve", 0, 0, 1, 0))
+        insider.ask(proof)
+        insider.tell(Bye(""))
+        self.assertEqual({}, self.members())
+        for waiting in (0, 5, 20):
+            self.run_for(waiting)
+            insider.ask(insider.login)
+            insider.ask(proof)
+            self.assertEqual({}, self.members())
+        self.assertGreater(self.server.dropped["old cookie"], 0)
+
+    def test_a_forged_datagram_has_no_effect(self):
+        self.room("ann", "bob")
+        self.say("ann", "hello")
+        to_server, to_bob = self.sealed(SERVER)[-1], self.sealed(self.someone("bob").address)[-1]
+        with self.assertNobodyNotices():
+            for data in damaged(to_server):
+                self.network.inject(data, self.someone("ann").address)
+            for data in damaged(to_bob):
+                self.network.inject(data, SERVER, self.someone("bob").address)
+            self.run_for(1)
+        self.assertGreater(self.server.dropped["forged"], 8 * len(to_server) - 8 * 6)
+        self.assertRoomWorks()
+
+    def test_a_datagram_sent_back_has_no_effect(self):
+        self.room("ann", "bob")
+        self.say("ann", "hello")
+        with self.assertNobodyNotices():
+            for source, target, data in list(self.network.wire):
+                self.network.inject(data, target, source)
+            self.run_for(3)
+        self.assertRoomWorks()
+
+    def test_an_old_datagram_cannot_move_a_member(self):
+        self.room("ann", "bob")
+        ann = self.someone("ann")
+        self.network.cut.add(SERVER)
+        self.say("ann", "hello", seconds=0.0)
+        held_back = self.sealed(SERVER)[-1]
+        self.network.cut.clear()
+        self.say("ann", "still here")
+        self.network.inject(held_back, ("10.6.6.6", 666))
+        self.run_for(0.1)
+        self.assertEqual(ann.address, self.addresses()["ann"])
+        del self.network.wire[:]
+        self.say("bob", "hi")
+        self.assertNotIn(("10.6.6.6", 666), {target for _, target, _ in self.network.wire})
+
+    def test_an_old_proof_cannot_move_a_login(self):
+        self.room("ann")
+        insider = Insider(self.network, "ANN")
+        insider.begin()
+        fields = (1, bytes(range(16)), "ANN", 0, 0, 1, 0)
+        held_back, proof = insider.session.seal(Proof(*fields)), insider.session.seal(Proof(*fields))
+        insider.ask(proof, seconds=0.01)
+        self.network.inject(held_back, ("10.6.6.6", 666))
+        self.run_for(3)
+        self.assertNotIn(("10.6.6.6", 666), {target for _, target, _ in self.network.wire})
+        self.assertIn(Refused, map(type, insider.received()))
+
+    def test_advice_that_is_not_sealed_disconnects_nobody(self):
+        self.room("ann", "bob")
+        bob = self.someone("bob")
+        session = self.sealed(bob.address)[-1][2:6]
+        with self.assertNobodyNotices():
+            for code in (UNKNOWN_SESSION, TRY_LATER, VERSION_MISMATCH, SERVER_CLOSED, KICKED, SUPERSEDED):
+                self.network.inject(encode_unsealed(Later(session + bytes(12), code)), SERVER, bob.address)
+                self.network.run(0.0002)
+            bye = Session(session, b"?" * 64, server=True).seal(Bye(KICKED))
+            self.network.inject(bye, SERVER, bob.address)
+            self.network.run(0.0002)
+        self.assertIs(State.CONNECTED, bob.client.state)
+        self.run_for(5)
+        self.assertEqual(([], []), (bob.all(Disconnected, LoginFailed), self.someone("ann").all(MemberLeft)))
+        self.assertRoomWorks()
+
+    def test_who_does_not_hear_the_login_cannot_disturb_it(self):
+        self.room(weather=Weather(delay=0.02))
+        ann = self.network.person("ann")
+        ann.login()
+        for _ in range(60):
+            nonce = self.network.entropy(16)
+            for message in [Later(nonce, TRY_LATER), Offer(nonce, bytes(20), bytes(8), 1, 9, "Trap")]:
+                self.network.inject(encode_unsealed(message), SERVER, ann.address)
+            keys = Session(b"evil", bytes(64), server=True).tag_keys(Keys(nonce, bytes(32)))
+            self.network.inject(keys, SERVER, ann.address)
+            self.network.run(0.002)
+        self.run_for(1)
+        self.assertTrue(ann.connected())
+        self.assertEqual(180, ann.client.dropped["not of this login"] + ann.client.dropped["unknown session"])
+
+    def test_one_false_key_does_not_end_a_login(self):
+        self.room(weather=Weather(delay=0.02))
+        ann = self.network.person("ann")
+        ann.login()
+        nonce = decode_unsealed(self.network.wire[-1][2]).nonce
+        self.network.run(0.05)
+        keys = Session(b"evil", bytes(64), server=True).tag_keys(Keys(nonce, b"\x09" + bytes(31)))
+        self.network.inject(keys, SERVER, ann.address)
+        self.run_for(1)
+        self.assertTrue(ann.connected())
+        self.assertEqual(1, ann.client.dropped["forged"])
+
+    # --- a stranger
+
+    def test_a_stranger_gets_no_answer_larger_than_its_question(self):
+        self.room("ann")
+        draw, answers = self.network.draw, 0
+        stranger = Insider(self.network, "eve")
+        known = [data for _, target, data in self.network.wire if target == SERVER]
+        for number in range(1500):
+            data = known[int(draw() * len(known))] if number % 3 == 0 else self.network.entropy(int(draw() * 200))
+            if number % 3 == 1:
+                data = bytes((VERSION_BYTE, int(draw() * 16))) + data
+            elif number % 3 == 2:
+                data = bytes((0xF8 + int(draw() * 8), int(draw() * 16))) + data
+            sizes = [len(answer) for answer in stranger.ask(data, seconds=0.002)]
+            self.assertLessEqual(sum(sizes), len(data))
+            answers += len(sizes)
+        self.assertGreater(answers, 100)
+        self.assertRoomWorks()
+
+    def test_two_servers_cannot_be_made_to_answer_each_other(self):
+        self.room("ann")
+        for kind, code in chat.TYPE_CODES.items():
+            for version in (VERSION_BYTE, VERSION_BYTE + 1):
+                other = Server(MemoryLog(1), "secret", self.network.entropy, self.network.now, EPOCH)
+                self.network.cores[("10.0.0.2", 11111)] = other
+                del self.network.wire[:]
+                self.network.inject(bytes((version, code)) + bytes(158), ("10.0.0.2", 11111))
+                self.run_for(0.1)
+                talk = [data for source, target, data in self.network.wire if ("10.0.0.2", 11111) in (source, target)]
+                self.assertLessEqual(len(talk), 1, kind)
+
+    def test_a_spoofed_address_costs_no_multiplication(self):
+        self.room()
+        stranger = Insider(self.network, "eve")
+        offer = stranger.offer()
+        login = encode_unsealed(Login(stranger.nonce, offer.cookie, b"\x09" + bytes(31)))
+        with self.assertDropped("cookie"), mock.patch.object(chat, "x25519", side_effect=AssertionError):
+            self.network.inject(login, ("10.6.6.6", stranger.address[1]))
+            self.network.inject(encode_unsealed(Login(b"?" * 16, offer.cookie, bytes(32))), stranger.address)
+            self.run_for(1)
+        self.assertEqual(2, self.server.dropped["cookie"])
+
+    def test_a_repeated_login_costs_no_multiplication(self):
+        self.room()
+        stranger = Insider(self.network, "eve")
+        first = stranger.begin()
+        with mock.patch.object(chat, "x25519", side_effect=AssertionError):
+            for _ in range(50):
+                self.assertEqual(first, stranger.ask(stranger.login))
+
+    def test_an_old_cookie_is_worth_nothing(self):
+        self.room()
+        stranger = Insider(self.network, "eve")
+        offer = stranger.offer()
+        self.run_for(COOKIE_SECONDS + 1)
+        with self.assertDropped("old cookie"):
+            stranger.ask(encode_unsealed(Login(stranger.nonce, offer.cookie, b"\x09" + bytes(31))))
+
+    def test_a_low_order_share_gets_no_answer(self):
+        self.room()
+        stranger = Insider(self.network, "eve")
+        offer = stranger.offer()
+        with self.assertDropped("low-order share"):
+            self.assertEqual([], stranger.ask(encode_unsealed(Login(stranger.nonce, offer.cookie, bytes(32)))))
+
+    def test_guessing_online_is_slow(self):
+        self.room()
+        stranger = Insider(self.network, "eve")
+        stranger.pace = 0.01
+
+        def guesses(count):
+            """Return of how many guesses the server showed whether they are right."""
+            kinds = [stranger.begin("guess %d" % number)[0][1] for number in range(count)]
+            return kinds.count(chat.TYPE_CODES[Keys]), kinds.count(chat.TYPE_CODES[Later])
+
+        tested, refused = guesses(40)
+        self.assertEqual((LOGIN_BURST, 40 - LOGIN_BURST), (tested, refused))
+        self.run_for(10 * LOGIN_SECONDS)
+        tested, _ = guesses(20)
+        self.assertTrue(10 <= tested <= 11, tested)
+
+    def test_one_guesser_does_not_lock_others_out(self):
+        self.room()
+        stranger = Insider(self.network, "eve")
+        for number in range(40):
+            stranger.begin("guess %d" % number)
+        self.arrive("ann", seconds=0.5)
+
+    def test_a_whole_lab_behind_one_address_gets_in(self):
+        self.room()
+        for number in range(LOGIN_BURST + 20):
+            self.arrive("ann%d" % number, host="10.9.9.9", seconds=1)
+        self.assertEqual(LOGIN_BURST + 20, len(self.members()))
+
+    def test_a_server_full_of_begun_logins_recovers(self):
+        self.room("ann")
+        with mock.patch.object(chat, "HALF_OPEN_MAX", 20):
+            answers = [Insider(self.network, "eve", host="10.7.0.%d" % n).begin("guess")[0][1] for n in range(25)]
+            self.assertEqual(20, answers.count(chat.TYPE_CODES[Keys]))
+            self.assertEqual(5, answers.count(chat.TYPE_CODES[Later]))
+            self.assertRoomWorks()
+            self.run_for(HALF_OPEN_SECONDS)
+            self.arrive("bob", seconds=1)
+
+    def test_a_crowd_at_the_door_is_put_off_without_arithmetic(self):
+        self.room("ann")
+        crowd = [Insider(self.network, "eve", host="10.7.%d.%d" % divmod(n, 250)) for n in range(LOGIN_QUEUE_MAX + 1)]
+        logins = []
+        for one in crowd:
+            one.pace = 0.002
+            offer = one.offer()
+            logins.append(encode_unsealed(Login(one.nonce, offer.cookie, b"\x09" + bytes(31))))
+        with mock.patch.object(chat, "x25519", side_effect=AssertionError):
+            for one, login in zip(crowd, logins):
+                self.server.receive(login, one.address, self.network.now)
+        later = [datagram for datagram in self.server.outgoing() if datagram.data[1] == chat.TYPE_CODES[Later]]
+        self.assertEqual([crowd[-1].address], [datagram.address for datagram in later])
+
+    # --- a false server
+
+    def test_a_false_server_tests_two_guesses_at_most(self):
+        self.room()
+        false = FalseServer(self.network)
+        ann = self.network.person("ann")
+        ann.client.login("ann", "secret", [false.address], self.network.now)
+        self.network.wake(ann.address)
+        self.network.run(30, lambda: ann.all(LoginFailed))
+        self.assertRefused(ann, WRONG_PASSWORD)
+        self.assertEqual(2, ann.client.dropped["forged"])
+        self.assertEqual(0, sum(data[1] == chat.TYPE_CODES[Proof] for data in false.inbox))
+
+    def test_a_false_server_among_the_addresses_does_not_keep_one_out(self):
+        for order in (1, -1):
+            self.room(weather=Weather(delay=0.005, jitter=0.01), seed=order + 1)
+            false = FalseServer(self.network, guesses=1)
+            ann = self.network.person("ann")
+            ann.client.login("ann", "secret", [SERVER, false.address][::order], self.network.now)
+            self.network.wake(ann.address)
+            self.assertTrue(self.network.run(5, ann.connected))
+
+    def test_while_reconnecting_a_false_server_gets_few_guesses(self):
+        self.room("ann")
+        ann = self.someone("ann")
+        self.network.restart_server()
+        false = FalseServer(self.network, SERVER)
+        self.run_for(300)
+        self.assertIs(State.RECONNECTING, ann.client.state)
+        self.assertLessEqual(ann.client.dropped["forged"], 2 * 10)
+        self.assertGreater(len(false.inbox), 3)
+
+    # --- a member
+
+    def test_a_private_message_reaches_nobody_else(self):
+        self.room("ann", "bob")
+        carol = Insider(self.network, "carol").enter()
+        self.say("ann", "psst", to_name="bob")
+        received = carol.received() + carol.sync(0)
+        seen = [entry for message in received for _, entry in carol.readable(message)]
+        self.assertIn("carol", [entry.name for entry in seen])
+        self.assertEqual([], [entry for entry in seen if entry.kind == PRIVATE or "psst" in entry.text])
+        self.assertGreater(sum(entry.kind == SKIP for entry in seen), 1)
+        self.assertHeard("bob", "psst")
+
+    def test_who_has_left_can_read_nothing_more(self):
+        for why in ("left", "kicked", "superseded"):
+            self.room("ann", "bob")
+            carol = Insider(self.network, "carol").enter()
+            self.say("ann", "before")
+            heard = [entry.text for message in carol.received() for _, entry in carol.readable(message)]
+            self.assertIn("before", heard)
+            del self.network.wire[:]
+            if why == "left":
+                carol.tell(Bye(""))
+            elif why == "kicked":
+                self.kick("carol")
+            else:
+                self.arrive("carol", key="other carol")
+            self.run_for(1)
+            carol.inbox.clear()
+            self.say("ann", "after")
+            self.assertEqual([], carol.inbox)
+            rooms = [data for _, target, data in self.network.wire if data[1] == chat.TYPE_CODES[Room]]
+            self.assertTrue(rooms)
+            for room in rooms[1:]:
+                message = decode(room[1], room[14:-16])
+                self.assertEqual([], carol.readable(message) if message.key_id in carol.keys else [], why)
+                for key in carol.keys.values():
+                    self.assertNotIn(b"after", xor_stream(key, message.nonce, message.sealed))
+            self.assertEqual([Bye], [type(answer) for answer in carol.sync(0)])
+
+    def test_a_member_cannot_speak_as_the_server(self):
+        self.room("ann", "bob")
+        carol = Insider(self.network, "carol").enter()
+        bob = self.someone("bob")
+        session = self.sealed(bob.address)[-1][2:6]
+        batch = encode_batch(99, 1, encode_entry(text_entry("I am ann", author=b"a" * 8)))
+        body = RoomKey(carol.welcome.key_id, carol.welcome.key).seal(batch)
+        overheard = [data for data in self.sealed(bob.address) if data[1] == chat.TYPE_CODES[Room]][-1]
+        header = overheard[:6] + (2**40).to_bytes(8, "big")
+        forged = [header + body + tag for tag in (bytes(16), overheard[-16:])]
+        forged.append(Session(session, b"c" * 64, server=True).seal(Entries(0, 0, 0, 1, carol.welcome.key, batch)))
+        with self.assertNobodyNotices(), self.assertDropped("forged", bob.client):
+            for data in forged:
+                self.network.inject(data, SERVER, bob.address)
+            self.run_for(1)
+
+    def test_a_member_cannot_speak_as_another_member(self):
+        self.room("ann", "bob")
+        carol = Insider(self.network, "carol").enter()
+        carol.sync(0, part(1, "hello"))
+        (said,) = self.someone("bob").all(Said)
+        self.assertEqual(("carol", member_id(carol.instance)), (said.name, said.author))
+
+    def test_a_member_cannot_lie_about_its_cursor(self):
+        self.room("ann", "bob")
+        carol = Insider(self.network, "carol").enter()
+        for cursor in (self.network.log.head + 1, 2**63, 2**64 - 1):
+            with self.assertDropped("cursor above the head"):
+                self.assertNotIn(Entries, map(type, carol.sync(cursor)))
+        self.assertRoomWorksWithout("carol")
+
+    def test_a_member_cannot_lie_about_its_numbers(self):
+        self.room("ann", "bob")
+        carol = Insider(self.network, "carol").enter()
+        carol.sync(0, part(2, "two"), part(40, "far"), part(2**32 - 1, "farther"))
+        self.assertHeard("bob")
+        carol.sync(0, part(1, "one"), part(2, "another two"))
+        carol.sync(0, part(1, "another one"), part(2, "two"))
+        self.assertHeard("bob", "one", "two")
+        numbers = [entry.number for entry in self.entries() if entry.kind == chat.TEXT]
+        self.assertEqual([1, 2], numbers)
+        before = weight(self.server)
+        for number in range(4, 2000):
+            sync = carol.session.seal(Sync(0, 1, 0, (part(number, "x"),)))
+            self.server.receive(sync, carol.address, self.network.now)
+        self.assertLess(weight(self.server), before + 6 * WINDOW_PARTS)  # A part has four fields.
+
+    def test_a_member_cannot_count_beyond_the_last_number(self):
+        self.room("ann", "bob")
+        carol = Insider(self.network, "carol").enter(oldest=2**32 - 2)
+        carol.sync(0, part(2**32 - 2, "last but one"), part(2**32 - 1, "last"))
+        answers = carol.sync(0)
+        self.assertEqual({2**32 - 1}, {message.taken for message in answers if isinstance(message, Entries)})
+        self.assertHeard("bob", "last but one", "last")
+
+    def test_parts_that_are_no_message_are_dropped(self):
+        first, last = chat.TEXT | chat.FIRST, chat.TEXT | chat.LAST
+        wrong = [
+            [part(1, "a", last)],
+            [part(1, "a", first), part(2, "b", first)],
+            [part(1, "a", first), part(2, "b", ACTION | chat.LAST)],
+            [part(1, "a", PRIVATE | chat.FIRST, b"a" * 8), part(2, "b", PRIVATE | chat.LAST, b"b" * 8)],
+            [part(1, "a", first)] + [part(number, "b", chat.TEXT) for number in range(2, 25)] + [part(25, "c", last)],
+        ]
+        for parts in wrong:
+            self.room("ann", "bob")
+            carol = Insider(self.network, "carol").enter()
+            with self.subTest(parts=parts), self.assertDropped("parts that are no message"):
+                carol.sync(0, *parts)
+            carol.sync(0, part(1, "sorry"))
+            self.assertHeard("bob", "sorry")
+
+    def test_a_member_cannot_speak_for_the_server_in_its_own_session(self):
+        self.room("ann", "bob")
+        carol = Insider(self.network, "carol").enter()
+        for message in MESSAGES:
+            if not isinstance(message, (Proof, Sync, Who, Bye, Hello, Login)):
+                with self.subTest(message=message), self.assertNobodyNotices():
+                    self.assertLessEqual(set(map(type, carol.tell(message))), {Room})  # A beat, maybe.
+
+    def test_a_member_cannot_flood_the_room(self):
+        self.room("ann", "bob", rate=30)
+        carol = Insider(self.network, "carol").enter()
+        number = 0
+        for _ in range(100):
+            parts = [part(number + n, "x") for n in range(1, 33)]
+            answers = carol.sync(0, *parts)
+            number = max([number] + [message.taken for message in answers if isinstance(message, Entries)])
+        self.assertLessEqual(number, 30 * RATE_SECONDS + 30 * 20 + 32)
+        self.say("ann", "may I")
+        self.assertIn("may I", self.someone("bob").texts())
+
+    def test_the_secret_instance_is_not_shown_to_others(self):
+        self.room()
+        carol = Insider(self.network, "carol", instance=b"carol's instance").enter()
+        dan = Insider(self.network, "dan", instance=b"dan's instance..").enter()
+        carol.sync(0, part(1, "hello"))
+        shown = dan.sync(0) + dan.tell(Who(0))
+        self.assertNotIn(b"carol's instance", b"".join(encode(message) for message in shown))
+
+    def test_history_a_client_asks_for_is_bounded(self):
+        self.room("ann", rate=0)
+        for _ in range(3000):
+            self.server.say("x", self.network.now)
+        self.network.wake(SERVER)
+        carol = Insider(self.network, "carol").enter(earlier=65535)
+        self.assertGreaterEqual(carol.welcome.start, 3000 - EARLIER_SEARCH_MAX)
+        self.assertLessEqual(len(carol.sync(carol.welcome.start)), ANSWER_DATAGRAMS_MAX + 1)
+
+    def assertRoomWorksWithout(self, name):
+        """Everybody but that one hears everybody else."""
+        self.say("ann", "at %r" % self.network.now)
+        self.assertEqual("at %r" % (self.network.now - 1.0), self.someone("bob").texts()[-1])
+
+    # --- anybody
+
+    def test_ten_thousand_mutated_datagrams_do_no_harm(self):
+        self.room("ann", "bob")
+        for name in ("ann", "bob"):
+            self.say(name, "hello", to_name="bob")
+        wire, draw = list(self.network.wire), self.network.draw
+        self.run_for(40)
+        cores = [self.server] + [person.client for person in self.network.people.values()]
+        before = [weight(core) for core in cores]
+        for _ in range(10_000):
+            source, target, data = wire[int(draw() * len(wire))]
+            self.network.inject(mutated(data, draw), source, target)
+            self.network.run(0.0003)
+        self.run_for(40)
+        self.assertRoomWorks()
+        self.run_for(40)
+        for core, weighed in zip(cores, before):
+            self.assertLessEqual(weight(core), weighed + 30)
+
+
+def mutated(data, draw):
+    """Return a datagram with some bytes changed, cut, doubled or inserted."""
+    data = bytearray(data)
+    for _ in range(1 + int(draw() * 4)):
+        at, kind = int(draw() * (len(data) + 1)), int(draw() * 5)
+        if kind == 0 and data:
+            data[at % len(data)] ^= 1 << int(draw() * 8)
+        elif kind == 1:
+            del data[at:]
+        elif kind == 2:
+            del data[at : at + 1 + int(draw() * 8)]
+        elif kind == 3:
+            data[at:at] = bytes(int(draw() * 256) for _ in range(1 + int(draw() * 8)))
+        elif data:
+            data[at % len(data)] = int(draw() * 256)
+    return bytes(data)
+
+
+class FalseServer(Insider):
+    """A server that does not know the password: answers every LOGIN with a new guess."""
+
+    def __init__(self, network, address=("10.0.0.66", 11111), guesses=99):
+        super().__init__(network, "false")
+        self.address, self.guesses = address, guesses
+        network.cores[address] = self
+
+    def receive(self, datagram, address, now):
+        self.inbox.append(datagram)
+        if datagram[1] == chat.TYPE_CODES[Hello]:
+            offer = Offer(decode_unsealed(datagram).nonce, bytes(20), b"false...", 1, 9, "Trap")
+            self.network.send(self.address, Datagram(encode_unsealed(offer), address))
+        elif datagram[1] == chat.TYPE_CODES[Login]:
+            login = decode_unsealed(datagram)
+            for number in range(min(self.guesses, 5)):
+                exchange = Exchange(b"guess %d" % number, login.nonce + login.cookie, self.network.entropy(32))
+                session = Session(b"evil", exchange.finish(login.share, b"evil"), server=True)
+                answer = session.tag_keys(Keys(login.nonce, exchange.share))
+                self.network.send(self.address, Datagram(answer, address))
+
+
+# ======================================================================================================
+# The main test
+# ======================================================================================================
+# People talk, whisper, move, vanish, come back and are kicked, while the network and the server do their worst.
+# First only safety is demanded; then the weather clears, and everything has to have come right soon.
+
+HEALING_SECONDS = 30
+LOG_TIMED = (Said, MemberJoined, MemberLeft, Announced)
+
+
+class Storm:
+    """One run of the main test, drawn from a seed."""
+
+    def __init__(self, seed):
+        self.network = Network(seed, rate=(30, 0, 5)[seed % 3])
+        self.draw = self.network.draw
+        self.present = []
+        self.everybody = []
+        self.absent = []  # Names of those who vanished.
+        self.said = 0
+        for name in ("ann", "bob", "cem", "dan"):
+            self.come(name)
+
+    # --- what happens
+
+    def pick(self, things):
+        return things[int(self.draw() * len(things))]
+
+    def text(self, size=0):
+        self.said += 1
+        return "text %d %s" % (self.said, "x" * size)
+
+    def come(self, name):
+        person = self.network.person(name, key="%s %d" % (name, len(self.everybody)), earlier=self.pick((0, 5, 50)))
+        person.login()
+        self.present.append(person)
+        self.everybody.append(person)
+
+    def say(self):
+        for _ in range(1 + int(self.draw() * 3)):
+            self.pick(self.present).say(self.text(), action=self.draw() < 0.1)
+
+    def burst(self):
+        person = self.pick(self.present)
+        for _ in range(int(self.draw() * 60)):
+            person.say(self.text())
+
+    def say_at_length(self):
+        self.pick(self.present).say(self.text(int(self.draw() * 16_000)))
+
+    def whisper(self):
+        self.pick(self.present).say(self.text(int(self.draw() * 1500)), to_name=self.pick(self.everybody).name)
+
+    def announce(self):
+        self.network.server.say(self.text(int(self.draw() * 2000)), self.network.now)
+        self.network.wake(SERVER)
+
+    def turn_weather(self):
+        loss, copies = self.draw() ** 2 * 0.5, self.draw() ** 2 * 0.5
+        self.network.weather = Weather(loss, copies, self.draw() ** 3 * 0.2, self.draw() ** 3 * 0.5)
+
+    def cut(self):
+        self.network.cut.add(self.pick([SERVER] + [person.address for person in self.present]))
+
+    def mend(self):
+        self.network.cut.clear()
+
+    def move(self):
+        self.network.move(self.pick(self.present))
+
+    def vanish(self):
+        if len(self.present) > 2:
+            person = self.pick(self.present)
+            self.present.remove(person)
+            self.network.vanish(person)
+            self.absent.append(person.name)
+
+    def come_back(self):
+        if self.absent:
+            self.come(self.absent.pop())
+
+    def leave(self):
+        if len(self.present) > 2:
+            person = self.pick(self.present)
+            self.present.remove(person)
+            (person.leave if self.draw() < 0.5 else person.finish)()
+
+    def join(self):
+        if len(self.present) < 7:
+            self.come("new%d" % len(self.everybody))
+
+    def restart(self):
+        self.network.restart_server(0.05 + self.draw() ** 3 * 20)
+
+    def kick(self):
+        if len(self.present) > 2:
+            with contextlib.suppress(UsageError):
+                self.network.server.kick(self.pick(self.present).name, self.network.now)
+                self.network.wake(SERVER)
+
+    def log_in_again(self):
+        self.pick(self.present).login()
+
+    def wait(self):
+        self.network.run(self.draw() * 15)
+
+    def sleep(self):
+        self.network.sleep(self.draw() * 60)
+
+    CHANCES = [(say, 40), (whisper, 8), (burst, 3), (say_at_length, 3), (announce, 3), (turn_weather, 6)]
+    CHANCES += [(cut, 4), (mend, 5), (move, 4), (vanish, 2), (come_back, 3), (leave, 1), (join, 2), (restart, 2)]
+    CHANCES += [(kick, 1), (log_in_again, 1), (wait, 1), (sleep, 0.5)]
+
+    def run(self, steps=60):
+        """Let everything happen, demanding safety; then heal, and demand that all is well soon."""
+        total = sum(chance for _, chance in self.CHANCES)
+        self.network.run(2.0)
+        for _ in range(steps):
+            at = self.draw() * total
+            for action, chance in self.CHANCES:
+                at -= chance
+                if at < 0:
+                    action(self)
+                    break
+            self.retry_refused()
+            self.network.run(self.draw() ** 2 * 1.5)
+        self.check(whole=False)
+        self.heal()
+        self.check(whole=True)
+
+    def retry_refused(self):
+        """Do what a person does who was refused: try again, or go away when kicked."""
+        for person in list(self.present):
+            failed = person.all(LoginFailed)
+            if person.client.state is State.IDLE and failed:
+                if failed[-1].code in (KICKED, SUPERSEDED):
+                    self.present.remove(person)
+                else:
+                    person.login()
+
+    def heal(self):
+        """Clear the weather; wait until everybody is in the room and has said everything, and once more."""
+        self.network.cut.clear()
+        self.network.weather = Weather(delay=0.002, jitter=0.002)
+        self.settle()
+        for person in self.present:
+            for other in self.present:
+                person.say(self.text(), to_name=other.name)
+            person.say(self.text())
+        self.network.server.say("the end", self.network.now)
+        self.network.wake(SERVER)
+        self.network.run(2.0)
+        self.settle()
+        self.network.run(2.0)
+
+    def settle(self):
+        began = self.network.now
+        while not self.settled():
+            waiting = [(person.name, person.client.state, len(person.waiting())) for person in self.present]
+            assert self.network.now < began + HEALING_SECONDS, "not well after %d s: %s" % (HEALING_SECONDS, waiting)
+            self.network.run(0.5)
+            self.retry_refused()
+
+    def settled(self):
+        return all(person.connected() and not person.waiting() for person in self.present)
+
+    # --- what must hold
+
+    def check(self, whole):
+        """Check every log and every view; ``whole``: everybody has reached the head by now."""
+        self.lives = [LogLines(log) for log in self.network.logs]
+        for life in self.lives:
+            life.check_numbers()
+        for person in self.everybody:
+            self.check_view(person, whole and person in self.present)
+            self.check_receipts(person, whole and person in self.present)
+        if whole:
+            assert not [event for person in self.present for event in person.heard if isinstance(event, Missing)]
+
+    def check_view(self, person, whole):
+        """A person's view of each life of the server is a stretch of its log without gaps, in order."""
+        connected = person.all(Connected)
+        if not connected:
+            return
+        member, views = connected[0].member, collections.defaultdict(list)
+        for event in person.all(*LOG_TIMED):
+            began = [life.log.began for life in self.lives if life.log.began <= event.time]
+            views[len(began) - 1].append(event_line(event))
+        shown = collections.Counter()
+        for number, life in enumerate(self.lives):
+            view = views[number]
+            if view:
+                before = any(views[earlier] for earlier in range(number))
+                first = 1 if before else view[0][0]
+                last = life.log.head if whole and number == len(self.lives) - 1 else view[-1][0]
+                expected = life.lines(member, first, last, shown)
+                assert view == expected, "%s saw %s" % (person.name, difference(view, expected))
+                life.note_shown(view, shown)
+        assert not whole or views[len(self.lives) - 1], "%s saw nothing" % person.name
+        texts = person.texts()
+        assert len(set(texts)) == len(texts), "%s was shown something twice" % person.name
+
+    def check_receipts(self, person, whole):
+        """Every text is settled at most once; what is confirmed is in the log where the receipt says."""
+        queued = {event.number: event.text for event in person.all(Queued)}
+        settled = [event.number for event in person.all(Sent, NotSent) if event.number]
+        assert len(set(settled)) == len(settled), "%s settled twice" % person.name
+        assert not whole or sorted(settled) == sorted(queued), "%s waits for %s" % (person.name, person.waiting())
+        for event in person.all(Sent):
+            found = [life for life in self.lives if life.texts.get(event.seq) == queued[event.number]]
+            assert found, "%s: %s is not in the log" % (person.name, event)
+        if whole:
+            reasons = [event.reason for event in person.all(NotSent)]
+            assert not [reason for reason in reasons if "has left" not in reason and "Nobody here" not in reason], (
+                reasons
+            )
+
+
+class LogLines:
+    """A log as lines that a person may see: a message of many parts is one line, at its last number."""
+
+    def __init__(self, log):
+        self.log, self.texts, self._lines, self._numbers = log, {}, [], collections.defaultdict(list)
+        run = []
+        for seq, record in enumerate(log.records(1, log.head), 1):
+            entry = decode_entry(record.data)
+            run = [entry.text] if entry.first else run + [entry.text]
+            if record.number:
+                self._numbers[record.author].append(record.number)
+            if entry.last:
+                line = replace(entry, author=record.author, text="".join(run))
+                self._lines.append((seq, line, record.audience))
+                self.texts[seq] = line.text
+
+    def check_numbers(self):
+        """Everything is in the log at most once, in its author's order."""
+        for numbers in self._numbers.values():
+            assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), numbers
+        texts = [line.text for _, line, _ in self._lines if line.kind in (chat.TEXT, ACTION, PRIVATE)]
+        assert len(set(texts)) == len(texts), "a text is in the log twice"
+
+    def lines(self, member, first, last, shown):
+        """Return what a member is to see from first to last, but for what it was shown in an earlier life."""
+        found = []
+        for seq, line, audience in self._lines:
+            own = line.author == member
+            repeated = line.number and line.number <= shown[line.author]
+            if first <= seq <= last and not own and not repeated and (audience is None or member in audience):
+                found.append((seq, line.kind, line.author, line.text or ""))
+        return found
+
+    def note_shown(self, view, shown):
+        numbers = {seq: line.number for seq, line, _ in self._lines}
+        for seq, _, author, _ in view:
+            shown[author] = max(shown[author], numbers[seq])
+
+
+def event_line(event):
+    """Return an event in the form of LogLines.lines()."""
+    if isinstance(event, Said):
+        kind = PRIVATE if event.private else ACTION if event.action else chat.TEXT
+        return event.seq, kind, event.author, event.text
+    if isinstance(event, Announced):
+        return event.seq, STARTED if event.seq == 1 else NOTICE, b"", event.text
+    if isinstance(event, MemberLeft):
+        return event.seq, LEFT, event.member, event.why
+    return event.seq, JOINED, event.member, ""
+
+
+def difference(view, expected):
+    """Return the first line that differs, and how many there are."""
+    at = next((n for n, pair in enumerate(zip(view, expected)) if pair[0] != pair[1]), min(len(view), len(expected)))
+    sizes = "%d lines instead of %d" % (len(view), len(expected))
+    return "%s instead of %s, %s" % (view[at : at + 2], expected[at : at + 2], sizes)
+
+
+def run_storm(seed):
+    """Run the main test with a seed; a failure tells the seed and the last lines of the wire."""
+    storm = None
+    try:
+        storm = Storm(seed)
+        storm.run()
+    except Exception as fault:
+        trace = storm.network.trace_text() if storm else ""
+        raise AssertionError("SEED=%d: %s: %s\n%s" % (seed, type(fault).__name__, fault, trace)) from fault
+
+
+class WeatherTest(unittest.TestCase):
+    """Whatever the weather: every member's view is the log, and once it clears all is well within seconds."""
+
+    def test_every_view_is_the_log_whatever_the_weather(self):
+        seeds = [int(os.environ["SEED"])] if "SEED" in os.environ else list(KEPT_SEEDS) + list(SEEDS)
+        for seed in seeds:
+            run_storm(seed)
+
+    def test_a_seed_always_gives_the_same_run(self):
+        runs = []
+        for _ in range(2):
+            storm = Storm(5)
+            storm.run(steps=10)
+            runs.append(hashlib.sha256(repr(storm.network.wire).encode()).digest())
+        self.assertEqual(*runs)
+
+
+class FiguresTest(RoomCase):
+    """The figures that the program was asked for, on the simulated network."""
+
+    def talk(self, loss, seconds):
+        """Let four clients send 300 messages in that weather; return how long it took until all had all."""
+        self.room("ann", "bob", "cem", "dan", earlier=0)
+        self.network.weather = Weather(loss, 0.1, 0.0005, 0.05)
+        people, began = list(self.network.people.values()), self.network.now
+        for number in range(75):
+            for person in people:
+                person.say("%s %d" % (person.name, number))
+            self.run_for(0.01)
+        arrived = lambda: all(len(person.texts()) >= 225 and not person.waiting() for person in people)  # noqa: E731
+        while not arrived() and self.network.now < began + seconds:
+            self.run_for(0.1)
+        return self.network.now - began
+
+    def assertAllOnceInOneOrder(self):
+        order = {}
+        for person in self.network.people.values():
+            texts = {event.seq: event.text for event in person.all(Said)}
+            texts.update((event.seq, "%s %d" % (person.name, event.number - 1)) for event in person.all(Sent))
+            self.assertEqual((225, 75), (len(person.texts()), len(person.all(Sent))))
+            self.assertEqual(300, len(set(texts.values())))
+            order = order or texts
+            self.assertEqual(order, texts)
+
+    def test_at_thirty_per_cent_loss_300_messages_take_less_than_20_seconds(self):
+        self.assertLess(self.talk(0.3, 20), 20)
+        self.assertAllOnceInOneOrder()
+
+    def test_at_fifty_per_cent_loss_everything_arrives(self):
+        self.talk(0.5, 120)
+        self.assertAllOnceInOneOrder()
+
+
+# ======================================================================================================
+# The file itself
+# ======================================================================================================
+
+
+class FileTest(unittest.TestCase):
+    """samsungchat.py is layered as its docstring says, and its pure sections do no input or output."""
+
+    def setUp(self):
+        with open(SOURCE, encoding="utf-8") as file:
+            self.source = file.read()
+        self.lines = self.source.split("\n")
+        banner = "# " + "=" * 102
+        self.banners = [  # (line number, section, title)
+            (number, int(found.group(1)), found.group(2))
+            for number, line in enumerate(self.lines, 1)
+            for found in [re.match(r"# (\d+)\. (.*)$", line)]
+            if found and self.lines[number - 2] == self.lines[number] == banner
+        ]
+
+    def section(self, line):
+        """Return the section in which a line stands; 0 above the first."""
+        return max((section for number, section, _ in self.banners if number <= line), default=0)
+
+    def test_the_section_map_is_true(self):
+        docstring = ast.get_docstring(ast.parse(self.source), clean=False)
+        mapped = [(int(number), title) for number, title in re.findall(r"^ {4}([ \d]\d)  (\S.*?)  ", docstring, re.M)]
+        self.assertEqual(mapped, [(section, title.lower()) for _, section, title in self.banners])
+        self.assertEqual(list(range(1, len(self.banners) + 1)), [section for _, section, _ in self.banners])
+
+    def test_every_section_uses_only_those_above_it(self):
+        tree, defined, used = ast.parse(self.source), {}, []
+        for node in tree.body:
+            first = min([node.lineno] + [decorator.lineno for decorator in getattr(node, "decorator_list", [])])
+            code = "\n".join(self.lines[first - 1 : node.end_lineno])
+            table = symtable.symtable(code, "section", "exec")
+            for symbol in table.get_symbols():
+                if symbol.is_assigned() or symbol.is_namespace() or symbol.is_imported():
+                    defined.setdefault(symbol.get_name(), self.section(first))
+            used += [(name, first) for name in global_names(table)]
+        wrong = [
+            "line %d (section %d) uses %s of section %d" % (line, self.section(line), name, defined[name])
+            for name, line in used
+            if defined.get(name, 0) > self.section(line)
+        ]
+        self.assertEqual([], wrong)
+
+    def test_the_pure_sections_do_no_input_or_output(self):
+        modules = {"socket", "time", "os", "threading", "random", "logging", "tkinter", "selectors", "signal", "sys"}
+        calls, wrong = {"print", "open", "input"}, []
+        tokens = [
+            token
+            for token in tokenize.generate_tokens(io.StringIO(self.source).readline)
+            if token.type in (tokenize.NAME, tokenize.OP) and 2 <= self.section(token.start[0]) <= 11
+        ]
+        for before, token, after in zip(tokens, tokens[1:], tokens[2:]):
+            section = self.section(token.start[0])
+            name, free = token.string, before.string not in (".", "def")
+            banned = modules if section == 7 else modules | {"sqlite3"}
+            if free and (after.string == "." and name in banned or after.string == "(" and name in calls):
+                wrong.append("line %d (section %d): %s" % (token.start[0], section, name))
+        self.assertEqual([], wrong)
+
+    def test_the_tests_that_hold_holes_closed_exist(self):
+        named = re.findall(r"# SECURITY: (\w+)", self.source)
+        with open(os.path.abspath(__file__), encoding="utf-8") as file:
+            defined = set(re.findall(r"^ +def (test_\w+)\(", file.read(), re.M))
+        self.assertGreater(len(named), 10)
+        self.assertEqual([], [name for name in named if name not in defined])
+
+    def test_every_limit_is_used(self):
+        first, last = [number for number, section, _ in self.banners if section in (1, 2)]
+        limits = re.findall(r"^([A-Z_]+) = ", "\n".join(self.lines[first:last]), re.M)
+        unused = [name for name in limits if len(re.findall(r"\b%s\b" % name, self.source)) < 2]
+        self.assertEqual([], unused)
+
+
+def global_names(table):
+    """Yield the names that code looks up in its module, in the table and all tables in it."""
+    for symbol in table.get_symbols():
+        if symbol.is_referenced() and (table.get_type() == "module" or symbol.is_global()):
+            yield symbol.get_name()
+    for child in table.get_children():
+        yield from global_names(child)
+
+
+# ======================================================================================================
+# The screen model
+# ======================================================================================================
+
+
+def read_text(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def said(name, text, seq=1, **more):
+    values = {"time": 1_700_000_000_000, "author": name.encode(), "action": False, "private": False, "earlier": False}
+    return chat.Said(seq=seq, name=name, text=text, **{**values, **more})
+
+
+class TranscriptTest(unittest.TestCase):
+    """Every event becomes the lines that a person expects, safe to show, the same on every screen."""
+
+    def setUp(self):
+        self.transcript = chat.Transcript()
+        members = ((b"a", "alice"), (b"b", "bob"), (b"c", "carol"))
+        self.transcript.apply(chat.Connected("Lab", "alice", b"a", members, False))
+
+    def shown(self, event):
+        return [line for line in self.transcript.apply(event) if line.kind != "day"]
+
+    def test_a_message_keeps_its_lines_and_loses_its_escape_codes(self):
+        (line,) = self.shown(said("b\x1b[2Job", "one\n\ttwo\x1b]0;owned\x07"))
+        self.assertEqual(line.name, "b\u241b[2Job")
+        self.assertEqual(line.text, "one\n    two\u241b]0;owned\u2407")
+
+    def test_own_lines_are_pending_then_sent_in_the_same_place(self):
+        (pending,) = self.shown(chat.Queued(1, 1_700_000_000_000, "hi", False, ""))
+        (sent,) = self.shown(chat.Sent(1, 9))
+        self.assertEqual((pending.state, sent.state, sent.key), ("pending", "sent", pending.key))
+
+    def test_what_was_not_sent_is_marked_and_explained(self):
+        (pending,) = self.shown(chat.Queued(1, 1_700_000_000_000, "hi", False, "bob"))
+        failed, error = self.shown(chat.NotSent(1, "hi", "bob has left"))
+        self.assertEqual((failed.state, failed.key, error.kind), ("failed", pending.key, "error"))
+        self.assertIn("bob has left", error.text)
+
+    def test_a_run_of_joins_and_leaves_is_one_line(self):
+        (first,) = self.shown(chat.MemberJoined(2, 1_700_000_000_000, b"d", "dave", False))
+        (second,) = self.shown(chat.MemberLeft(3, 1_700_000_000_000, b"b", "bob", "timed out", False))
+        self.assertEqual(first.key, second.key)
+        self.assertEqual(second.text, "dave joined; bob lost the connection")
+        self.assertEqual(self.transcript.members(), ["alice", "carol", "dave"])
+        self.shown(said("carol", "hm"))
+        (third,) = self.shown(chat.MemberJoined(5, 1_700_000_000_000, b"e", "erin", False))
+        self.assertNotEqual(third.key, second.key)
+
+    def test_mentions_are_whole_words_and_not_from_history(self):
+        for text, mention in (("Alice: look", True), ("malice", False), ("hey ALICE!", True), ("alice2", False)):
+            with self.subTest(text):
+                self.assertEqual(self.shown(said("bob", text))[-1].mention, mention)
+        self.assertFalse(self.shown(said("bob", "alice", earlier=True))[-1].mention)
+
+    def test_earlier_lines_are_set_apart_on_both_sides(self):
+        lines = self.shown(said("bob", "old", earlier=True)) + self.shown(said("bob", "new"))
+        self.assertEqual([line.text for line in lines], ["earlier", "old", "now", "new"])
+
+    def test_a_new_day_has_a_line_of_its_own(self):
+        first = self.transcript.apply(said("bob", "a", time=1_700_000_000_000))
+        later = self.transcript.apply(said("bob", "b", time=1_700_172_800_000))
+        self.assertEqual([line.kind for line in first], ["day", "message"])
+        self.assertEqual([line.kind for line in later], ["day", "message"])
+
+    def test_unread_messages_are_counted_only_while_nobody_looks(self):
+        self.shown(said("bob", "x"))
+        self.transcript.read(False)
+        self.shown(said("bob", "x"))
+        self.shown(said("bob", "alice?"))
+        self.assertEqual((self.transcript.unread, self.transcript.attention), (2, True))
+        self.assertEqual(self.transcript.title(), "(2) Lab")
+        self.transcript.read(True)
+        self.assertEqual(self.transcript.title(), "Lab")
+
+    def test_who_spoke_last_is_completed_first(self):
+        self.assertEqual(self.transcript.names(), ["bob", "carol"])
+        self.shown(said("carol", "x"))
+        self.assertEqual(self.transcript.names(), ["carol", "bob"])
+
+    def test_no_time_on_the_wire_can_break_a_screen(self):
+        for at in (0, 2**63, 2**64 - 1):
+            self.assertTrue(self.shown(said("bob", "x", time=at)))
+
+    def test_a_status_says_the_truth_in_a_few_words(self):
+        state = chat.State
+        for status, text in (
+            (chat.Status(state.CONNECTED, 0, 3, 0), "connected, 3 ms"),
+            (chat.Status(state.CONNECTED, 2, 3, 4), "waiting for the server since 4 s, 2 waiting"),
+            (chat.Status(state.RECONNECTING, 0, 3, 12), "reconnecting since 12 s"),
+        ):
+            self.assertEqual(chat.status_text(status), text)
+
+
+class CommandTest(unittest.TestCase):
+    """A typed line means one thing, and what means nothing is never sent."""
+
+    def test_lines_and_what_they_mean(self):
+        for text, command in (
+            ("hello /me", chat.Command("say", "hello /me")),
+            ("//etc is a folder", chat.Command("say", "/etc is a folder")),
+            ("/me waves", chat.Command("me", "waves")),
+            ("/msg bob  two words", chat.Command("msg", "two words", "bob")),
+            ("/who", chat.Command("who")),
+        ):
+            with self.subTest(text):
+                self.assertEqual(chat.parse_input(text, chat.CLIENT_COMMANDS), command)
+
+    def test_what_is_no_command_is_refused(self):
+        for text in ("/", "/quti", "/msg", "/msg bob", "/me", "/ me x", "/\x1b[2J"):
+            with self.subTest(text), self.assertRaises(chat.UsageError) as caught:
+                chat.parse_input(text, chat.CLIENT_COMMANDS)
+            self.assertNotIn("\x1b", str(caught.exception))
+
+    def test_help_names_every_command(self):
+        text = "\n".join(chat.commands_help(chat.CLIENT_COMMANDS))
+        for name in (*chat.CLIENT_COMMANDS, "/TEXT"):
+            self.assertIn("/" + name, text)
+
+    def test_completion(self):
+        names = ["bob", "Bea", "alice"]
+        for before, after in (
+            ("b", ["bob: ", "Bea: "]),
+            ("hi b", ["hi bob ", "hi Bea "]),
+            ("@al", ["@alice: "]),
+            ("/m", ["/msg ", "/me "]),
+            ("/msg be", ["/msg Bea "]),
+            ("x", []),
+            ("", []),
+        ):
+            with self.subTest(before):
+                self.assertEqual(chat.complete(before, names, chat.CLIENT_COMMANDS), after)
+
+    def test_servers_are_written_in_five_ways(self):
+        for text, server in (
+            ("lab1", ("lab1", 11111)),
+            ("lab1:7", ("lab1", 7)),
+            ("[::1]:7", ("::1", 7)),
+            ("[::1]", ("::1", 11111)),
+            ("::1", ("::1", 11111)),
+        ):
+            self.assertEqual(chat.parse_server(text, 11111), server)
+        for text in ("", "a b", "lab:x", "lab:0", "lab:70000", "[::1", "a:b:c"):
+            with self.subTest(text), self.assertRaises(chat.UsageError):
+                chat.parse_server(text, 11111)
+
+
+class LineEditorTest(unittest.TestCase):
+    """The line being typed obeys the keys that people know, whatever pieces they arrive in."""
+
+    def type(self, *keys):
+        self.actions = []
+        editor = chat.LineEditor()
+        for key in keys:
+            self.actions += editor.feed(key)
+        return editor
+
+    def test_editing_keys(self):
+        for keys, text, cursor in (
+            ("abc\x7f", "ab", 2),
+            ("abc\x1b[D\x1b[DX", "aXbc", 2),
+            ("abc\x01X\x05Y", "XabcY", 5),
+            ("one two\x17", "one ", 4),
+            ("one two\x1b[1;5D\x0b", "one ", 4),
+            ("abc\x15", "", 0),
+            ("abc\x1b[H\x1b[3~", "bc", 0),
+            ("a\x1b\rb", "a\nb", 3),
+            ("日本\x02x", "日x本", 2),
+            ("\x1b[5~\x1bOP\x00a", "a", 1),
+        ):
+            with self.subTest(keys=keys):
+                editor = self.type(keys)
+                self.assertEqual((editor.text, editor.cursor), (text, cursor))
+
+    def test_keys_may_arrive_in_pieces(self):
+        self.assertEqual(self.type("ab", "\x1b", "[", "D", "X").text, "aXb")
+
+    def test_enter_takes_the_line_and_up_recalls_it(self):
+        editor = self.type("first\rsecond\rdraft\x1b[A\x1b[A")
+        self.assertEqual(self.actions, [("enter", "first"), ("enter", "second")])
+        self.assertEqual(editor.text, "first")
+        editor.feed("\x1b[B\x1b[B")
+        self.assertEqual(editor.text, "draft")
+
+    def test_a_paste_of_many_lines_goes_in_whole_and_is_not_sent(self):
+        editor = self.type("x\x1b[200~one\rtw", "o\nthree\r\n\x1b[20", "1~y")
+        self.assertEqual(editor.text, "xone\ntwo\nthreey")
+        self.assertEqual(self.actions, [("paste", "one\ntwo\nthree\n")])
+
+    def test_control_keys_are_actions(self):
+        self.type("a\x03\t\x1a\x0c\x15\x04")
+        names = [name for name, _ in self.actions]
+        self.assertEqual(names, ["interrupt", "complete", "suspend", "redraw", "eof"])
+
+    def test_tab_cycles(self):
+        editor = self.type("b")
+        seen = []
+        for _ in range(3):
+            editor.complete(lambda before: ["bob: ", "bea: "])
+            seen.append(editor.text)
+        self.assertEqual(seen, ["bob: ", "bea: ", "bob: "])
+
+    def test_rows_never_reach_the_last_cell(self):
+        editor = self.type("日本語 " * 20)
+        rows, row, cell = editor.layout("name> ", 31)
+        self.assertTrue(all(chat.text_width(each) <= 30 for each in rows))
+        self.assertEqual((row, cell), (len(rows) - 1, chat.text_width(rows[-1]) - 1))
+
+    def test_a_hidden_line_shows_nothing_of_it(self):
+        rows, _, cell = self.type("secret").layout("Password: ", 80, hidden=True)
+        self.assertEqual((rows, cell), (["Password:  "], 10))
+
+    def test_a_page_shows_only_the_rows_around_the_caret(self):
+        rows, row, _ = self.type("\x1b[200~" + "x" * 2000 + "\x1b[201~\x01").layout("> ", 41)
+        self.assertEqual((len(rows), row, rows[0][:3]), (chat.EDITOR_ROWS_MAX, 0, "> x"))
+
+
+class OutputTest(unittest.TestCase):
+    """A pipe gets one line for each entry, a program one object, and neither gets a stranger's control codes."""
+
+    def test_plain_lines(self):
+        for event, line in (
+            (said("bob", "a\nb"), "bob: a\u21b5b"),
+            (said("bob", "waves", action=True), "* bob waves"),
+            (said("bob", "psst", private=True), "bob (private): psst"),
+            (chat.MemberLeft(1, 0, b"", "bob", "kicked", False), "-- bob was removed"),
+            (chat.Announced(1, 0, "soon\x1b[2J", False), "-- soon\u241b[2J"),
+            (chat.Missing(7, 3), "-- 3 earlier lines no longer available"),
+            (chat.Sent(1, 1), None),
+        ):
+            self.assertEqual(chat.plain_line(event), line)
+
+    def test_json_objects_are_the_contract(self):
+        keys = {"event", "seq", "time", "from", "text", "kind", "private"}
+        found = chat.json_object(said("bob", "a\nb", seq=5)) or {}
+        self.assertEqual(set(found), keys)
+        self.assertEqual((found["from"], found["text"], found["kind"], found["seq"]), ("bob", "a\nb", "text", 5))
+        connected = chat.json_object(chat.Connected("Lab", "al", b"", ((b"1", "bob"), (b"2", "al")), True))
+        self.assertEqual(connected, {"event": "connected", "room": "Lab", "name": "al", "members": ["al", "bob"]})
+        self.assertEqual(chat.json_object(chat.Sent(3, 8)), {"event": "sent", "seq": 8, "number": 3})
+        refused = chat.json_object(chat.LoginFailed("KICKED", "out"))
+        self.assertEqual(refused, {"event": "refused", "code": "KICKED", "text": "out"})
+
+    def test_a_terminal_shows_no_colour_where_none_is_wanted(self):
+        line = chat.Line(1, "message", "one\ntwo", 0.0, "bob", 3, mention=True)
+        self.assertNotIn("\x1b", chat.paint_line(line, False))
+        self.assertIn("\x1b[", chat.paint_line(line, True))
+        self.assertIn("\n      two", chat.paint_line(line, False))
+
+
+# ======================================================================================================
+# Real sockets
+# ======================================================================================================
+
+
+class LoopTest(unittest.TestCase):
+    """The loop carries a core's datagrams over real sockets, and no fault of a socket ends it."""
+
+    def setUp(self):
+        self.loops = []
+        self.addCleanup(self.close)
+
+    def close(self):
+        for loop in reversed(self.loops):
+            loop.call(loop.core.close if isinstance(loop.core, chat.Server) else loop.core.leave)
+            loop.join(3)
+
+    def serve(self, host="127.0.0.1", segmented=True):
+        now = time.monotonic()
+        sockets = chat.open_server_sockets(host, 0)
+        log = chat.MemoryLog(int(time.time() * 1000))
+        server = chat.Server(log, "secret", os.urandom, now, time.time() - now, rate=0)
+        self.server = chat.Loop(server, sockets, lambda event: None)
+        self.server.sender.segmented = self.server.sender.segmented and segmented
+        port = sockets[0].getsockname()[1]
+        self.loops.append(self.server)
+        self.server.start()
+        return host, port
+
+    def join(self, place, name):
+        events = queue.SimpleQueue()
+        loop = chat.start_client(events.put, 0)
+        self.loops.append(loop)
+        chat.start_login(loop, place[0], place[1], name, "secret")
+        self.wait(events, chat.Connected)
+        return loop, events
+
+    def wait(self, events, kind, count=1):
+        found = []
+        end = time.monotonic() + 10
+        while len(found) < count:
+            event = events.get(timeout=max(0.01, end - time.monotonic()))
+            found += [event] if isinstance(event, kind) else []
+        return found
+
+    def chat_across(self, place):
+        alice, _ = self.join(place, "alice")
+        _, bobs = self.join(place, "bob")
+        core = alice.core
+        assert isinstance(core, chat.Client)
+
+        def burst(now):
+            for number in range(300):
+                core.say("%d %s" % (number, "x" * 300), now)
+
+        alice.call(burst)
+        heard = self.wait(bobs, chat.Said, 300)
+        self.assertEqual([event.text.split()[0] for event in heard], [str(number) for number in range(300)])
+
+    def test_a_burst_arrives_once_each_and_in_order(self):
+        self.chat_across(self.serve())
+        if sys.platform == "linux":
+            self.assertTrue(
+                self.server.sender.segmented, "segmentation is tried on Linux, and not given up for nothing"
+            )
+
+    def test_a_burst_arrives_by_plain_sendto_too(self):
+        self.chat_across(self.serve(segmented=False))
+        self.assertFalse(self.server.sender.segmented)
+
+    @unittest.skipUnless(socket.has_ipv6, "this machine has no IPv6")
+    def test_one_socket_serves_ipv6_and_ipv4(self):
+        try:
+            _, port = self.serve("::")
+        except OSError as fault:
+            self.skipTest("IPv6 is switched off here: %s" % fault)
+        six, _ = self.join(("::1", port), "six")
+        _, fours = self.join(("127.0.0.1", port), "four")
+        six.call(lambda now: six.core.say("hello", now))
+        self.assertEqual(self.wait(fours, chat.Said)[0].name, "six")
+
+    def test_segmentation_that_the_system_refuses_is_given_up_for_good(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as inbox, RefusingSocket() as out:
+            inbox.bind(("127.0.0.1", 0))
+            inbox.settimeout(5)
+            sender = chat.Sender([out])
+            sender.segmented = True
+            fanout = chat.Fanout((3, 3), [(inbox.getsockname(), [b"a", b"b", b"c", b"d", b"e", b"f"])])
+            sender.send([fanout, fanout])
+            self.assertEqual([inbox.recv(99) for _ in range(4)], [b"abc", b"def", b"abc", b"def"])
+            self.assertEqual((out.refused, sender.segmented, sender.failed), (1, False, 0))
+
+    def test_a_full_buffer_waits_and_an_unreachable_address_is_counted(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+            sender = chat.Sender([out])
+            sender.send([chat.Datagram(b"x", ("::1", 9, 0, 0)), chat.Datagram(b"x" * 70000, ("127.0.0.1", 9))])
+            self.assertEqual(sender.failed, 2)
+
+    def test_a_closed_port_of_a_peer_does_not_end_the_receiving(self):
+        with ResettingSocket() as inbox, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+            inbox.bind(("127.0.0.1", 0))
+            core = Recorder()
+            loop = chat.Loop(core, [inbox], lambda event: None)
+            loop.start()
+            out.sendto(b"still here", inbox.getsockname())
+            loop.join(5)
+            self.assertEqual(core.received, [b"still here"])
+
+    def test_a_fault_of_the_program_reaches_the_person(self):
+        events = queue.SimpleQueue()
+        core = Recorder()
+        core.tick = lambda now: 1 / 0
+        loop = chat.Loop(core, [], events.put)
+        loop.start()
+        loop.call(lambda now: None)
+        self.assertIn("ZeroDivisionError", events.get(timeout=5).failure)
+
+
+class RefusingSocket(socket.socket):
+    """A socket of a system without segmentation."""
+
+    def __init__(self):
+        super().__init__(socket.AF_INET, socket.SOCK_DGRAM)
+        self.refused = 0
+
+    def sendmsg(self, *arguments) -> int:
+        self.refused += 1
+        raise OSError(5, "no segmentation here")
+
+
+class ResettingSocket(socket.socket):
+    """A socket as Windows has it: a peer's closed port makes recvfrom fail."""
+
+    def __init__(self):
+        super().__init__(socket.AF_INET, socket.SOCK_DGRAM)
+        self.resets = 2
+
+    def recvfrom(self, *arguments) -> Any:
+        if self.resets:
+            self.resets -= 1
+            raise ConnectionResetError(10054, "forcibly closed")
+        return super().recvfrom(*arguments)
+
+
+class Recorder:
+    """A core that ends after its first datagram."""
+
+    def __init__(self):
+        self.received = []
+        self.done = False
+        self.epoch = 0.0
+
+    def receive(self, datagram, address, now):
+        self.received.append(datagram)
+        self.done = True
+
+    def tick(self, now):
+        pass
+
+    def outgoing(self):
+        return []
+
+    def events(self):
+        return []
+
+    def deadline(self):
+        return None
+
+
+# ======================================================================================================
+# Processes, as a person starts them
+# ======================================================================================================
+
+
+class ProgramCase(unittest.TestCase):
+    """Runs the program as a person would; every process ends with its test."""
+
+    def start(self, *arguments, stdin=subprocess.PIPE, **environment):
+        process = subprocess.Popen(
+            [sys.executable, SOURCE, *arguments],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            bufsize=1,
+            env={**os.environ, "SAMSUNGCHAT_DISCOVERY": "127.255.255.255", "SAMSUNGCHAT_PASSWORD": "s", **environment},
+        )
+        self.addCleanup(self.end, process)
+        return process
+
+    def end(self, process):
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+    def serve(self, *arguments, **environment):
+        self.server = self.start("server", "--cli", "--host", "127.0.0.1", "--port", "0", *arguments, **environment)
+        assert self.server.stdout is not None
+        first = self.server.stdout.readline().strip()
+        self.assertRegex(first, r"^listening on 127\.0\.0\.1:\d+$")
+        return int(first.rsplit(":", 1)[1])
+
+    def client(self, port, name, *arguments, **environment):
+        return self.start("client", "--cli", "127.0.0.1:%d" % port, "--name", name, *arguments, **environment)
+
+    def line(self, process, pattern, stream="stdout"):
+        """Read lines until one matches; the test's own time limit ends a wait that is in vain."""
+        seen = []
+        for text in getattr(process, stream):
+            seen.append(text)
+            if re.search(pattern, text):
+                return str(text)
+        raise AssertionError("no line like %r in %r" % (pattern, seen))
+
+    def finish(self, process, text=None):
+        out, err = process.communicate(text, timeout=20)
+        self.assertNotIn("Traceback", out + err)
+        return process.returncode, out, err
+
+
+class PipeTest(ProgramCase):
+    """In a pipe one line in is one message, one line out is one entry, and the exit status says what happened."""
+
+    def test_a_pipe_sends_its_lines_confirms_them_and_leaves(self):
+        port = self.serve()
+        bob = self.client(port, "bob", "--json", "--stay")
+        self.line(bob, '"connected"')
+        text = "hello\n/me waves\n//etc\n/msg bob psst\n\n"
+        self.assertEqual(self.finish(self.client(port, "alice"), text)[0], 0)
+        heard = [json.loads(self.line(bob, '"message"')) for _ in range(4)]
+        self.assertEqual([each["text"] for each in heard], ["hello", "waves", "/etc", "psst"])
+        self.assertEqual([each["kind"] for each in heard], ["text", "action", "text", "text"])
+        self.assertEqual([each["private"] for each in heard], [False, False, False, True])
+        self.assertEqual(json.loads(self.line(bob, '"left"'))["name"], "alice")
+
+    def test_own_messages_are_reported_as_sent_only(self):
+        code, out, _ = self.finish(self.client(self.serve(), "alice", "--json"), "one\ntwo\n")
+        events = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual(code, 0)
+        self.assertEqual([each["event"] for each in events], ["connected", "sent", "sent"])
+        self.assertEqual([each["number"] for each in events[1:]], [1, 2])
+
+    def test_a_late_joiner_sees_as_much_history_as_it_asks_for(self):
+        port = self.serve("--rate", "0")
+        self.finish(self.client(port, "alice"), "".join("%d\n" % number for number in range(60)))
+        _, out, _ = self.finish(self.client(port, "bob", "--earlier", "3"), "")
+        self.assertEqual(re.findall("alice: (.*)", out), ["57", "58", "59"])
+        _, out, _ = self.finish(self.client(port, "bob", "--earlier", "0"), "")
+        self.assertEqual(re.findall("alice: (.*)", out), [])
+
+    def test_what_cannot_be_sent_is_said_and_shown_in_the_exit_status(self):
+        code, _, err = self.finish(self.client(self.serve(), "alice"), "/nope\n/msg nobody x\n" + "x" * 20000 + "\n")
+        self.assertEqual(code, 2)
+        self.assertEqual(err.count("not sent: "), 3)
+        self.assertIn("20,000 bytes", err)
+
+    def test_a_refused_login_ends_with_its_code_word(self):
+        port = self.serve()
+        alice = self.client(port, "alice", "--json", "--stay")
+        self.line(alice, '"connected"')
+        code, out, err = self.finish(self.client(port, "ALICE", "--json"), "x\n")
+        self.assertEqual((code, json.loads(out)["code"]), (3, "USERNAME_TAKEN"))
+        self.assertIn("USERNAME_TAKEN", err)
+        code, _, err = self.finish(self.client(port, "bob", SAMSUNGCHAT_PASSWORD="wrong"), "x\n")
+        self.assertEqual(code, 3)
+        self.assertIn("WRONG_PASSWORD", err)
+
+    def test_the_only_server_of_the_network_is_found(self):
+        port = self.serve("--room", "Lab")
+        process = self.start("client", "--cli", "--port", str(port), "--name", "alice", "--json")
+        code, out, _ = self.finish(process, "x\n")
+        self.assertEqual((code, json.loads(out.splitlines()[0])["room"]), (0, "Lab"))
+
+    def test_a_killed_client_gets_its_name_back_within_five_seconds(self):
+        port = self.serve()
+        ghost = self.client(port, "alice", "--json", "--stay")
+        self.line(ghost, '"connected"')
+        ghost.kill()
+        start = time.monotonic()
+        self.assertEqual(self.finish(self.client(port, "alice"), "back\n")[0], 0)
+        self.assertLess(time.monotonic() - start, 5)
+
+    def test_a_restarted_server_gets_everybody_back_and_what_had_no_receipt(self):
+        port = self.serve()
+        alice, bob = (self.client(port, name, "--json", "--stay") for name in ("alice", "bob"))
+        for each in (alice, bob):
+            self.line(each, '"connected"')
+        self.server.kill()
+        self.server.wait()
+        assert alice.stdin is not None
+        alice.stdin.write("meanwhile\n")
+        again = self.start("server", "--cli", "--host", "127.0.0.1", "--port", str(port))
+        self.line(again, "listening on")
+        self.assertEqual(json.loads(self.line(bob, '"message"'))["text"], "meanwhile")
+        self.line(alice, '"sent"')
+
+    def test_a_reader_that_goes_away_ends_the_client(self):
+        port = self.serve()
+        alice = self.client(port, "alice", "--stay")
+        assert alice.stdout is not None and alice.stderr is not None
+        alice.stdout.close()
+        self.assertEqual(self.finish(self.client(port, "bob"), "hello\n")[0], 0)
+        self.assertEqual(alice.wait(10), 1)
+        self.assertIn("standard output was closed", alice.stderr.read())
+
+
+class ServerProgramTest(ProgramCase):
+    """The server says where it is, keeps a log of who came and went, and tells the members when it ends."""
+
+    def test_it_logs_who_came_and_why_they_left(self):
+        port = self.serve()
+        self.finish(self.client(port, "alice"), "x\n")
+        self.line(self.server, r"alice joined from 127\.0\.0\.1:\d+ \(1 here\)")
+        self.line(self.server, r"alice left \(0 here\)")
+
+    def test_it_warns_of_the_default_password_only(self):
+        environment = {"SAMSUNGCHAT_PASSWORD": ""}
+        process = self.start("server", "--cli", "--host", "127.0.0.1", "--port", "0", **environment)
+        self.assertIn("empty", self.finish(process)[2])
+        process = self.start("server", "--cli", "--host", "127.0.0.1", "--port", "0", "--password", "x")
+        self.line(process, "python samsungchat.py client 127.0.0.1:")
+        process.terminate()
+        self.assertNotIn("warning", self.finish(process)[1])
+
+    @unittest.skipIf(os.name == "nt", "Windows has no SIGTERM to send")
+    def test_a_signal_tells_the_members_and_exits_0(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            port = self.serve()
+            alice = self.client(port, "alice", "--json", "--stay")
+            self.line(alice, '"connected"')
+            self.server.send_signal(number)
+            self.line(alice, '"disconnected"')
+            self.assertEqual(self.finish(self.server)[0], 0)
+
+    def test_what_cannot_work_is_said_in_one_sentence(self):
+        port = str(self.serve())
+        for arguments, code, sentence in (
+            (("server", "--cli", "--host", "127.0.0.1", "--port", port), 1, "in use"),
+            (("server", "--cli", "--host", "203.0.113.1"), 1, "no address of this machine"),
+            (("server", "--cli", "--password-file", "/no/such"), 2, "Cannot read the password file"),
+            (("server", "--cli", "--room", ""), 2, "room's name"),
+            (("server", "--cli", "--port", "99999"), 2, "0 to 65535"),
+            (("client", "--cli", "127.0.0.1", "--name", "a b"), 2, "no spaces"),
+            (("client", "--cli", "not a host"), 2, "HOST:PORT"),
+        ):
+            with self.subTest(arguments):
+                found, out, err = self.finish(self.start(*arguments))
+                self.assertEqual((found, out), (code, ""))
+                self.assertIn(sentence, err)
+
+
+@unittest.skipIf(os.name == "nt", "Windows has no pseudo-terminals")
+class TerminalTest(ProgramCase):
+    """On a terminal the client asks for what it needs, and nothing damages the line being typed."""
+
+    def open(self, *arguments, columns=60):
+        import fcntl
+        import pty
+        import struct
+        import termios
+
+        self.master, slave = pty.openpty()
+        self.addCleanup(os.close, self.master)
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self.before = termios.tcgetattr(slave)
+        environment = {**os.environ, "SAMSUNGCHAT_DISCOVERY": "127.255.255.255", "TERM": "xterm", "NO_COLOR": "1"}
+        environment.pop("SAMSUNGCHAT_PASSWORD", None)
+        environment.pop("COLUMNS", None)
+        self.process = subprocess.Popen(
+            [sys.executable, SOURCE, *arguments], stdin=slave, stdout=slave, stderr=slave, env=environment
+        )
+        self.slave = slave
+        self.addCleanup(os.close, slave)
+        self.addCleanup(self.process.wait, 10)
+        self.addCleanup(self.process.kill)
+        self.seen = ""
+
+    def expect(self, text):
+        """Read what the terminal shows until the text is there; return what came since the last time."""
+        end = time.monotonic() + 10
+        while text not in self.seen:
+            ready = select.select([self.master], [], [], max(0, end - time.monotonic()))[0]
+            self.assertTrue(ready, "no %r in %r" % (text, self.seen))
+            self.seen += os.read(self.master, 65536).decode("utf-8", "replace")
+        before, _, self.seen = self.seen.partition(text)
+        return before + text
+
+    def type(self, text):
+        os.write(self.master, text.encode("utf-8"))
+
+    def enter_room(self, port, name="alice"):
+        self.open("client", "--cli", "127.0.0.1:%d" % port, "--name", name, "--password", "s")
+        self.expect("Welcome to")
+        self.expect(name + "> ")
+
+    def test_it_asks_again_for_just_what_was_wrong(self):
+        port = self.serve()
+        bob = self.client(port, "bob", "--json", "--stay")
+        self.line(bob, '"connected"')
+        self.open("client", "--cli", "127.0.0.1:%d" % port)
+        self.expect("Your name [")
+        self.type("bob\r")
+        self.expect("Password: ")
+        self.type("wrong\r")
+        shown = self.expect("WRONG_PASSWORD")
+        self.assertNotIn("wrong\r", shown.replace("WRONG", ""))
+        self.expect("Password: ")
+        self.type("s\r")
+        self.expect("USERNAME_TAKEN")
+        self.expect("Your name [bob]: ")
+        self.type("carol\r")
+        self.expect("Welcome to SamsungChat, carol; 2 members here.")
+
+    def test_an_incoming_line_leaves_the_typed_one_whole(self):
+        port = self.serve()
+        self.enter_room(port)
+        self.type("half 日本")
+        self.expect("alice> half 日本")
+        self.finish(self.client(port, "bob"), "hello\n")
+        shown = self.expect("bob: hello")
+        self.assertIn("\r\x1b[J", shown)
+        self.expect("alice> half 日本")
+        self.type("語\r")
+        self.expect("alice: half 日本語")
+
+    def test_a_paste_is_one_message_and_asks_first(self):
+        port = self.serve()
+        bob = self.client(port, "bob", "--json", "--stay")
+        self.line(bob, '"connected"')
+        self.enter_room(port)
+        self.type("\x1b[200~def f():\n    return 1\n\x1b[201~")
+        self.expect("2 lines pasted: Enter sends them as one message")
+        self.type("\r")
+        self.assertEqual(json.loads(self.line(bob, '"message"'))["text"], "def f():\n    return 1")
+
+    def test_what_is_no_command_is_kept_for_editing(self):
+        self.enter_room(self.serve())
+        self.type("/quti\r")
+        self.expect("There is no command /quti")
+        self.expect("alice> /quti")
+
+    def test_a_lost_server_is_shown_and_the_line_sent_later(self):
+        port = self.serve()
+        self.enter_room(port)
+        self.server.send_signal(signal.SIGTERM)
+        self.expect("The server has closed the room")
+        self.expect("(reconnecting")
+        self.server.wait(10)
+        self.type("later\r")
+        self.expect("1 waiting")
+        again = self.start("server", "--cli", "--host", "127.0.0.1", "--port", str(port))
+        self.line(again, "listening on")
+        self.expect("Connected again")
+        self.expect("alice> ")
+
+    def test_ctrl_c_clears_first_and_the_terminal_is_given_back(self):
+        import termios
+
+        self.enter_room(self.serve())
+        self.type("draft\x03")
+        self.expect("alice> ")
+        self.assertIsNone(self.process.poll())
+        self.assertNotEqual(termios.tcgetattr(self.slave)[3], self.before[3])
+        self.type("\x04")
+        self.assertEqual(self.process.wait(10), 0)
+        self.assertEqual(termios.tcgetattr(self.slave), self.before)
+
+    def test_the_server_takes_commands(self):
+        self.open("server", "--cli", "--host", "127.0.0.1", "--port", "0", "--password", "s", columns=200)
+        port = int(re.findall(r"listening on 127\.0\.0\.1:(\d+)", self.expect("> "))[0])
+        bob = self.client(port, "bob", "--json", "--stay")
+        self.line(bob, '"connected"')
+        self.type("/who\r")
+        self.expect("1 of 1000 members")
+        self.type("/say lunch\r")
+        self.assertEqual(json.loads(self.line(bob, '"notice"'))["text"], "lunch")
+        self.type("/kick nobody\r")
+        self.expect("Nobody here is called nobody.")
+        self.type("/kick bob\r")
+        self.assertEqual(json.loads(self.line(bob, '"refused"'))["code"], "KICKED")
+        self.assertEqual(bob.wait(10), 3)
+        self.type("/quit\r")
+        self.assertEqual(self.process.wait(10), 0)
+
+
+class ReadmeTest(unittest.TestCase):
+    """What the README says is so."""
+
+    def setUp(self):
+        self.readme = read_text(os.path.join(os.path.dirname(SOURCE), "README.md"))
+
+    def test_it_names_every_flag_and_no_other(self):
+        parser = chat.argument_parser()
+        for role in ("server", "client"):
+            with contextlib.redirect_stdout(io.StringIO()) as out, self.assertRaises(SystemExit):
+                parser.parse_args([role, "--help"])
+            table = self.readme.split("### `%s`" % role)[1].split("###")[0].split("\n## ")[0]
+            found = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", out.getvalue())) - {"--help"}
+            self.assertEqual(set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", table)), found)
+
+    def test_its_section_map_is_the_programs(self):
+        titles = re.findall(r"^# (\d+)\. (.+)$", read_text(SOURCE), re.MULTILINE)
+        for _, title in titles:
+            self.assertIn(title.lower(), self.readme.lower())
+
+
+# ======================================================================================================
+# The command line of the tests
+# ======================================================================================================
+
+
+def soak(seconds):
+    """Run the main test with fresh seeds until the time is up; return the exit status."""
+    first = seed = int.from_bytes(os.urandom(4), "big")
+    failed, until = [], time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            run_storm(seed)
+        except AssertionError as fault:
+            failed.append(seed)
+            print(fault, flush=True)
+        seed += 1
+    print("%d seeds from %d, failed: %s" % (seed - first, first, failed or "none"))
+    return 1 if failed else 0
+
+
+def run_tests():
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--soak", type=float, metavar="SECONDS")
+    parser.add_argument("--bench", action="store_true")
+    options, rest = parser.parse_known_args()
+    if options.soak is not None:
+        sys.exit(soak(options.soak))
+    if options.bench:
+        sys.exit("There are no measurements yet.")
+    unittest.main(argv=sys.argv[:1] + rest)
+
+
+if __name__ == "__main__":
+    run_tests()

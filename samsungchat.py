@@ -7332,7 +7332,7 @@ class ClientWindow(Window):
 
     def leave(self) -> None:
         """Leave the room; what is on its way has a moment to arrive."""
-        if self.transcript.status.waiting:
+        if self.transcript.status.state is State.CONNECTED:  # What was typed last may not be counted yet.
             self._loop.call(self._client.finish)
             self._loop.join(LEAVE_SECONDS)
         self._loop.call(self._client.leave)

@@ -433,6 +433,13 @@ class ClientWindowTest(WindowTest):
         window.zoom_by(1)
         window.zoom_by(0)
 
+    def test_what_is_sent_while_closing_arrives(self):
+        window, bob = self.enter(), self.guest("bob")
+        window.send("my last words")
+        window.close()
+        window.leave()
+        self.assertEqual(bob.wait_for(chat.Said).text, "my last words")
+
     def test_closing_leaves_the_room(self):
         window, bob = self.enter(), self.guest("bob")
         window.close()
@@ -574,6 +581,11 @@ def _converse(port):
     return guests
 
 
+def _say_own(case, client, text):
+    client.send(text)
+    case.wait(client, lambda: text + "\u00a0\u00a0\u2713" in client.chat.conversation.text.get("1.0", "end"))
+
+
 def take_screenshots(folder):
     """Put a picture of each window in each theme into the folder."""
     os.makedirs(folder, exist_ok=True)
@@ -593,13 +605,15 @@ def take_theme(case, folder, theme):
     bob.wait_for(chat.Sent)
     client = case.open_client(port, "alice", "secret", theme)
     case.wait(client, lambda: client._entered)
+    client.root.geometry("960x760+0+0")
     client.root.focus_force()
     bob.say("Slides are at https://example.org/lab/slides.html (the password is on the board).")
     bob.wait_for(chat.Sent)
     mei.say("\u65e9\u4e0a\u597d \U0001f389 see you at ten")
     mei.wait_for(chat.Sent)
-    client.send("Thanks, Bob. I will be there a little early, because the network in the back row needs a look.")
-    case.wait(client, lambda: not client.transcript.status.waiting)
+    _say_own(
+        case, client, "Thanks, Bob. I will be there a little early, because the network in the back row needs a look."
+    )
     anna.say("\u041f\u0440\u0438\u0432\u0435\u0442! Has anybody got the exercise from last week?")
     anna.wait_for(chat.Sent)
     bob.say(POEM)
@@ -608,8 +622,7 @@ def take_theme(case, folder, theme):
     mei.wait_for(chat.Sent)
     anna.say("alice, that was yours, wasn't it?")
     anna.wait_for(chat.Sent)
-    client.send("Yes \U0001f600")
-    case.wait(client, lambda: not client.transcript.status.waiting)
+    _say_own(case, client, "Yes \U0001f600")
     bob.say("I can lend you my cable, come by later.", to_name="alice")
     bob.wait_for(chat.Sent)
     server._loop.call(lambda now: server._server.say("Backup tonight at 22:00; please log out before.", now))

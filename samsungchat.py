@@ -173,6 +173,7 @@ SOCKET_BYTES = 4 * 1024 * 1024
 SEND_WAIT_SECONDS = 0.05  # For room in the socket's buffer.
 SEGMENTS_MAX = 40  # Of one GSO send; the kernel's limit is 64 and 65,507 bytes.
 SWITCH_SECONDS = 0.0005  # Python's lock: how long a busy main thread may delay a send.
+GARBAGE_SECONDS = 10.0  # Between two walks of the garbage collector where there is a window.
 GARBAGE_OBJECTS = 50_000  # New objects between two walks; a fan-out makes thousands, none of them in cycles.
 BACKLOG_LINES_MAX = 256  # A pipe reads on when fewer lines are waiting.
 
@@ -6363,12 +6364,19 @@ class Window:
     def run(self) -> int:
         """Show the window until it is closed; return the exit status."""
         catch_signals(self.inbox)
+        gc.disable()
+        self.collect_garbage()
         self.root.deiconify()
         try:
             self.root.mainloop()
         finally:
             self.leave()
         return 0
+
+    def collect_garbage(self) -> None:
+        """Do on this thread what Python does on any: Tk aborts when another one frees its objects."""
+        gc.collect()
+        self.later(GARBAGE_SECONDS, self.collect_garbage)
 
     def menu(self, parent: Any, style: str, entries: Sequence[Tuple[str, str, Callable[[], Any]]]) -> Any:
         """Return a button with a menu of these (label, keys, act), and of what every window can do."""

@@ -45,6 +45,7 @@ from hashlib's primitives in published ways and has not been audited; Python int
 
 import argparse
 import base64
+import bisect
 import codecs
 import collections
 import contextlib
@@ -100,23 +101,30 @@ RUN_PARTS_MAX = 18  # TEXT_BYTES_MAX in parts, each cut up to 3 bytes early betw
 
 WINDOW_PARTS = 32  # What a sender may have on its way; above RUN_PARTS_MAX, so every run fits.
 BUFFER_ENTRIES_MAX = 1024  # What a client holds above its cursor.
-ANSWER_DATAGRAMS_MAX = 16  # What one SYNC is answered with.
+ANSWER_DATAGRAMS_MAX = 16  # What one SYNC is answered with ...
+ANSWER_ENTRIES_MAX = 4096  # ... which looks at so many entries.
+ANSWER_RATE = 1000  # Datagrams a second with which one member is answered ...
+ANSWER_BURST = 4000  # ... and at once; beyond that, one for one.
 FLUSH_DATAGRAMS_MAX = 16  # New entries of one turn of the loop.
 RECEIVE_DATAGRAMS_MAX = 256  # Read from a socket in one turn.
 REPLAY_WINDOW = 1024  # Counters; reordering wider than this loses datagrams, which repair brings back.
 OUTBOX_PARTS_MAX = 4096  # Typed but not yet taken.
 SHOWN_MEMBERS_MAX = 4096  # Member ids of which a client remembers the highest number shown.
 LEFT_MEMBERS_MAX = 4096  # Leaves that a client remembers while it asks for the roster.
-MEMBERS_PAGE_ROWS = 12  # Rows of the longest name in one MEMBERS datagram.
+MEMBERS_PAGE_ROWS = 60  # Rows in one MEMBERS datagram, if they fit.
+ROSTER_MAX = 65535  # Members that a client lists.
+HELD_EVENTS_MAX = 20_000  # What a client keeps until the roster has come, or of history that was asked for.
 
 LOG_ENTRIES_MIN = 10_000  # Kept in any case ...
 LOG_SECONDS_MIN = 60  # ... and as long as this ...
-LOG_BYTES_MAX = 64 * 1024 * 1024  # ... but never more than this.
+LOG_BYTES_MAX = 64 * 1024 * 1024  # ... but never more than this, ...
+RECORD_BYTES = 350  # ... where each entry takes this besides its own bytes.
 EARLIER_DEFAULT = 50  # Messages shown to a newcomer.
 EARLIER_SEARCH_MAX = 2000  # Entries of a log in memory that are looked through for them.
 EARLIER_MAX = 500  # Messages of history in one request ...
 EARLIER_PER_TURN = 4  # ... and requests answered in one turn.
 HISTORY_ROWS = 512  # Read from the file at once.
+FORGET_ROWS = 10_000  # Dropped from the file at once.
 FORGET_SECONDS = 3600  # Between two looks for entries that are too old.
 STUCK_SECONDS = 1.0  # Between two tries to write to a disk that is full.
 
@@ -127,6 +135,7 @@ RATE_SECONDS = 4  # ... and its burst, in seconds' worth: a pasted page passes.
 COOKIE_SECONDS = 10
 HALF_OPEN_MAX = 2000
 HALF_OPEN_SECONDS = 10
+REFUSED_SECONDS = 2  # A refused login is answered so long; less than it takes to fill the table with them.
 LOGIN_QUEUE_MAX = 256
 LOGINS_PER_TURN = 4  # About 2 ms each: the room waits 10 ms at most.
 LOGIN_BURST = 32  # Unproven logins of one address ...
@@ -150,6 +159,7 @@ GRACE_SECONDS = 0.02  # Reordering, before a gap counts as loss.
 RETRY_SECONDS = 0.1  # First repeat while no round trip is known; doubles up to ...
 RETRY_SECONDS_MIN = 0.02
 RETRY_SECONDS_MAX = 1.0
+ADVICE_SECONDS = 0.5  # A server that answers within this has not forgotten the session.
 UNANSWERED_SECONDS = 4.0  # Then the client says "reconnecting" and looks for the server anew.
 HELLO_SECONDS = 0.15
 LOOK_SECONDS = 5.0  # Without a word from a server: "no server answered".
@@ -167,6 +177,7 @@ PIPE_SECONDS = 60.0  # A pipe gives a lost connection up after this.
 
 CLASSIC_SECONDS = 3600.0  # An original client never says goodbye; silent for so long, it has left.
 CLASSIC_BYTES_MAX = 1000  # Of one of its datagrams.
+CLASSIC_GUESS_RATE = 1.0  # Wrong passwords a second, of all original clients together.
 CLASSIC_SEEN_MAX = 256  # Addresses of original clients that the log has named.
 
 SOCKET_BYTES = 4 * 1024 * 1024
@@ -179,6 +190,7 @@ BACKLOG_LINES_MAX = 256  # A pipe reads on when fewer lines are waiting.
 
 HISTORY_LINES_MAX = 200  # Typed lines that Up recalls.
 EDITOR_ROWS_MAX = 8  # Of a long line being typed.
+MENTION_CHARACTERS = 2000  # Of a text that are searched for the reader's name.
 PRESENCE_NAMES_MAX = 8  # Of a run of joins and leaves.
 PRESENCE_SECONDS = 1.0  # A terminal waits so long for more of them.
 
@@ -253,7 +265,7 @@ def clean_name(text: str) -> str:
     """Return the name in its one spelling (NFKC), or raise UsageError with the rule that it breaks.
 
     A name has 1 to 32 characters and at most 64 bytes: letters, digits, marks and ``_ - .``, beginning with
-    a letter or digit, its letters of one script, so that no name can be spelt with another's look-alikes.
+    a letter or digit, all of one script, so that nobody spells another's name with letters of a second one.
     """
     name = unicodedata.normalize("NFKC", text.strip())
     if not name:
@@ -268,20 +280,30 @@ def clean_name(text: str) -> str:
     if unicodedata.category(name[0])[0] not in "LN":
         raise UsageError("A name begins with a letter or digit.")
     # SECURITY: test_a_name_cannot_be_spelt_with_look_alike_letters
-    if len({_script(character) for character in name if unicodedata.category(character)[0] == "L"}) > 1:
+    if len({_script(character) for character in name} - {""}) > 1:
         raise UsageError("The letters of a name are of one script.")
     return name
 
 
-def _script(letter: str) -> str:
-    """Name the script of a letter: the first word of its Unicode name, East Asia's counted as one."""
-    word = unicodedata.name(letter, "UNNAMED").split(" ")[0]
+def _script(character: str) -> str:
+    """Name the script of a character: the first word of its Unicode name, East Asia's counted as one.
+
+    It is "" for what goes with any script: ASCII's digits and signs, and general marks.
+    """
+    name = unicodedata.name(character, "UNNAMED")
+    word = name.split(" ")[0]
+    if character < "A" or character == "_" or word == "COMBINING":
+        return ""
+    if "ARABIC" in name:
+        return "ARABIC"
     return "EAST ASIAN" if word in _EAST_ASIAN else word
 
 
 def name_key(name: str) -> str:
     """Return what two names must not share: NFKC(casefold(NFKC)), as in Unicode 3.13, D145."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    key = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    # What NFKC could not compose with its letter: a dot on an i is not seen.
+    return "".join(character for character in key if not "\u0300" <= character <= "\u036f")
 
 
 def clean_text(text: str) -> str:
@@ -343,6 +365,36 @@ def text_width(text: str) -> int:
     return sum(map(_width, text))
 
 
+def fold(text: str, first: int, width: int) -> List[str]:
+    """Break a text into rows of at most ``width`` cells, the first of ``first``: at spaces, where there are any."""
+    rows: List[str] = []
+    for line in text.split("\n"):
+        row, room = "", first if not rows else width
+        for word in re.findall(r"\S+|\s+", line):
+            while text_width(row) + text_width(word) > room:
+                if row.strip():
+                    rows.append(row.rstrip())
+                else:
+                    cut = max(1, len(word) if text_width(word) <= room else _fitting(word, room))
+                    rows.append(word[:cut])
+                    word = word[cut:]
+                row, room = "", width
+                word = word.lstrip() if rows[-1] else word
+            row += word
+        rows.append(row)
+    return rows
+
+
+def _fitting(word: str, room: int) -> int:
+    """Return how many characters of a word take at most ``room`` cells."""
+    width = 0
+    for count, character in enumerate(word):
+        width += _width(character)
+        if width > room:
+            return count
+    return len(word)
+
+
 def _width(character: str) -> int:
     if character < "\u0300":
         return 1
@@ -366,7 +418,6 @@ VERSION = 1
 VERSION_BYTE = 0xF8 | VERSION  # Never the first byte of UTF-8 text.
 HEADER_BYTES = 14  # Version, type, session (4), counter (8).
 TAG_BYTES = 16
-EMPTY_KEY = bytes(32)
 
 
 class Reader:
@@ -387,7 +438,10 @@ class Reader:
 
     def number(self, count: int) -> int:
         """Return the next ``count`` bytes as a number."""
-        return int.from_bytes(self.take(count), "big")
+        number = int.from_bytes(self.take(count), "big")
+        if number >> 63:
+            raise MalformedDatagram("number too large")
+        return number
 
     def string(self) -> str:
         """Return a length byte's worth of UTF-8, at most STRING_BYTES_MAX bytes."""
@@ -630,6 +684,7 @@ class History:
 
 ASK, STUCK, BEGINNING = 1, 2, 4
 
+ROW_BYTES = 18  # Of a row, besides its name.
 _ROW = (_number(8), _raw(8), _number(1), _STRING)
 
 
@@ -818,7 +873,8 @@ class RunReader:
         """Take an entry with text; return the whole text when it was the last part."""
         if entry.first:
             self._parts.clear()
-        self._parts.append(entry.text)
+        if len(self._parts) < RUN_PARTS_MAX:
+            self._parts.append(entry.text)
         if not entry.last:
             return None
         text = "".join(self._parts)
@@ -860,9 +916,13 @@ CLASSIC = 1  # In the flags of a roster's row, and in the text of a JOINED: this
 CLASSIC_TEXT = "not encrypted"
 
 
-def encode_classic(text: str) -> List[bytes]:
-    """Encode a text as datagrams of at most CLASSIC_BYTES_MAX bytes, cut between characters."""
-    return split_bytes(text.encode("utf-8"), CLASSIC_BYTES_MAX)
+def encode_classic(text: str, lead: str = "") -> List[bytes]:
+    """Encode a text as datagrams of at most CLASSIC_BYTES_MAX bytes, cut between characters.
+
+    ``lead``, as "NAME: ", stands before every piece, so that no piece seems to be somebody else's.
+    """
+    start = lead.encode("utf-8")
+    return [start + piece for piece in split_bytes(text.encode("utf-8"), CLASSIC_BYTES_MAX - len(start))]
 
 
 def decode_classic_login(text: str) -> Optional[Tuple[str, str]]:
@@ -871,16 +931,16 @@ def decode_classic_login(text: str) -> Optional[Tuple[str, str]]:
     return (words[1], words[2].rstrip("\r\n")) if len(words) == 3 and words[0] == "LOGIN" else None
 
 
-def classic_line(entry: Entry, text: str) -> str:
-    """Return what an original client is shown of an entry, ``text`` being the whole text of its run."""
-    name, text = display_text(entry.name, " "), display_text(text)
+def classic_datagrams(entry: Entry, text: str) -> List[bytes]:
+    """Return what an original client is sent of an entry, ``text`` being the whole text of its run."""
+    name, text = display_text(entry.name, " "), display_text(text, "\u21b5")
     if entry.kind == PRIVATE:
-        return "%s (private): %s" % (name, text)
+        return encode_classic(text, "%s (private): " % name)
     if entry.kind in (TEXT, ACTION):
-        return "%s: %s" % (name, "* " + text if entry.kind == ACTION else text)
-    if entry.kind == JOINED:
-        return "-- %s joined" % name
-    return "-- %s left" % name if entry.kind == LEFT else "-- " + text
+        return encode_classic("* " + text if entry.kind == ACTION else text, "%s: " % name)
+    if entry.kind in (JOINED, LEFT):
+        text = "%s %s" % (name, "joined" if entry.kind == JOINED else "left")
+    return encode_classic(text, "-- ")
 
 
 # ======================================================================================================
@@ -1224,7 +1284,7 @@ class MemoryLog:
         for record in records:
             self.head += 1
             self._records[self.head] = record
-            self._bytes += len(record.data)
+            self._bytes += len(record.data) + RECORD_BYTES
             if record.number:
                 self._taken[record.author] = record.number
 
@@ -1240,12 +1300,13 @@ class MemoryLog:
         if self._bytes > LOG_BYTES_MAX:
             return True
         return (
-            len(self._records) > LOG_ENTRIES_MIN and newest - self._records[self.oldest].time > LOG_SECONDS_MIN * 1000
+            len(self._records) > LOG_ENTRIES_MIN
+            and abs(newest - self._records[self.oldest].time) > LOG_SECONDS_MIN * 1000
         )
 
     def _drop_oldest(self) -> None:
         record = self._records.pop(self.oldest)
-        self._bytes -= len(record.data)
+        self._bytes -= len(record.data) + RECORD_BYTES
         if record.number and self._taken.get(record.author) == record.number:
             del self._taken[record.author]
 
@@ -1313,7 +1374,7 @@ class SqliteLog:
 
         Raises UsageError with a sentence: not ours, damaged, newer, read-only, full, or in use.
         """
-        self._path = path
+        self._path = path = str(pathlib.Path(path).resolve())
         self._keep = keep_days * 86_400_000
         self._forgot_at = 0
         self._pending: List[Tuple[int, Record]] = []
@@ -1365,8 +1426,15 @@ class SqliteLog:
 
     def _one(self, query: str, *values: Any) -> int:
         """Return the first number that a query finds, or 0."""
-        row = self._database.execute(query, values).fetchone()
-        return int(row[0] or 0) if row else 0
+        rows = self._rows(query, *values)
+        return int(rows[0][0] or 0) if rows else 0
+
+    def _rows(self, query: str, *values: Any) -> List[Any]:
+        """Return what a query finds; raises LogFailure where the file has become unreadable."""
+        try:
+            return self._database.execute(query, values).fetchall()
+        except sqlite3.Error as fault:
+            raise LogFailure(history_failure(fault, self._path)) from None
 
     @property
     def head(self) -> int:
@@ -1412,7 +1480,7 @@ class SqliteLog:
         """Yield the records from ``first`` to ``last``, all of which are kept."""
         while first <= last and first < self._recent.oldest:
             top = min(last, self._recent.oldest - 1, first + HISTORY_ROWS - 1)
-            for row in self._database.execute(_SELECT_RECORDS, (first, top)).fetchall():
+            for row in self._rows(_SELECT_RECORDS, first, top):
                 yield _record(*row)
             first = top + 1
         yield from self._recent.records(first, last)
@@ -1453,6 +1521,8 @@ class SqliteLog:
         query = "SELECT min(seq) FROM entries WHERE time >= ? AND substr(data, 1, 1) >= x'40'"
         kept = self._one(query, now - self._keep) or self._recent.oldest
         kept = min(kept, self._recent.oldest, self.head)
+        if kept > self._oldest + FORGET_ROWS:
+            kept, self._forgot_at = self._oldest + FORGET_ROWS, 0  # The rest at the next look.
         with contextlib.suppress(sqlite3.Error):  # A full disk: the next look finds them again.
             self._database.execute("DELETE FROM entries WHERE seq < ?", (kept,))
             self._oldest = max(self._oldest, kept)
@@ -1652,6 +1722,48 @@ class Timer:
         return self.at is not None and now >= self.at
 
 
+class Core:
+    """What server, client and search have in common: datagrams and the time go in, drained outputs come out."""
+
+    receive_bytes = RECEIVE_BYTES_MAX
+
+    def __init__(self, epoch: float) -> None:
+        """``epoch`` is the wall clock's seconds at now = 0; the owner keeps it true when the clock is set."""
+        self.epoch = epoch
+        self.done = False
+        self.dropped: Dict[str, int] = collections.Counter()
+        self._outgoing: List[Union[Datagram, Fanout]] = []
+        self._events: List[Any] = []
+
+    def receive(self, datagram: bytes, address: Any, now: float) -> None:
+        """Take a datagram from the network; what is not allowed is counted in ``dropped`` and has no effect."""
+        try:
+            self._receive(datagram, address, now)
+        except MalformedDatagram as fault:
+            self.dropped[str(fault)] += 1
+
+    def _receive(self, datagram: bytes, address: Any, now: float) -> None:
+        raise NotImplementedError
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        raise NotImplementedError
+
+    def deadline(self) -> Optional[float]:
+        """Return when tick() is due without further input, or None."""
+        raise NotImplementedError
+
+    def outgoing(self) -> List[Union[Datagram, Fanout]]:
+        """Drain what is to be sent."""
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing
+
+    def events(self) -> List[Any]:
+        """Drain what the owner should know."""
+        events, self._events = self._events, []
+        return events
+
+
 def earliest(*instants: Optional[float]) -> Optional[float]:
     """Return the earliest of the instants that are armed, or None."""
     return min((at for at in instants if at is not None), default=None)
@@ -1741,7 +1853,7 @@ class Member:
 
     __slots__ = (
         *("id", "name", "key", "session", "address", "attempt", "welcome", "joined", "joined_at"),
-        *("cursor", "taken", "early", "bucket", "heard_at", "sync", "echo", "told", "rtt_ms", "messages"),
+        *("cursor", "taken", "early", "bucket", "answers", "heard_at", "sync", "echo", "told", "rtt_ms", "messages"),
     )
 
     def __init__(
@@ -1768,6 +1880,11 @@ class Member:
         self.cursor = 0
         self.sync = None
         self.heard_at = now
+        self.answers = TokenBucket(ANSWER_RATE, ANSWER_BURST, now)
+
+    def answer_datagrams(self, now: float) -> int:
+        """Return how many datagrams the next answer may have."""
+        return ANSWER_DATAGRAMS_MAX if self.answers.take(ANSWER_DATAGRAMS_MAX, now) else 1
 
     def next_run(self) -> List[Submission]:
         """Return the parts of its next message, if all have come; raises MalformedDatagram if they never fit."""
@@ -1829,10 +1946,12 @@ class Contest:
     started_at: float
 
 
-_SERVER_TYPES = frozenset(TYPE_CODES[kind] for kind in (Offer, Later, Keys, Welcome, Refused, Entries, Room, Members))
+_SERVER_TYPES = frozenset(
+    TYPE_CODES[kind] for kind in (Offer, Later, Keys, Welcome, Refused, Entries, Room, Members, History)
+)
 
 
-class Server:
+class Server(Core):
     """The room.  Inputs: receive, tick, say, kick, report, close.  Outputs: outgoing, events, deadline, done."""
 
     def __init__(
@@ -1852,12 +1971,10 @@ class Server:
         The owner keeps ``epoch`` true when the wall clock is set.  ``classic`` admits the original program's
         clients, who are not encrypted.
         """
-        self.epoch = epoch
+        super().__init__(epoch)
         self.room = room
         self.members_max = members_max
         self.rate = rate
-        self.done = False
-        self.dropped: Dict[str, int] = collections.Counter()
         self._log = log
         self._password = password_bytes(password)
         self._entropy = entropy
@@ -1868,7 +1985,13 @@ class Server:
         self._members: Dict[bytes, Member] = {}
         self._names: Dict[str, Union[Member, ClassicMember]] = {}
         self._classic = classic
+        if classic:
+            self.receive_bytes = RECEIVE_CLASSIC_MAX
         self._classics: Dict[Any, ClassicMember] = {}
+        # Everybody here by the number of the join, which only ever grows: the roster's order.
+        self._here: Dict[int, Union[Member, ClassicMember]] = {}
+        self._joins: List[int] = []
+        self._classic_guesses = TokenBucket(CLASSIC_GUESS_RATE, LOGIN_BURST, now)
         self._classic_seen: Dict[str, None] = {}
         self._classic_runs = RunReader()
         self._sessions: Dict[bytes, Member] = {}
@@ -1881,8 +2004,6 @@ class Server:
         self._bans: Dict[Union[bytes, str], float] = {}
         self._submitted: Dict[bytes, Member] = {}
         self._asked: Dict[bytes, Member] = {}
-        self._outgoing: List[Union[Datagram, Fanout]] = []
-        self._events: List[Any] = []
         self._took: Dict[bytes, Member] = {}
         self._pasts: Dict[bytes, Earlier] = {}
         self._flushed = log.head
@@ -1906,13 +2027,6 @@ class Server:
         self._flushed = log.head
 
     # --- inputs
-
-    def receive(self, datagram: bytes, address: Any, now: float) -> None:
-        """Take a datagram from the network; what is not allowed is counted in ``dropped`` and has no effect."""
-        try:
-            self._receive(datagram, address, now)
-        except MalformedDatagram as fault:
-            self.dropped[str(fault)] += 1
 
     def tick(self, now: float) -> None:
         """Do what is due: expire, log in, take messages, answer, hand out, beat."""
@@ -1973,16 +2087,6 @@ class Server:
             self._closing = [now + seconds for seconds in CLOSE_SECONDS]
 
     # --- outputs
-
-    def outgoing(self) -> List[Union[Datagram, Fanout]]:
-        """Drain what is to be sent."""
-        outgoing, self._outgoing = self._outgoing, []
-        return outgoing
-
-    def events(self) -> List[Any]:
-        """Drain what the owner should know."""
-        events, self._events = self._events, []
-        return events
 
     def deadline(self) -> Optional[float]:
         """Return when tick() is due without further input."""
@@ -2132,7 +2236,7 @@ class Server:
     def _receive_proof(self, half: HalfOpen, proof: Proof, address: Any, now: float) -> None:
         if not half.proven:
             half.proven = True
-            self._login_bucket(address, now).give(1)
+            self._login_bucket(half.question[0], now).give(1)
         if half.session.newest:
             half.address = address
         if half.refusal is not None:
@@ -2157,11 +2261,16 @@ class Server:
             self._asked[member.id] = member
 
     def _receive_who(self, member: Member, who: Who, now: float) -> None:
-        rows = [Row(other.joined, other.id, 0, other.name) for other in self._members.values()]
-        rows += [Row(other.joined, other.id, CLASSIC, other.name) for other in self._classics.values()]
-        rows = sorted((row for row in rows if row.joined > who.after), key=lambda row: row.joined)
-        page = tuple(rows[:MEMBERS_PAGE_ROWS])
-        self._send(member, Members(self._flushed, who.after, len(rows) > len(page), page))
+        rows: List[Row] = []
+        size, first = 0, bisect.bisect_right(self._joins, who.after)
+        for joined in self._joins[first : first + MEMBERS_PAGE_ROWS]:
+            other = self._here[joined]
+            size += ROW_BYTES + len(other.name.encode("utf-8"))
+            if size > BATCH_BYTES_MAX:
+                break
+            rows.append(Row(joined, other.id, CLASSIC * isinstance(other, ClassicMember), other.name))
+        more = first + len(rows) < len(self._joins)
+        self._send(member, Members(self._flushed, who.after, more, tuple(rows)))
 
     def _receive_earlier(self, member: Member, earlier: Earlier, now: float) -> None:
         if not 0 < earlier.before <= self._flushed + 1:
@@ -2184,19 +2293,19 @@ class Server:
         try:
             name = clean_name(proof.name)
         except UsageError as fault:
-            self._refuse(half, proof.name, USERNAME_INVALID, str(fault))
+            self._refuse(half, proof.name, USERNAME_INVALID, now, str(fault))
             return
         holder = self._names.get(name_key(name))
         if isinstance(holder, ClassicMember):
-            self._refuse(half, name, USERNAME_TAKEN)
+            self._refuse(half, name, USERNAME_TAKEN, now)
         elif self._banned(ident, now) or self._banned(name_key(name), now):
-            self._refuse(half, name, KICKED)
+            self._refuse(half, name, KICKED, now)
         elif holder is not None and holder is not known:
             self._contests[half.session.id] = Contest(half, replace(proof, name=name), half.address, holder.id, now)
             half.expires_at = now + HALF_OPEN_SECONDS
             self._ping_at = now
         elif known is None and self._count() >= self.members_max:
-            self._refuse(half, name, ROOM_FULL)
+            self._refuse(half, name, ROOM_FULL, now)
         else:
             self._join(half, replace(proof, name=name), known, now)
 
@@ -2206,7 +2315,8 @@ class Server:
     def _banned(self, key: Union[bytes, str], now: float) -> bool:
         return self._bans.get(key, 0.0) > now
 
-    def _refuse(self, half: HalfOpen, name: str, code: str, text: str = "") -> None:
+    def _refuse(self, half: HalfOpen, name: str, code: str, now: float, text: str = "") -> None:
+        half.expires_at = now + REFUSED_SECONDS
         half.refusal = Refused(code, text or REFUSALS[code])
         self._outgoing.append(Datagram(half.session.seal(half.refusal), half.address))
         self._events.append(LoginRefused(name, half.address, code))
@@ -2220,7 +2330,7 @@ class Server:
             # SECURITY: test_the_password_is_not_enough_to_evict_a_live_member
             if holder is not None and holder.heard_at > contest.started_at:
                 del self._contests[name]
-                self._refuse(contest.login, contest.proof.name, USERNAME_TAKEN)
+                self._refuse(contest.login, contest.proof.name, USERNAME_TAKEN, now)
             elif holder is None or now >= contest.started_at + GHOST_SECONDS:
                 del self._contests[name]
                 if holder is not None:
@@ -2269,8 +2379,17 @@ class Server:
         bucket = TokenBucket(self.rate, max(self.rate * RATE_SECONDS, RUN_PARTS_MAX), now)
         self._append(Entry(JOINED, self._time(now), ident, name=name))
         member = Member(ident, name, bucket, self._log.taken(ident), self._log.head, now + self.epoch)
-        self._members[ident] = self._names[member.key] = member
+        self._members[ident] = member
+        self._come(member)
         return member
+
+    def _come(self, member: Union[Member, ClassicMember]) -> None:
+        self._names[member.key] = self._here[member.joined] = member
+        self._joins.append(member.joined)
+
+    def _go(self, member: Union[Member, ClassicMember]) -> None:
+        del self._names[member.key], self._here[member.joined]
+        del self._joins[bisect.bisect_left(self._joins, member.joined)]
 
     def _forget_login(self, half: HalfOpen) -> None:
         self._half_open.pop(half.session.id, None)
@@ -2278,7 +2397,8 @@ class Server:
 
     def _leave(self, member: Member, why: str, bye: Optional[Bye], now: float) -> None:
         """Remove a member; with a ``bye`` its session answers with that for a while."""
-        del self._members[member.id], self._names[member.key], self._sessions[member.session.id]
+        del self._members[member.id], self._sessions[member.session.id]
+        self._go(member)
         for table in (self._submitted, self._asked, self._took, self._pasts):
             table.pop(member.id, None)
         if bye is not None:
@@ -2326,11 +2446,12 @@ class Server:
             return
         budget = FLUSH_DATAGRAMS_MAX * BATCH_BYTES_MAX
         waiting, self._submitted = self._submitted, {}
-        for member in waiting.values():
+        for served, member in enumerate(list(waiting.values())):
             if budget <= 0:
-                self._submitted[member.id] = member
+                # Who was not served comes before who has more.
+                self._submitted = {**dict(list(waiting.items())[served:]), **self._submitted}
                 self._take_at = now + TURN_SECONDS
-                continue
+                break
             try:
                 budget -= self._take_member(member, budget, now)
             except MalformedDatagram as fault:
@@ -2357,7 +2478,7 @@ class Server:
         at = self._time(now)
         audience: Optional[Tuple[bytes, ...]] = None
         to = run[0].to
-        recipient = self._recipient(to)
+        recipient = self._recipient(to) if to else None
         if to:
             audience = (member.id, to) if recipient else (member.id,)
         to_name = recipient.name if recipient else ""
@@ -2432,7 +2553,9 @@ class Server:
             member.sync = None
 
     def _answer_sync(self, member: Member, sync: Sync, until: int) -> int:
-        cut = batches(self._log, sync.cursor, until, member.id, ANSWER_DATAGRAMS_MAX)
+        top = min(until, max(sync.cursor, self._log.oldest - 1) + ANSWER_ENTRIES_MAX)
+        most = member.answer_datagrams(self._ticked_at) if sync.cursor < until else 1
+        cut = batches(self._log, sync.cursor, top, member.id, most)
         for first, last, entries in cut:
             flags = ASK if last == cut[-1][1] < until else 0
             self._send(member, self._entries(member, flags, entries, first, member.echo))
@@ -2446,7 +2569,10 @@ class Server:
             del self._pasts[ident]
             member, before = self._members[ident], asked.before
             start = max(self._log.start(min(asked.count, EARLIER_MAX), before), self._log.oldest - 1)
-            cut = batches(self._log, max(start, asked.have), before - 1, ident, ANSWER_DATAGRAMS_MAX)
+            start = min(start, before - 1)
+            have = max(start, asked.have)
+            top = min(before - 1, have + ANSWER_ENTRIES_MAX)
+            cut = batches(self._log, have, top, ident, member.answer_datagrams(self._ticked_at))
             for first, last, entries in cut or [(before, before - 1, b"")]:
                 flags = BEGINNING * (start < self._log.oldest) | ASK * (bool(cut) and last == cut[-1][1] < before - 1)
                 self._send(member, History(start, before, flags, encode_batch(before - 1, first, entries)))
@@ -2501,7 +2627,8 @@ class Server:
             if login is not None:
                 self._note_classic(address)
             raise MalformedDatagram("foreign")
-        if member is not None and (login is None or name_key(login[0]) != member.key):
+        # A text that looks like a login holds a password: it never becomes part of the conversation.
+        if member is not None and not text.startswith("LOGIN "):
             self._take_classic(member, text, now)
         elif login is None or self._stuck:
             raise MalformedDatagram("not logged in")
@@ -2515,15 +2642,15 @@ class Server:
             self._events.append(ClassicTried(address))
 
     def _login_classic(self, name: str, password: str, address: Any, now: float) -> None:
-        bucket = self._login_bucket(address, now)
         # SECURITY: test_guessing_as_an_original_client_is_slow
-        if not bucket.take(1, now):
+        # One bucket for all, because an address proves nothing here; that of sealed logins stays untouched.
+        if not self._classic_guesses.take(1, now):
             raise MalformedDatagram("too many guesses")
         if not hmac.compare_digest(password_bytes(password), self._password):
             self._events.append(LoginRefused(name, address, WRONG_PASSWORD))
             self._outgoing.append(Datagram(CLASSIC_WRONG.encode(), address))
             return
-        bucket.give(1)
+        self._classic_guesses.give(1)
         try:
             name = clean_name(name)
             reason = self._classic_refusal(name, address, now)
@@ -2557,7 +2684,8 @@ class Server:
         member = ClassicMember(self._entropy(8), name, address, bucket, now)
         self._append(Entry(JOINED, self._time(now), member.id, name=name, text=CLASSIC_TEXT))
         member.joined, member.joined_at = self._log.head, now + self.epoch
-        self._classics[address] = self._names[member.key] = member
+        self._classics[address] = member
+        self._come(member)
         self._events.append(MemberArrived(name, address, False, self._count()))
         if first:
             self.say(
@@ -2565,7 +2693,8 @@ class Server:
             )
 
     def _leave_classic(self, member: ClassicMember, why: str, now: float) -> None:
-        del self._classics[member.address], self._names[member.key]
+        del self._classics[member.address]
+        self._go(member)
         self._append(Entry(LEFT, self._time(now), member.id, name=member.name, text=why))
         self._events.append(MemberDeparted(member.name, why, self._count()))
         if not self._classics:
@@ -2596,12 +2725,12 @@ class Server:
             entry = decode_entry(record.data)
             text = self._classic_runs.read(entry)
             if text is not None and entry.kind != UNDELIVERED:
-                self._send_classics(classic_line(entry, text), entry.author, record)
+                self._send_classics(classic_datagrams(entry, text), entry.author, record)
 
-    def _send_classics(self, line: str, author: bytes = b"", record: Optional[Record] = None) -> None:
+    def _send_classics(self, texts: Sequence[bytes], author: bytes = b"", record: Optional[Record] = None) -> None:
         for member in self._classics.values():
             if member.id != author and (record is None or record.visible(member.id)):
-                self._outgoing += [Datagram(data, member.address) for data in encode_classic(line)]
+                self._outgoing += [Datagram(data, member.address) for data in texts]
 
     # --- the end
 
@@ -2611,7 +2740,7 @@ class Server:
             for member in self._members.values():
                 self._send(member, Bye(SERVER_CLOSED))
             if not self._closing:
-                self._send_classics("-- " + REFUSALS[SERVER_CLOSED])
+                self._send_classics(encode_classic(REFUSALS[SERVER_CLOSED], "-- "))
             self.done = not self._closing
 
 
@@ -2882,8 +3011,8 @@ class LoginAttempt:
             raise MalformedDatagram("not of this login")
         self._tested.append(datagram)
         self.heard_at = now
-        session = Session(datagram[2:6], self._exchange.start(keys.share, datagram[2:6]), server=False)
         try:
+            session = Session(datagram[2:6], self._exchange.start(keys.share, datagram[2:6]), server=False)
             session.verify(datagram)
         except MalformedDatagram:
             self._try_another(now)
@@ -2917,6 +3046,8 @@ class Stream:
             if number <= self.cursor + 1 <= end:
                 yield self._step(end, entry)
                 continue
+            if len(self._above) >= BUFFER_ENTRIES_MAX:
+                self._above = {at: kept for at, kept in self._above.items() if at > self.cursor}
             for at in range(max(number, self.cursor + 1), min(end, self.cursor + BUFFER_ENTRIES_MAX) + 1):
                 self._above[at] = replace(entry, count=1) if entry.count > 1 else entry
         while self.cursor + 1 in self._above:
@@ -2969,7 +3100,7 @@ class Past:
         stream = self._stream = self._stream or Stream(answer.start, 0)
         for covered, entry in stream.read(decode_batch(answer.batch)[1]):
             text = self._runs.read(entry)
-            if text is not None:
+            if text is not None and len(self._events) < HELD_EVENTS_MAX:
                 self._events.append(entry_event(stream.cursor, covered, entry, text, True))
         if stream.cursor >= self._before - 1:
             events = tuple(event for event in self._events if event is not None)
@@ -2978,7 +3109,7 @@ class Past:
         return None
 
 
-class Client:
+class Client(Core):
     """One member.
 
     Inputs: login, say, earlier, finish, leave, receive, tick.  Outputs: outgoing, events, deadline, done.
@@ -2996,10 +3127,8 @@ class Client:
         ``entropy`` returns so many random bytes; ``epoch`` is the wall clock's seconds at now = 0, which the
         owner keeps true.
         """
-        self.epoch = epoch
+        super().__init__(epoch)
         self.state = State.IDLE
-        self.done = False
-        self.dropped: Dict[str, int] = collections.Counter()
         self._entropy = entropy
         self._earlier = earlier
         self._patience = patience
@@ -3053,8 +3182,6 @@ class Client:
         self._leave_until: Optional[float] = None
         self._ticked_at = 0.0
         self._status: Optional[Status] = None
-        self._outgoing: List[Datagram] = []
-        self._events: List[Any] = []
 
     # --- inputs
 
@@ -3118,13 +3245,6 @@ class Client:
             self._leave_until = now + LEAVE_SECONDS
             self._retry.start(now, RETRY_SECONDS, RETRY_SECONDS_MAX, at_once=True)
 
-    def receive(self, datagram: bytes, address: Any, now: float) -> None:
-        """Take a datagram from the network; what is not allowed is counted in ``dropped`` and has no effect."""
-        try:
-            self._receive(datagram, address, now)
-        except MalformedDatagram as fault:
-            self.dropped[str(fault)] += 1
-
     def tick(self, now: float) -> None:
         """Do what is due."""
         if now - self._ticked_at > SLEEP_SECONDS:
@@ -3141,16 +3261,6 @@ class Client:
         self._tell_status(now)
 
     # --- outputs
-
-    def outgoing(self) -> List[Datagram]:
-        """Drain what is to be sent."""
-        outgoing, self._outgoing = self._outgoing, []
-        return outgoing
-
-    def events(self) -> List[Any]:
-        """Drain what the owner should know."""
-        events, self._events = self._events, []
-        return events
 
     def deadline(self) -> Optional[float]:
         """Return when tick() is due without further input."""
@@ -3173,6 +3283,8 @@ class Client:
     def _report_in_room(self, event: Any) -> None:
         """Report what happened in the room, once Connected was reported."""
         (self._events if self._held is None else self._held).append(event)
+        if self._held is not None and len(self._held) > HELD_EVENTS_MAX:
+            self._report_connected()
 
     def _end(self) -> None:
         self.state = State.ENDED
@@ -3269,6 +3381,8 @@ class Client:
     def _receive_welcome(self, welcome: Welcome, now: float) -> None:
         attempt = self._attempt
         assert attempt is not None, "WELCOME is taken by an attempt's session only"
+        if name_key(welcome.name) != name_key(self._name):
+            raise MalformedDatagram("welcome under another name")
         self._session, self._address = attempt.session, attempt.address
         self._again_connected, self._login_until = self._login_until is None, None
         self._name, self._room = welcome.name, welcome.room
@@ -3316,6 +3430,8 @@ class Client:
         """A server says, unsealed, that it does not know this session: look for it anew, give nothing up."""
         if (
             decode(datagram[1], datagram[2:]).code == UNKNOWN_SESSION
+            and self._unanswered_at is not None
+            and now - self._unanswered_at >= ADVICE_SECONDS
             and self._attempt is None
             and self._again.at is None
         ):
@@ -3473,7 +3589,8 @@ class Client:
 
     def _add_row(self, ident: bytes, joined: int, name: str) -> None:
         """A row counts unless the same member left later or joined again."""
-        if joined > self._left.get(ident, 0) and joined >= self._roster.get(ident, (0, ""))[0]:
+        known = ident in self._roster or len(self._roster) < ROSTER_MAX
+        if known and joined > self._left.get(ident, 0) and joined >= self._roster.get(ident, (0, ""))[0]:
             self._roster[ident] = (joined, name)
 
     def _receive_members(self, page: Members, now: float) -> None:
@@ -3496,6 +3613,10 @@ class Client:
         self._roster = {
             ident: row for ident, row in self._roster.items() if ident in self._listed or row[0] > self._who_as_of
         }
+        self._report_connected()
+
+    def _report_connected(self) -> None:
+        """Report Connected, and then what happened since WELCOME."""
         held, self._held = self._held or [], None
         members = tuple((ident, name) for ident, (_, name) in self._roster.items())
         self._report(Connected(self._room, self._name, self._id, members, self._again_connected, tuple(self._classics)))
@@ -3625,27 +3746,25 @@ def group_submissions(parts: Sequence[Submission]) -> List[Tuple[Submission, ...
     return [tuple(group) for group in groups]
 
 
-class ClassicClient:
+class ClassicClient(Core):
     """A member of an original server: its plain text, and nothing else.  Inputs and outputs as Client's.
 
     That protocol has no encryption, no receipts, no roster, no history and no goodbye; what cannot be known is
     not claimed: a text becomes SentUnconfirmed.
     """
 
+    receive_bytes = RECEIVE_CLASSIC_MAX
+
     def __init__(self, entropy: Callable[[int], bytes], epoch: float) -> None:
         """``entropy`` and ``epoch`` as Client's."""
-        self.epoch = epoch
+        super().__init__(epoch)
         self.state = State.IDLE
-        self.done = False
-        self.dropped: Dict[str, int] = collections.Counter()
         self._timer = Timer(entropy)
         self._login = b""
         self._name = ""
         self._addresses: Sequence[Any] = ()
         self._until = 0.0
         self._seq = self._said = 0
-        self._outgoing: List[Datagram] = []
-        self._events: List[Any] = []
 
     def login(self, name: str, password: str, addresses: Sequence[Any], now: float) -> None:
         """Send LOGIN until the server answers; ends in Connected or LoginFailed."""
@@ -3689,15 +3808,10 @@ class ClassicClient:
         self._enter(State.ENDED)
         self.done = True
 
-    def receive(self, datagram: bytes, address: Any, now: float) -> None:
-        """Take a datagram; what is not from the server or not text is counted and has no effect."""
-        try:
-            if address[:2] not in [each[:2] for each in self._addresses]:
-                raise MalformedDatagram("not from the server")
-            text = decode_text(datagram).rstrip("\r\n")
-        except MalformedDatagram as fault:
-            self.dropped[str(fault)] += 1
-            return
+    def _receive(self, datagram: bytes, address: Any, now: float) -> None:
+        if address[:2] not in [each[:2] for each in self._addresses]:
+            raise MalformedDatagram("not from the server")
+        text = decode_text(datagram).rstrip("\r\n")
         if self.state is State.CONNECTING:
             self._receive_verdict(text, now)
         elif self.state is State.CONNECTED:
@@ -3725,7 +3839,7 @@ class ClassicClient:
         self._seq += 1
         at = int((now + self.epoch) * 1000)
         name, colon, said = text.partition(": ")
-        if colon and 0 < len(name) <= NAME_CHARACTERS_MAX:
+        if colon and 0 < len(name) <= NAME_CHARACTERS_MAX and not text.startswith("-- "):
             author = member_id(name.encode("utf-8"))
             self._events.append(Said(self._seq, at, author, name, said, False, False, False))
         else:
@@ -3734,20 +3848,10 @@ class ClassicClient:
     def tick(self, now: float) -> None:
         """Repeat LOGIN, or give it up."""
         if self.state is State.CONNECTING and now >= self._until:
-            self._fail(NO_ANSWER, REFUSALS[NO_ANSWER])
+            self._fail(NO_ANSWER, REFUSALS[NO_ANSWER] + " Ours needs --classic to answer here.")
         elif self._timer.due(now):
             self._send([self._login])
             self._timer.again(now)
-
-    def outgoing(self) -> List[Datagram]:
-        """Drain what is to be sent."""
-        outgoing, self._outgoing = self._outgoing, []
-        return outgoing
-
-    def events(self) -> List[Any]:
-        """Drain what the owner should know."""
-        events, self._events = self._events, []
-        return events
 
     def deadline(self) -> Optional[float]:
         """Return when tick() is due."""
@@ -3760,31 +3864,23 @@ CLASSIC_NOTICE = (
 )
 
 
-class Discovery:
+class Discovery(Core):
     """Looks for servers: HELLO to everybody, three times; its result is an event for each server found."""
 
     def __init__(self, entropy: Callable[[int], bytes], addresses: Sequence[Any], now: float) -> None:
         """Ask at the addresses, broadcast ones among them, for DISCOVERY_SECONDS."""
-        self.epoch = 0.0
-        self.done = False
-        self.dropped: Dict[str, int] = collections.Counter()
+        super().__init__(0.0)
         self._nonce = entropy(16)
         self._addresses = addresses
         self._until = now + DISCOVERY_SECONDS
         self._hellos = [now + DISCOVERY_SECONDS * share for share in (0.0, 0.2, 0.5)]
         self._found: Dict[bytes, None] = {}
-        self._outgoing: List[Datagram] = []
-        self._events: List[Any] = []
 
-    def receive(self, datagram: bytes, address: Any, now: float) -> None:
+    def _receive(self, datagram: bytes, address: Any, now: float) -> None:
         """Take an OFFER; each server counts once, whichever of its addresses answered first."""
-        try:
-            if datagram[:2] != bytes((VERSION_BYTE, TYPE_CODES[Offer])):
-                raise MalformedDatagram("foreign")
-            offer = decode(datagram[1], datagram[2:])
-        except MalformedDatagram as fault:
-            self.dropped[str(fault)] += 1
-            return
+        if datagram[:2] != bytes((VERSION_BYTE, TYPE_CODES[Offer])):
+            raise MalformedDatagram("foreign")
+        offer = decode(datagram[1], datagram[2:])
         if offer.nonce == self._nonce and offer.server not in self._found and len(self._found) < FOUND_MAX:
             self._found[offer.server] = None
             self._events.append(ServerFound(offer.room, offer.members, offer.members_max, address))
@@ -3797,16 +3893,6 @@ class Discovery:
         if now >= self._until and not self.done:
             self.done = True
             self._events.append(DiscoveryEnded())
-
-    def outgoing(self) -> List[Datagram]:
-        """Drain what is to be sent."""
-        outgoing, self._outgoing = self._outgoing, []
-        return outgoing
-
-    def events(self) -> List[Any]:
-        """Drain what was found."""
-        events, self._events = self._events, []
-        return events
 
     def deadline(self) -> Optional[float]:
         """Return when tick() is due."""
@@ -3874,16 +3960,19 @@ SERVER_COMMANDS: Dict[str, Tuple[str, str]] = {
 def parse_input(text: str, commands: Dict[str, Tuple[str, str]]) -> Command:
     """Return what a typed line means; raises UsageError for what is no command or lacks something.
 
-    A line that starts with a slash is a command, with two slashes a text that starts with one.
+    A line that starts with a slash is a command, with two slashes a text that starts with one.  A text of many
+    lines is sent as it is, unless its first word is a command: it is a page of code.
     """
-    if not text.startswith("/"):
+    word, _, rest = text[1:].partition(" ")
+    word, rest = word.lower(), rest.strip()
+    if not text.startswith("/") or ("\n" in text and word not in commands):
         return Command("say", text)
     if text.startswith("//"):
         return Command("say", text[1:])
-    word, _, rest = text[1:].partition(" ")
-    rest = rest.strip()
     if word not in commands:
-        raise UsageError("There is no command /%s; /help lists them. Nothing was sent." % display_text(word, " "))
+        shown = display_text(word, " ")
+        more = "; a text that starts with a slash begins with two" if "msg" in commands else ""
+        raise UsageError("There is no command /%s; /help lists them%s." % (shown, more))
     arguments = commands[word][0]
     to_name = ""
     if arguments.startswith("NAME"):
@@ -3989,7 +4078,7 @@ class Transcript:
         self._earlier = False
         self._own: Dict[int, Line] = {}
         self._presence: Optional[Line] = None
-        self._came: List[Tuple[str, str]] = []
+        self._came: Dict[str, str] = {}
         self._appliers: Dict[type, Callable[[Any], List[Line]]] = {
             Connected: self._apply_connected,
             Said: self._apply_said,
@@ -4070,7 +4159,7 @@ class Transcript:
         return lines
 
     def _apply_connected(self, event: Connected) -> List[Line]:
-        self.room, self.name = display_text(event.room, " "), event.name
+        self.room, self.name = display_text(event.room, " "), display_text(event.name, " ")
         self._members = {member: display_text(name, " ") for member, name in event.members}
         self._classics = dict.fromkeys(event.classic)
         self._earlier = False
@@ -4103,7 +4192,7 @@ class Transcript:
 
     def _mentioned(self, text: str) -> bool:
         name = re.escape(name_key(self.name))
-        return bool(name) and bool(re.search(r"(?<!\w)%s(?!\w)" % name, name_key(text)))
+        return bool(name) and bool(re.search(r"(?<!\w)%s(?!\w)" % name, name_key(text[:MENTION_CHARACTERS])))
 
     def _apply_queued(self, event: Queued) -> List[Line]:
         at = event.time / 1000
@@ -4139,11 +4228,12 @@ class Transcript:
         """Collapse a run of joins and leaves into one line."""
         lines = self._dated(at, earlier, collapse=True)
         if self._presence is None:
-            self._came = []
+            self._came = {}
             self._presence = self._line("presence", "", at, earlier=earlier)
-        self._came.append((name, why))
+        self._came.pop(name, None)
+        self._came[name] = why
         groups: Dict[str, List[str]] = {}
-        for who, what in self._came[-PRESENCE_NAMES_MAX:]:
+        for who, what in list(self._came.items())[-PRESENCE_NAMES_MAX:]:
             groups.setdefault(what, []).append(who)
         rest = len(self._came) - PRESENCE_NAMES_MAX
         words = ["%s %s" % (", ".join(names), PRESENCE_WORDS.get(what, what)) for what, names in groups.items()]
@@ -4269,6 +4359,7 @@ class LineEditor:
         self.text = ""
         self.cursor = 0
         self.history: List[str] = []
+        self.remembers = True
         self._back = 0
         self._draft = ""
         self._rest = ""
@@ -4343,9 +4434,9 @@ class LineEditor:
             self.insert(key)
 
     def take(self) -> str:
-        """Return the line, remember it, and start a new one."""
+        """Return the line, remember it (where ``remembers`` is set), and start a new one."""
         text = self.text
-        if text.strip() and text not in self.history[-1:]:
+        if self.remembers and text.strip() and text not in self.history[-1:]:
             self.history = self.history[-HISTORY_LINES_MAX:] + [text]
         self.set("")
         self._back = 0
@@ -4728,7 +4819,6 @@ class Finder:
 # run what other threads asked for, tick, send, hand the events on.  The only place that sees OSError.
 
 AnyClient = Union[Client, ClassicClient]
-Core = Union[Server, AnyClient, Discovery]
 _UDP_SEGMENT = 103  # From linux/udp.h; one sendmsg() becomes many datagrams (Linux 4.18).
 
 
@@ -4770,9 +4860,6 @@ class Sender:
             else:
                 for address, pieces in item.recipients:
                     self._send(b"".join(pieces), address)
-
-    def _socket(self, address: Any) -> Optional[socket.socket]:
-        return self._sockets.get(len(address) == 4)
 
     def _send(self, data: bytes, address: Any) -> None:
         try:
@@ -4817,10 +4904,8 @@ class Loop:
         core: Core,
         sockets: Sequence[socket.socket],
         post: Callable[[Any], None],
-        receive_bytes: int = RECEIVE_BYTES_MAX,
     ) -> None:
-        """Own the sockets from now on; start() begins.  Datagrams are cut at ``receive_bytes``."""
-        self._receive_bytes = receive_bytes
+        """Own the sockets from now on; start() begins."""
         self.core = core
         self.post = post
         self.sender = Sender(sockets)
@@ -4853,6 +4938,8 @@ class Loop:
                     selector.register(each, selectors.EVENT_READ)
                 while not self.core.done:
                     self._turn(selector)
+        except LogFailure as fault:
+            failure = str(fault)
         except Exception as fault:  # A fault of ours must reach the person, not vanish with a thread.
             failure = "The program has a fault (%s: %s). Please start it again." % (type(fault).__name__, fault)
             if os.environ.get("SAMSUNGCHAT_DEBUG"):
@@ -4888,7 +4975,7 @@ class Loop:
         receive, recvfrom = self.core.receive, each.recvfrom
         for _ in range(RECEIVE_DATAGRAMS_MAX):
             try:
-                data, address = recvfrom(self._receive_bytes)
+                data, address = recvfrom(self.core.receive_bytes)
             except ConnectionResetError:
                 continue  # Windows: a peer's port is closed; says nothing about the others.
             except OSError:
@@ -4974,7 +5061,7 @@ def open_client_sockets() -> List[socket.socket]:
 def start_discovery(port: int, post: Callable[[Any], None]) -> Loop:
     """Look for servers on the network; ServerFound events come, and LoopEnded in about a second."""
     asked = os.environ.get("SAMSUNGCHAT_DISCOVERY") or "255.255.255.255,127.0.0.1"
-    addresses = [(host.strip(), port) for host in asked.split(",") if host.strip()]
+    addresses = [parse_server(host, port) for host in asked.split(",") if host.strip()]
     loop = Loop(Discovery(os.urandom, addresses, time.monotonic()), open_client_sockets(), post)
     loop.start()
     return loop
@@ -4986,7 +5073,7 @@ def start_client(
     """Start a client that is not logged in; ``classic`` for an original server."""
     epoch = time.time() - time.monotonic()
     client = ClassicClient(os.urandom, epoch) if classic else Client(os.urandom, epoch, earlier, patience)
-    loop = Loop(client, open_client_sockets(), post, RECEIVE_CLASSIC_MAX if classic else RECEIVE_BYTES_MAX)
+    loop = Loop(client, open_client_sockets(), post)
     loop.start()
     return loop
 
@@ -5048,7 +5135,7 @@ class Stopped:
 
 
 class OutputClosed(Exception):
-    """Standard output was closed by its reader."""
+    """Standard output was closed by its reader, or cannot be written; the argument says which."""
 
 
 def catch_signals(inbox: "queue.SimpleQueue[Any]") -> None:
@@ -5076,11 +5163,21 @@ def write_line(text: str) -> None:
     """Write one line to standard output; raises OutputClosed."""
     try:
         print(text, flush=True)
-    except (OSError, ValueError):
-        # What is left in the buffer must not fail once more when Python ends.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise OutputClosed from None
+    except (OSError, ValueError) as fault:
+        discard_output()
+        raise OutputClosed(output_failure(fault)) from None
+
+
+def output_failure(fault: Exception) -> str:
+    """Return why standard output cannot be written."""
+    full = isinstance(fault, OSError) and fault.errno == errno.ENOSPC
+    return "there is no space left for standard output" if full else "standard output was closed"
+
+
+def discard_output() -> None:
+    """Let nothing more come out: what is left in the buffer must not fail once more when Python ends."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def read_bytes(inbox: "queue.SimpleQueue[Any]", lines: bool, room: Optional[threading.Semaphore] = None) -> None:
@@ -5131,24 +5228,38 @@ def paint(text: str, sgr: str, colour: bool) -> str:
     return "\x1b[%sm%s\x1b[0m" % (sgr, text) if colour else text
 
 
-def paint_line(line: Line, colour: bool) -> str:
-    """Return a line of the conversation as a terminal shows it; further rows of its text are indented."""
-    if line.kind in ("presence", "divider", "day"):
-        return paint("-- %s --" % line.text if line.kind != "presence" else "-- " + line.text, "2", colour)
-    if line.kind == "error":
-        return paint("!! " + line.text, "31", colour)
-    clock = paint(local_time(line.at).strftime("%H:%M "), "2", colour)
-    text = line.text.replace("\n", "\n      ")
+def paint_line(line: Line, colour: bool, columns: int = 0) -> str:
+    """Return a line of the conversation as a terminal shows it, folded to ``columns`` (0: not folded).
+
+    Further rows are indented, so that no text can look like another member's line.
+    """
+    if line.kind in ("presence", "divider", "day", "error"):
+        lead, sgr = ("!! ", "31") if line.kind == "error" else ("-- ", "2")
+        text = line.text + (" --" if line.kind in ("divider", "day") else "")
+        return paint(lead + "\n   ".join(_rows(text, 3, 3, columns)), sgr, colour)
+    clock = local_time(line.at).strftime("%H:%M ")
+    lead, painted = _line_lead(line, colour)
+    rows = _rows(line.text, len(clock) + text_width(lead), len(clock), columns)
+    sgr = "1;33" if line.mention else "2" if line.earlier else "1" if line.kind == "notice" else ""
+    body = "\n".join([rows[0]] + [" " * len(clock) + row for row in rows[1:]])
+    return paint(clock, "2", colour) + painted + (paint(body, sgr, colour) if sgr else body)
+
+
+def _rows(text: str, first: int, indent: int, columns: int) -> List[str]:
+    """Return the rows of a text of which the first begins at that cell and the others at ``indent``."""
+    if not columns:
+        return text.split("\n")
+    return fold(text, max(columns - 1 - first, 8), max(columns - 1 - indent, 8))
+
+
+def _line_lead(line: Line, colour: bool) -> Tuple[str, str]:
+    """Return what stands before the text of a message: as it is, and painted."""
     if line.kind == "notice":
-        return clock + paint("*** " + text, "1", colour)
+        return "*** ", paint("*** ", "1", colour)
     private = " (%s)" % ("private" if line.private.startswith("from") else line.private) if line.private else ""
+    form = "* %s%s " if line.kind == "action" else "%s%s: "
     name = paint(line.name, "1;" + _NAME_SGR[line.colour], colour)
-    if line.mention:
-        text = paint(text, "1;33", colour)
-    elif line.earlier:
-        text = paint(text, "2", colour)
-    lead = "* %s%s " if line.kind == "action" else "%s%s: "
-    return clock + lead % (name, paint(private, "35", colour)) + text
+    return form % (line.name, private), form % (name, paint(private, "35", colour) if private else "")
 
 
 class Terminal:
@@ -5180,6 +5291,13 @@ class Terminal:
         raw[3] &= ~(termios.ICANON | termios.ECHO | termios.ISIG | termios.IEXTEN)
         raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
         termios.tcsetattr(0, termios.TCSADRAIN, raw)
+
+    @staticmethod
+    def _forget_input() -> None:
+        """What was typed while stopped was meant for the shell."""
+        import termios
+
+        termios.tcflush(0, termios.TCIFLUSH)
 
     def _read_windows(self) -> None:
         import msvcrt  # type: ignore[import-not-found,unused-ignore]
@@ -5215,8 +5333,10 @@ class Terminal:
         """Give the terminal back, stop as Ctrl-Z asks, and take it over again when continued."""
         if hasattr(signal, "SIGTSTP"):
             self.close()
-            os.kill(os.getpid(), signal.SIGSTOP)
+            # The whole group, as the terminal itself would: a shell script around it must stop too.
+            os.kill(0, signal.SIGTSTP)
             self._set_raw()
+            self._forget_input()
             self._write("\x1b[?2004h")
             self._draw("")
 
@@ -5224,6 +5344,10 @@ class Terminal:
         """Write lines above the line being typed."""
         if lines:
             self._draw("".join(line.replace("\n", "\r\n") + "\r\n" for line in lines) + "\a" * bell)
+
+    def show_line(self, line: Line) -> None:
+        """Write a line of the conversation; one that mentions the reader rings."""
+        self.show([paint_line(line, self.colour, shutil.get_terminal_size().columns)], line.mention)
 
     def prompt(self, prompt: str, hidden: bool = False) -> None:
         """Show the line being typed behind that prompt, or hidden, for a password."""
@@ -5267,8 +5391,8 @@ class Terminal:
         try:
             sys.stdout.write(text)
             sys.stdout.flush()
-        except (OSError, ValueError):
-            raise OutputClosed from None
+        except (OSError, ValueError) as fault:
+            raise OutputClosed(output_failure(fault)) from None
 
 
 # --- client
@@ -5296,6 +5420,23 @@ class ClientOptions:
     classic: bool = False
 
 
+def another_name(name: str) -> str:
+    """Return a name to propose in place of one that is taken: with the next number behind it."""
+    match = re.fullmatch(r"(.*?)(\d*)", name)
+    stem, number = (match.group(1), match.group(2)) if match else (name, "")
+    try:
+        return clean_name("%s%d" % (stem, int(number or 1) + 1))
+    except UsageError:
+        return name
+
+
+def some_password(text: str) -> str:
+    """Return a password; raises UsageError for an empty one, which nobody can have set."""
+    if not text:
+        raise UsageError("The password is empty; type the one of the room.")
+    return text
+
+
 def login_exit_code(code: str) -> int:
     """Return the exit status for a login that failed with that code word."""
     return 1 if code in (NO_ANSWER, TRY_LATER) else 3
@@ -5314,7 +5455,7 @@ class TerminalClient:
         self._found: List[ServerFound] = []
         self._presence: Optional[Line] = None
         self._presence_until = 0.0
-        self._warned = False
+        self._warned = self._interrupted = False
         self._code: Optional[int] = None
         catch_signals(self._inbox)
         self._loop = start_client(self._inbox.put, options.earlier, classic=options.classic)
@@ -5361,6 +5502,7 @@ class TerminalClient:
 
     def _ask(self, what: str) -> None:
         self._asking = what
+        self._terminal.editor.remembers = False
         prompts = {
             "server": "Server [1]: " if self._found else "Server address: ",
             "name": "Your name [%s]: " % (self._options.name or default_name()),
@@ -5377,10 +5519,12 @@ class TerminalClient:
             elif self._asking == "name":
                 options.name = clean_name(text.strip() or options.name or default_name())
             elif self._asking == "password":
-                options.password = text
+                options.password = some_password(text)
             self._begin()
         except UsageError as fault:
             self._show([self._transcript.note(str(fault), "error")])
+            self._terminal.editor.set("" if self._asking == "password" else text)
+            self._terminal.redraw()
 
     def _choose_server(self, text: str) -> None:
         if self._found and (text.isdigit() or not text):
@@ -5413,6 +5557,7 @@ class TerminalClient:
         if event.code == KICKED:
             self._code = 3
         elif event.code in (USERNAME_TAKEN, USERNAME_INVALID):
+            self._options.name = another_name(self._options.name or default_name())
             self._ask("name")
         elif event.code == WRONG_PASSWORD:
             self._ask("password")
@@ -5446,7 +5591,7 @@ class TerminalClient:
 
     def _take_event(self, event: Any) -> None:
         if isinstance(event, Connected):
-            self._entered = True
+            self._entered = self._terminal.editor.remembers = True
             self._asking = ""
         lines = self._transcript.apply(event)
         self._show([line for line in lines if line.state in ("", "pending")])
@@ -5476,13 +5621,15 @@ class TerminalClient:
                     self._presence_until = time.monotonic() + PRESENCE_SECONDS
                 self._presence = line
             else:
-                self._terminal.show([paint_line(line, self._terminal.colour)], line.mention)
+                if line.state == "pending" and self._transcript.status.state is not State.CONNECTED:
+                    line = replace(line, text=line.text + " (waiting)", earlier=True)
+                self._terminal.show_line(line)
 
     def _show_presence(self, late_only: bool = False) -> None:
         line = self._presence
         if line is not None and not (late_only and time.monotonic() < self._presence_until):
             self._presence = None
-            self._terminal.show([paint_line(line, self._terminal.colour)])
+            self._terminal.show_line(line)
             self._transcript.end_presence()
 
     # --- what is typed
@@ -5502,16 +5649,23 @@ class TerminalClient:
             elif action == "paste" and "\n" in text.rstrip("\n"):
                 lines = plural(text.rstrip("\n").count("\n") + 1, "line")
                 self._note("%s pasted: Enter sends them as one message, Ctrl-C discards them." % lines)
-            elif action == "interrupt" and self._terminal.editor.text:
-                self._terminal.editor.set("")
-                self._terminal.redraw()
+            elif action == "interrupt" and (self._terminal.editor.text or not self._interrupted):
+                self._interrupt()
             elif action in ("interrupt", "eof"):
                 self._quit()
 
+    def _interrupt(self) -> None:
+        """Ctrl-C clears the line; on an empty one it asks for a second."""
+        if self._terminal.editor.text:
+            self._terminal.editor.set("")
+            self._terminal.redraw()
+        else:
+            self._interrupted = True
+            self._note("Ctrl-C once more leaves.")
+
     def _enter(self, text: str) -> None:
+        self._interrupted = False
         if self._asking:
-            if self._asking == "password":
-                self._terminal.editor.history.pop()
             self._answer(text)
             return
         if not text.strip():
@@ -5575,7 +5729,7 @@ class PipeClient:
         self._transcript = Transcript()
         self._typed: Deque[Optional[str]] = collections.deque()
         self._room = threading.Semaphore(BACKLOG_LINES_MAX)
-        self._connected = self._ending = False
+        self._connected = self._deaf = False
         self._bad_lines = 0
         self._code: Optional[int] = None
         catch_signals(self._inbox)
@@ -5593,9 +5747,6 @@ class PipeClient:
             start_reader(read_bytes, self._inbox, True, self._room)
             while self._code is None:
                 self._take(take(self._inbox))
-        except OutputClosed:
-            complain("standard output was closed; leaving the room.")
-            self._code = 1
         except UsageError as fault:
             complain("%s: %s" % (NO_ANSWER, fault))
             self._code = 1
@@ -5629,7 +5780,7 @@ class PipeClient:
         elif isinstance(event, LoopEnded):
             if event.failure:
                 complain(event.failure)
-            self._code = 1 if event.failure else 2 if self._bad_lines else 0
+            self._code = 1 if event.failure or self._deaf else 2 if self._bad_lines else 0
         elif event is not None:
             self._show(event)
         while self._connected and self._typed:
@@ -5642,8 +5793,8 @@ class PipeClient:
             text = json.dumps(found) if found is not None else None
         else:
             text = plain_line(event)
-        if text is not None:
-            write_line(text)
+        if text is not None and not self._deaf:
+            self._write(text)
         if isinstance(event, Connected):
             self._connected = True
         elif isinstance(event, Disconnected):
@@ -5662,6 +5813,16 @@ class PipeClient:
                 self._show(each)
         if isinstance(event, (Sent, SentUnconfirmed, NotSent)):
             self._room.release()
+
+    def _write(self, text: str) -> None:
+        """Write a line; where nobody reads any more, only what is still to be sent is a reason to stay."""
+        try:
+            write_line(text)
+        except OutputClosed as fault:
+            self._deaf = True
+            complain("%s; leaving when everything is sent." % fault)
+            if self._options.stay:
+                self._loop.call(self._client.finish)
 
     def _refuse_line(self, reason: str) -> None:
         self._bad_lines += 1
@@ -5761,7 +5922,7 @@ class ServerConsole:
         if is_terminal(sys.stdin) and is_terminal(sys.stdout):
             self._terminal = Terminal(self._inbox)
             self._terminal.prompt("> ")
-        elif sys.stdin is not None and sys.stdin.isatty():
+        elif is_terminal(sys.stdin):
             start_reader(read_bytes, self._inbox, True)
 
     def _introduce(self) -> None:
@@ -5851,8 +6012,16 @@ class ServerConsole:
 
 
 def is_terminal(stream: Optional[TextIO]) -> bool:
-    """Return whether a standard stream is a terminal on which lines can be redrawn."""
-    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+    """Return whether a standard stream is a terminal on which lines can be redrawn.
+
+    A program in the background may not change its terminal: the system would stop it.
+    """
+    if stream is None or not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return False
+    try:
+        return not hasattr(os, "tcgetpgrp") or os.tcgetpgrp(stream.fileno()) == os.getpgrp()
+    except OSError:
+        return True  # Not the terminal that controls this program: nobody stops it.
 
 
 def introduction(bound: Any, room: str) -> List[str]:
@@ -7695,6 +7864,8 @@ class ServerWindow(Window):
 def chosen_password(options: argparse.Namespace) -> Optional[str]:
     """Return the password from its flag, its file or SAMSUNGCHAT_PASSWORD, in this order; raises UsageError."""
     if options.password is not None:
+        if not options.password:
+            raise UsageError("The password is empty; choose one that is not.")
         return str(options.password)
     if options.password_file is not None:
         try:
@@ -7703,8 +7874,11 @@ def chosen_password(options: argparse.Namespace) -> Optional[str]:
         except (OSError, UnicodeDecodeError) as fault:
             reason = getattr(fault, "strerror", None) or "it is not UTF-8 text"
             raise UsageError("Cannot read the password file %s: %s." % (options.password_file, reason)) from None
-        return text[:-1] if text.endswith("\n") else text
-    return os.environ.get("SAMSUNGCHAT_PASSWORD")
+        text = text[:-1] if text.endswith("\n") else text
+        if "\n" in text or not text:
+            raise UsageError("The password file %s must have one line, the password." % options.password_file)
+        return text
+    return os.environ.get("SAMSUNGCHAT_PASSWORD") or None
 
 
 def _count(low: int, high: int) -> Callable[[str], int]:
@@ -7729,7 +7903,8 @@ def argument_parser() -> argparse.ArgumentParser:
         description="A chatroom over UDP for the machines of one network.",
         epilog="Environment: SAMSUNGCHAT_PASSWORD, the password; SAMSUNGCHAT_DISCOVERY, where a client looks for "
         "servers (addresses, comma-separated); NO_COLOR, no colours. Exit status: 0 done; 1 no server answered, or "
-        "the connection was lost for good; 2 usage; 3 login refused or kicked.",
+        "the connection was lost for good, or the system refused something; 2 usage, or a line that could not be sent; "
+        "3 login refused or kicked.",
     )
     parser.add_argument("--version", action="version", version="samsungchat " + __version__)
     roles = parser.add_subparsers(dest="role", metavar="{server,client}", required=True)
@@ -7738,7 +7913,7 @@ def argument_parser() -> argparse.ArgumentParser:
     for role in (server, client):
         face = role.add_mutually_exclusive_group()
         face.add_argument("--gui", action="store_true", help="open a window (default where there is a display)")
-        face.add_argument("--cli", action="store_true", help="use the terminal, or a pipe")
+        face.add_argument("--cli", action="store_true", help="use the terminal%s" % (", or a pipe" * (role is client)))
     _add_server_arguments(server)
     _add_client_arguments(client)
     for role in (server, client):
@@ -7828,6 +8003,8 @@ def run_server(options: argparse.Namespace) -> int:
     """
     if (options.keep or options.export) and not options.history:
         raise UsageError("--keep and --export are about a history; name it with --history FILE.")
+    if options.json and not options.export:
+        raise UsageError("--json is for --export.")
     if options.export:
         return export_history(options.history, options.export, options.json)
     room = display_text(options.room, " ").strip()
@@ -7835,8 +8012,6 @@ def run_server(options: argparse.Namespace) -> int:
         raise UsageError("A room's name has 1 to %d bytes." % STRING_BYTES_MAX)
     given = chosen_password(options)
     password = PASSWORD if given is None else given
-    if not password:
-        raise UsageError("The password is empty; choose one that is not.")
     note = "warning: the default password is in use; anybody can know it (--password-file sets another)"
     notes = [note] if given is None else []
     tune_process()
@@ -7867,18 +8042,29 @@ def open_log(options: argparse.Namespace) -> Log:
 
 def export_history(path: str, target: str, as_json: bool) -> int:
     """Write a history as text or JSON lines; return the exit status.  Raises UsageError and OSError."""
+    if target == "-" and sys.stdout is None:
+        raise UsageError("Standard output is closed; name a file to export to.")
     with contextlib.ExitStack() as files:
         out = sys.stdout if target == "-" else files.enter_context(open(target, "x", encoding="utf-8"))
-        runs = RunReader()
-        for number, entry in read_history(path):
-            text = runs.read(entry)
-            event = entry_event(number, 1, entry, text, False) if text is not None else None
-            if event is not None:
-                line = json.dumps(json_object(event)) if as_json else plain_line(event)
-                clock = "" if as_json else local_time(entry.time / 1000).strftime("%Y-%m-%d %H:%M:%S  ")
-                out.write("%s%s\n" % (clock, line))
-        out.flush()
+        try:
+            for line in history_lines(path, as_json):
+                out.write(line + "\n")
+            out.flush()
+        except BrokenPipeError:  # The reader has seen enough.
+            discard_output()
     return 0
+
+
+def history_lines(path: str, as_json: bool) -> Iterator[str]:
+    """Yield the lines of an export; raises UsageError."""
+    runs = RunReader()
+    for number, entry in read_history(path):
+        text = runs.read(entry)
+        event = entry_event(number, 1, entry, text, False) if text is not None else None
+        if event is not None and as_json:
+            yield json.dumps(json_object(event))
+        elif event is not None:
+            yield "%s  %s" % (local_time(entry.time / 1000).strftime("%Y-%m-%d %H:%M:%S"), plain_line(event))
 
 
 def run_client(options: argparse.Namespace) -> int:
@@ -7922,7 +8108,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         complain("%s is there already; choose another name." % fault.filename)
         return 1
     except OSError as fault:
-        complain(fault.strerror or str(fault))
+        complain("%s%s" % ("%s: " % fault.filename if fault.filename else "", fault.strerror or fault))
         return 1
     except KeyboardInterrupt:
         return 130

@@ -754,8 +754,9 @@ class WireTest(unittest.TestCase):
         self.assertLessEqual(len(largest), BATCH_BYTES_MAX)
         groups = group_submissions([part(number, "x" * PART_BYTES_MAX) for number in range(1, 33)])
         self.assertLessEqual(max(len(encode(Sync(1, 1, 1, group))) for group in groups) + 30, DATAGRAM_BYTES_MAX)
-        rows = tuple(Row(1, b"m" * 8, 0, name) for _ in range(MEMBERS_PAGE_ROWS))
+        rows = (Row(1, b"m" * 8, 0, name),) * (BATCH_BYTES_MAX // (ROW_BYTES + len(name.encode())))
         self.assertLessEqual(len(encode(Members(1, 1, 1, rows))) + 30, DATAGRAM_BYTES_MAX)
+        self.assertEqual(ROW_BYTES + 3, len(encode(Members(1, 1, 1, (Row(1, b"m" * 8, 0, "ann"),)))) - 17)
 
     def test_a_datagram_is_never_text(self):
         with self.assertRaises(UnicodeDecodeError):
@@ -1047,7 +1048,7 @@ class LogContract:
     def test_the_log_is_bounded_in_bytes(self):
         with mock.patch.object(chat, "LOG_BYTES_MAX", 20_000):
             self.append(*[text_entry("x" * 900, number) for number in range(1, 101)])
-        kept = sum(len(record.data) for record in self.log.records(self.log.oldest, self.log.head))
+        kept = sum(len(record.data) + RECORD_BYTES for record in self.log.records(self.log.oldest, self.log.head))
         self.assertTrue(18_000 < kept <= 20_000, kept)
 
     def test_runs_are_trimmed_whole(self):
@@ -2310,8 +2311,12 @@ class AttackTest(RoomCase):
     def test_a_member_cannot_lie_about_its_cursor(self):
         self.room("ann", "bob")
         carol = Insider(self.network, "carol").enter()
-        for cursor in (self.network.log.head + 1, 2**63, 2**64 - 1):
-            with self.assertDropped("cursor above the head"):
+        for cursor, reason in (
+            (self.network.log.head + 1, "cursor above the head"),
+            (2**63 - 1, "cursor above the head"),
+            (2**63, "number too large"),
+        ):
+            with self.assertDropped(reason):
                 self.assertNotIn(Entries, map(type, carol.sync(cursor)))
         self.assertRoomWorksWithout("carol")
 
@@ -3289,6 +3294,7 @@ class Recorder:
         self.received = []
         self.done = False
         self.epoch = 0.0
+        self.receive_bytes = 2048
 
     def receive(self, datagram, address, now):
         self.received.append(datagram)
@@ -4089,9 +4095,8 @@ class ServerProgramTest(ProgramCase):
         self.line(self.server, r"alice left \(0 here\)")
 
     def test_it_warns_of_the_default_password_only(self):
-        environment = {"SAMSUNGCHAT_PASSWORD": ""}
-        process = self.start("server", "--cli", "--host", "127.0.0.1", "--port", "0", **environment)
-        self.assertIn("empty", self.finish(process)[2])
+        process = self.start("server", "--cli", "--host", "127.0.0.1", "--port", "0", SAMSUNGCHAT_PASSWORD="")
+        self.line(process, "warning: the default password is in use")
         process = self.start("server", "--cli", "--host", "127.0.0.1", "--port", "0", "--password", "x")
         self.line(process, "python samsungchat.py client 127.0.0.1:")
         process.terminate()
@@ -4182,7 +4187,7 @@ class TerminalTest(ProgramCase):
         self.expect("Password: ")
         self.type("s\r")
         self.expect("USERNAME_TAKEN")
-        self.expect("Your name [bob]: ")
+        self.expect("Your name [bob2]: ")
         self.type("carol\r")
         self.expect("Welcome to SamsungChat, carol; 2 members here.")
 

@@ -27,9 +27,11 @@ import re
 import select
 import signal
 import socket
+import sqlite3
 import subprocess
 import symtable
 import sys
+import tempfile
 import time
 import tokenize
 import types
@@ -37,6 +39,11 @@ import unicodedata
 import unittest
 from dataclasses import replace
 from unittest import mock
+
+try:
+    import resource
+except ImportError:  # Windows.
+    resource = None
 
 os.environ["SAMSUNGCHAT_DISCOVERY"] = "127.255.255.255"  # No test leaves this machine.
 
@@ -118,10 +125,47 @@ def datagrams_of(item):
     return list(item.datagrams()) if isinstance(item, Fanout) else [item]
 
 
-class Network:
-    """A server and people on one heap, one seeded generator, and one made-up clock."""
+class Crash(Exception):
+    """The server dies at this moment."""
 
-    def __init__(self, seed=1, weather=None, **server):
+
+class Disk:
+    """A log whose disk can be full, and whose server can die just "before" or "after" something is written."""
+
+    full = False
+    crash = ""
+    changed = False
+
+    def append(self, records):
+        self.changed = True
+        super().append(records)
+
+    def commit(self):
+        if self.crash == "before" and self.changed:
+            raise Crash
+        if self.full:
+            raise LogFailure("The disk is full.")
+        super().commit()
+        if self.crash == "after" and self.changed:
+            raise Crash
+        self.changed = False
+
+
+class MemoryDisk(Disk, MemoryLog):
+    """A log that is forgotten with its server."""
+
+
+class FileDisk(Disk, SqliteLog):
+    """A log in a file."""
+
+
+class Network:
+    """A server and people on one heap, one seeded generator, and one made-up clock.
+
+    With a ``history``, the path of a file, the server remembers.
+    """
+
+    def __init__(self, seed=1, weather=None, history=None, **server):
         self.draw = random.Random(seed).random
         self.weather = weather or Weather()
         self.now = 100.0
@@ -136,19 +180,31 @@ class Network:
         self._count = 0
         self._armed = {}
         self._options = server
+        self._history = history
         self.start_server()
 
     def entropy(self, count):
         return bytes(int(self.draw() * 256) for _ in range(count))
 
     def restart_server(self, seconds=0.05):
-        """Let the server die, and another one, that remembers nothing, start at its address a while later."""
-        del self.cores[SERVER]
+        """Let the server die, if it has not, and another one start at its address a while later."""
+        self.kill_server()
         self.run(seconds)
         self.start_server()
 
+    def kill_server(self):
+        self.cores.pop(SERVER, None)
+        self.log.close()
+
+    def server_died(self):
+        return SERVER not in self.cores
+
     def start_server(self):
-        self.logs.append(MemoryLog(int((self.now + EPOCH) * 1000)))
+        began = int((self.now + EPOCH) * 1000)
+        if self._history is None:
+            self.logs.append(MemoryDisk(began))
+        else:
+            self.logs = [FileDisk(self._history, began)]
         self.server = Server(self.log, "secret", self.entropy, self.now, EPOCH, **self._options)
         self.cores[SERVER] = self.server
         self.wake(SERVER)
@@ -185,7 +241,11 @@ class Network:
         core = self.cores.get(address)
         if core is None:
             return
-        core.tick(self.now)
+        try:
+            core.tick(self.now)
+        except Crash:
+            self.kill_server()
+            return
         at = core.deadline()
         assert at is None or at > self.now, "deadline %r is not after %r at %s" % (at, self.now, address)
         if at is not None and self._armed.get(address) != at:
@@ -262,7 +322,7 @@ class Network:
         """Return the last lines of the wire."""
         return "\n".join(
             "%10.4f %s -> %s %s, %d bytes%s"
-            % (at, source, target, TYPE_NAMES.get(data[1], "?"), len(data), ", lost" * lost)
+            % (at, source, target, TYPE_NAMES.get(data[1] if data[1:] else 0, "?"), len(data), ", lost" * lost)
             for at, source, target, data, lost in self.trace
         )
 
@@ -349,6 +409,51 @@ class Insider:
         if isinstance(message, Room) and message.key_id in self.keys:
             return decode_batch(xor_stream(self.keys[message.key_id], message.nonce, message.sealed))[1]
         return []
+
+
+class Original:
+    """Somebody with the original program: an address and plain text, nothing else."""
+
+    def __init__(self, network, name, host="10.0.4.1"):
+        self.network, self.name = network, name
+        self.address = (host, 8000 + len(network.cores))
+        self.inbox = []
+        network.cores[self.address] = self
+
+    # What the network asks of a core.
+
+    def receive(self, datagram, address, now):
+        self.inbox.append(datagram.decode())
+
+    def tick(self, now):
+        """Nothing happens by itself."""
+
+    def deadline(self):
+        return None
+
+    def outgoing(self):
+        return []
+
+    def events(self):
+        return []
+
+    # By hand.
+
+    def login(self, password="secret"):
+        """Log in; return the texts that come."""
+        return self.says("LOGIN %s %s" % (self.name, password))
+
+    def says(self, text):
+        """Send a text, or bytes; return the texts that come meanwhile."""
+        data = text if isinstance(text, bytes) else text.encode()
+        self.network.send(self.address, Datagram(data, SERVER))
+        self.network.run(0.2)
+        return self.heard()
+
+    def heard(self):
+        """Return the texts that came since the last question."""
+        inbox, self.inbox = self.inbox, []
+        return inbox
 
 
 def decode_unsealed(data):
@@ -961,8 +1066,39 @@ class SealingTest(unittest.TestCase):
 # ======================================================================================================
 
 
+def temporary_folder(test):
+    """Return the path of a folder that goes with the test."""
+    folder = tempfile.TemporaryDirectory()
+    test.addCleanup(folder.cleanup)
+    return folder.name
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """Let the system refuse, meanwhile, to make a file larger than that: what a full disk looks like."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextlib.contextmanager
+def as_nobody():
+    """Give up the rights of root meanwhile, who may write to read-only files."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
 class LogContract:
-    """What every log promises: dense numbers, batches that fit, blanks for what is hidden, runs kept whole."""
+    """What every log promises: dense numbers, batches that fit, blanks for what is hidden."""
 
     def make_log(self, began):
         """Return an empty log that begins at that time, in ms."""
@@ -1030,6 +1166,33 @@ class LogContract:
         self.assertEqual(1002, blank.time)
         self.assertTrue(self.log.agrees(2, blank.time))
 
+    def test_the_highest_number_of_each_author_is_known(self):
+        self.append(text_entry("x", 1), text_entry("x", 2), text_entry("x", 9, b"b" * 8))
+        self.append(Entry(JOINED, 1, b"c" * 8, name="c"))
+        self.assertEqual([2, 9, 0, 0], [self.log.taken(letter * 8) for letter in (b"a", b"b", b"c", b"d")])
+
+    def test_a_reader_of_this_log_is_recognised(self):
+        self.append(text_entry("x", 1, at=1001), text_entry("x", 2, at=1002))
+        for cursor in (0, 1, 2):
+            self.assertTrue(self.log.agrees(cursor, self.log.time_at(cursor)))
+        self.assertEqual([1000, 1001, 1002], [self.log.time_at(cursor) for cursor in (0, 1, 2)])
+        for cursor, at in [(0, 0), (1, 1002), (2, 1001), (3, 1003), (2**63, 1001)]:
+            self.assertFalse(self.log.agrees(cursor, at), (cursor, at))
+
+    def test_a_newcomer_starts_before_the_last_messages(self):
+        self.append(Entry(STARTED, 1, text="open"), Entry(JOINED, 1, b"a" * 8, name="ann"), text_entry("x", 1))
+        self.append(*self.run_of(3, 2))
+        self.append(Entry(PRIVATE, 1, b"a" * 8, 5, "ann", b"b" * 8, "bob", "psst"), to=(b"a" * 8, b"b" * 8))
+        self.append(Entry(NOTICE, 1, text="dinner"), Entry(LEFT, 1, b"a" * 8, name="ann", text="left"))
+        self.assertEqual([9, 7, 3, 2, 2], [self.log.start(earlier, self.log.head + 1) for earlier in (0, 1, 2, 3, 50)])
+
+
+class MemoryLogTest(LogContract, unittest.TestCase):
+    """The log in memory meets the contract, and keeps the newest entries only."""
+
+    def make_log(self, began):
+        return MemoryLog(began)
+
     def test_the_newest_entries_are_kept_and_the_gone_are_named(self):
         self.append(*[text_entry("old", number, at=1000) for number in range(1, 101)])
         self.append(*[text_entry("new", number, at=62_000) for number in range(101, LOG_ENTRIES_MIN + 51)])
@@ -1055,19 +1218,6 @@ class LogContract:
             self.append(*[text_entry("x", number, at=99_000) for number in range(21, 25)])
         self.assertEqual(11, self.log.oldest)
 
-    def test_the_highest_number_of_each_author_is_known(self):
-        self.append(text_entry("x", 1), text_entry("x", 2), text_entry("x", 9, b"b" * 8))
-        self.append(Entry(JOINED, 1, b"c" * 8, name="c"))
-        self.assertEqual([2, 9, 0, 0], [self.log.taken(letter * 8) for letter in (b"a", b"b", b"c", b"d")])
-
-    def test_a_reader_of_this_log_is_recognised(self):
-        self.append(text_entry("x", 1, at=1001), text_entry("x", 2, at=1002))
-        for cursor in (0, 1, 2):
-            self.assertTrue(self.log.agrees(cursor, self.log.time_at(cursor)))
-        self.assertEqual([1000, 1001, 1002], [self.log.time_at(cursor) for cursor in (0, 1, 2)])
-        for cursor, at in [(0, 0), (1, 1002), (2, 1001), (3, 1003), (2**63, 1001)]:
-            self.assertFalse(self.log.agrees(cursor, at), (cursor, at))
-
     def test_a_reader_of_what_is_gone_is_recognised_by_the_time(self):
         with mock.patch.object(chat, "LOG_ENTRIES_MIN", 10):
             self.append(*[text_entry("x", number, at=1000) for number in range(1, 11)])
@@ -1076,13 +1226,6 @@ class LogContract:
         self.assertTrue(self.log.agrees(5, 1000) and self.log.agrees(10, self.log.time_at(10)))
         self.assertFalse(self.log.agrees(5, 999))
 
-    def test_a_newcomer_starts_before_the_last_messages(self):
-        self.append(Entry(STARTED, 1, text="open"), Entry(JOINED, 1, b"a" * 8, name="ann"), text_entry("x", 1))
-        self.append(*self.run_of(3, 2))
-        self.append(Entry(PRIVATE, 1, b"a" * 8, 5, "ann", b"b" * 8, "bob", "psst"), to=(b"a" * 8, b"b" * 8))
-        self.append(Entry(NOTICE, 1, text="dinner"), Entry(LEFT, 1, b"a" * 8, name="ann", text="left"))
-        self.assertEqual([9, 7, 3, 2, 2], [self.log.start(earlier, self.log.head + 1) for earlier in (0, 1, 2, 3, 50)])
-
     def test_a_newcomer_starts_with_what_is_kept(self):
         with mock.patch.object(chat, "LOG_ENTRIES_MIN", 10):
             self.append(*[text_entry("x", number, at=1000) for number in range(1, 11)])
@@ -1090,11 +1233,231 @@ class LogContract:
         self.assertEqual([20, 15, 10, 10], [self.log.start(earlier, self.log.head + 1) for earlier in (0, 5, 10, 50)])
 
 
-class MemoryLogTest(LogContract, unittest.TestCase):
-    """The log in memory meets the contract."""
+class SqliteLogTest(LogContract, unittest.TestCase):
+    """The log in a file meets the contract, keeps what memory does not, and forgets by age only."""
 
     def make_log(self, began):
-        return MemoryLog(began)
+        self.path = os.path.join(temporary_folder(self), "room.db")
+        self.addCleanup(lambda: self.log.close())
+        return SqliteLog(self.path, began, keep_days=1)
+
+    def reopen(self):
+        """Close the file and open it again, as a server does that starts anew."""
+        self.log.close()
+        self.log = SqliteLog(self.path, 77, keep_days=1)
+
+    def in_the_file(self):
+        """Return the numbers that another process finds in the file."""
+        return [number for number, _ in read_history(self.path)]
+
+    def test_what_memory_no_longer_keeps_is_read_from_the_file(self):
+        entries = [text_entry("text %d" % number, number, at=number * 99_000) for number in range(1, 101)]
+        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 10), mock.patch.object(chat, "HISTORY_ROWS", 7):
+            for entry in entries:
+                self.append(entry)
+            self.assertEqual(list(enumerate(entries, 1)), self.read())
+            self.assertEqual(list(enumerate(entries, 1))[9:95], self.read(9, 95))
+        self.assertEqual([100, 50, 0], [self.log.start(count, 101) for count in (0, 50, 200)])
+        self.assertTrue(self.log.agrees(3, 3 * 99_000) and not self.log.agrees(3, 4 * 99_000))
+        self.assertEqual((1, 100), (self.log.oldest, self.log.taken(b"a" * 8)))
+
+    def test_everything_is_there_again_and_numbering_goes_on(self):
+        self.append(text_entry("public", 1, at=1001), *self.run_of(3, 2, at=1002))
+        self.append(text_entry("private", 5, at=1003), to=(b"a" * 8, b"b" * 8))
+        before = [self.read(reader=reader) for reader in (None, b"b" * 8)]
+        self.reopen()
+        self.assertEqual(before, [self.read(reader=reader) for reader in (None, b"b" * 8)])
+        self.assertEqual((5, 1, 1000, 5), (self.log.head, self.log.oldest, self.log.began, self.log.taken(b"a" * 8)))
+        self.assertEqual([1000, 1001, 1003], [self.log.time_at(cursor) for cursor in (0, 1, 5)])
+        self.append(text_entry("more", 6))
+        self.assertEqual([1, 2, 3, 4, 5, 6], self.in_the_file())
+
+    def test_what_was_not_committed_is_gone_as_a_whole(self):
+        self.append(text_entry("one", 1))
+        self.log.append([record(entry) for entry in self.run_of(3, 2)])
+        self.assertEqual([1], self.in_the_file())
+        self.reopen()
+        self.assertEqual((1, 1), (self.log.head, self.log.taken(b"a" * 8)))
+
+    def test_a_commit_that_fails_writes_nothing_and_can_be_tried_again(self):
+        self.append(text_entry("one", 1))
+        self.log.append([record(entry) for entry in self.run_of(3, 2)])
+        other = sqlite3.connect(self.path, isolation_level=None)
+        self.addCleanup(other.close)
+        other.execute("BEGIN IMMEDIATE")
+        with self.assertRaisesRegex(LogFailure, "in use"):
+            self.log.commit()
+        self.assertEqual([1], self.in_the_file())
+        other.execute("ROLLBACK")
+        self.log.commit()
+        self.assertEqual([1, 2, 3, 4], self.in_the_file())
+
+    @unittest.skipUnless(resource, "Windows has no limit for the size of a file")
+    def test_a_disk_that_is_full_half_way_through_a_commit_costs_nothing(self):
+        self.append(text_entry("one", 1))
+        for size in range(1, 60, 7):
+            self.log.append([record(text_entry("x" * 900, number)) for number in range(2, 40)])
+            head = self.log.head
+            limit = os.path.getsize(self.path + "-wal") + 1000 * size
+            with files_of_at_most(limit), self.assertRaisesRegex(LogFailure, "full"):
+                self.log.commit()
+            self.assertEqual(head - 38, len(self.in_the_file()))
+            self.log.commit()
+            self.assertEqual(list(range(1, head + 1)), self.in_the_file())
+        self.reopen()
+        self.assertEqual(head, self.log.head)
+
+    def forget(self, days):
+        self.log.forget(int(days * 86_400_000))
+
+    def test_what_is_too_old_is_forgotten_in_whole_runs(self):
+        day = 86_400_000
+        self.append(*[text_entry("old", number, at=day) for number in range(1, 4)])
+        self.append(*self.run_of(3, 4, at=2 * day))
+        self.append(*self.run_of(3, 7, at=3 * day), text_entry("new", 10, at=3 * day))
+        self.forget(2.5)
+        self.assertEqual((4, 4, list(range(4, 11))), (self.log.oldest, self.in_the_file()[0], self.in_the_file()))
+        self.forget(2.51)  # Within the hour nobody looks.
+        self.forget(3.5)
+        self.assertEqual(7, self.log.oldest)
+        (number, gone), (following, _) = self.read(until=7)
+        self.assertEqual((1, SKIP, 6, TRIMMED, 7), (number, gone.kind, gone.count, gone.why, following))
+        self.assertTrue(self.log.agrees(5, 1000) and not self.log.agrees(5, 999))
+
+    def test_the_newest_message_is_never_forgotten(self):
+        self.append(text_entry("old", 1), *self.run_of(3, 2))
+        for _ in range(2):
+            self.forget(9)
+            self.assertEqual((4, 2, [2, 3, 4]), (self.log.head, self.log.oldest, self.in_the_file()))
+            self.assertEqual([(1, 1), (2, 1), (3, 1), (4, 1)], [(at, entry.count) for at, entry in self.read()])
+            self.reopen()
+
+    def test_nothing_is_forgotten_without_an_order(self):
+        self.append(text_entry("old", 1), text_entry("new", 2))
+        self.log.close()
+        self.log = SqliteLog(self.path, 77)
+        self.forget(9)
+        self.assertEqual([1, 2], self.in_the_file())
+
+
+class ReopenedLogTest(SqliteLogTest):
+    """The log in a file meets the contract although every commit is followed by a new start."""
+
+    def append(self, *entries, to=None):
+        super().append(*entries, to=to)
+        self.reopen()
+
+
+class HistoryFileTest(unittest.TestCase):
+    """A file that cannot be used is named in one sentence, and stays as it was, byte for byte."""
+
+    def setUp(self):
+        self.folder = temporary_folder(self)
+        self.path = os.path.join(self.folder, "room.db")
+
+    def write(self, data):
+        with open(self.path, "wb") as file:
+            file.write(data)
+
+    def make(self, entries=200):
+        """Make a history, and return its bytes."""
+        log = SqliteLog(self.path, 1000)
+        log.append([record(text_entry("x" * 500, number)) for number in range(1, entries + 1)])
+        log.commit()
+        log.close()
+        return self.contents()["room.db"]
+
+    def change(self, *statements):
+        database = sqlite3.connect(self.path, isolation_level=None)
+        for statement in statements:
+            database.execute(statement)
+        database.close()
+
+    def contents(self):
+        """Return the bytes of each file in the folder, but for those that hold locks."""
+        found = {}
+        for name in os.listdir(self.folder):
+            if not name.endswith(("-lock", "-shm")):
+                with open(os.path.join(self.folder, name), "rb") as file:
+                    found[name] = file.read()
+        return found
+
+    def assertRefused(self, sentence, path=None):
+        before = self.contents()
+        with self.assertRaises(UsageError) as caught:
+            SqliteLog(path or self.path, 1000).close()
+        self.assertRegex(str(caught.exception), sentence)
+        self.assertRegex(str(caught.exception), r"\A[^\n]+\.\Z")
+        self.assertEqual(before, self.contents())
+
+    def test_what_is_not_ours_is_left_alone(self):
+        for data in (b"my diary\n" * 1000, b"x", bytes(10_000), b"SQLite format 3\0" + b"x" * 5000):
+            self.write(data)
+            self.assertRefused("not a history of SamsungChat")
+
+    def test_another_programs_database_is_left_alone(self):
+        self.change("CREATE TABLE stamps (price)", "INSERT INTO stamps VALUES (5)")
+        self.assertRefused("not a history of SamsungChat")
+        self.change("PRAGMA journal_mode = WAL")
+        self.assertRefused("not a history of SamsungChat")
+        os.remove(self.path)
+        self.change("PRAGMA application_id = 7")
+        self.assertRefused("not a history of SamsungChat")
+
+    def test_what_is_damaged_is_left_alone(self):
+        whole = self.make()
+        for data in (whole[:9000], whole[:8192] + b"x" * 40_000 + whole[48_192:], whole[:4096] + bytes(len(whole))):
+            self.write(data)
+            self.assertRefused("is damaged")
+        self.write(whole)
+        self.change("DROP TABLE room")
+        self.assertRefused("is damaged")
+
+    def test_a_newer_version_is_left_alone(self):
+        self.make()
+        self.change("PRAGMA user_version = 2")
+        self.assertRefused("newer version")
+        with self.assertRaisesRegex(UsageError, "newer version"):
+            list(read_history(self.path))
+
+    def test_a_place_that_is_none_is_named(self):
+        self.assertRefused("cannot be opened", os.path.join(self.folder, "no", "room.db"))
+        self.assertRefused("cannot be opened", self.folder)
+
+    @unittest.skipUnless(hasattr(os, "seteuid"), "Windows has other rights")
+    def test_a_file_that_may_not_be_written_is_named(self):
+        self.make()
+        for mode, folder, sentence in ((0o444, 0o777, "is read-only"), (0o000, 0o777, "cannot be opened")):
+            os.chmod(self.path, mode)
+            os.chmod(self.folder, folder)
+            with as_nobody():
+                self.assertRefusedUnread(sentence)
+
+    def assertRefusedUnread(self, sentence):
+        with self.assertRaisesRegex(UsageError, sentence):
+            SqliteLog(self.path, 1000).close()
+
+    def test_a_history_has_one_server_at_a_time(self):
+        self.make()
+        log = SqliteLog(self.path, 1000)
+        self.assertRefused("in use by another server")
+        log.close()
+        SqliteLog(self.path, 1000).close()
+
+    @unittest.skipUnless(resource, "Windows has no limit for the size of a file")
+    def test_a_full_disk_is_named_and_nothing_half_written_stays(self):
+        with files_of_at_most(2000):
+            self.assertRefusedUnread("full")
+        self.assertEqual(3, len(self.make(3)[:3]))
+
+    def test_a_log_that_was_refused_can_be_opened_once_it_is_mended(self):
+        whole = self.make()
+        self.write(whole[:9000])
+        self.assertRefused("is damaged")
+        self.write(whole)
+        log = SqliteLog(self.path, 1000)
+        self.assertEqual(200, log.head)
+        log.close()
 
 
 # ======================================================================================================
@@ -2468,10 +2831,10 @@ LOG_TIMED = (Said, MemberJoined, MemberLeft, Announced)
 
 
 class Storm:
-    """One run of the main test, drawn from a seed."""
+    """One run of the main test, drawn from a seed; with the path of a history, the server remembers."""
 
-    def __init__(self, seed):
-        self.network = Network(seed, rate=(30, 0, 5)[seed % 3])
+    def __init__(self, seed, history=None):
+        self.network = Network(seed, history=history, rate=(30, 0, 5)[seed % 3], classic=seed % 4 < 2)
         self.draw = self.network.draw
         self.present = []
         self.everybody = []
@@ -2549,7 +2912,21 @@ class Storm:
             self.come("new%d" % len(self.everybody))
 
     def restart(self):
+        self.network.log.crash = self.pick(("", "before", "after"))
+        self.network.run(self.draw() * 2, self.network.server_died)
         self.network.restart_server(0.05 + self.draw() ** 3 * 20)
+
+    def fill_disk(self):
+        self.network.log.full = True
+
+    def make_room(self):
+        self.network.log.full = False
+
+    def say_as_original(self):
+        """Let one of three people with the original program log in, log in again, or say something."""
+        number = int(self.draw() * 3)
+        text = self.text(int(self.draw() * 2000)) if self.draw() < 0.7 else "LOGIN old%d secret" % number
+        self.network.inject(text.encode(), ("10.0.4.%d" % number, 4000 + int(self.draw() * 2)))
 
     def kick(self):
         if len(self.present) > 2:
@@ -2569,6 +2946,7 @@ class Storm:
     CHANCES = [(say, 40), (whisper, 8), (burst, 3), (say_at_length, 3), (announce, 3), (turn_weather, 6)]
     CHANCES += [(cut, 4), (mend, 5), (move, 4), (vanish, 2), (come_back, 3), (leave, 1), (join, 2), (restart, 2)]
     CHANCES += [(kick, 1), (log_in_again, 1), (wait, 1), (sleep, 0.5)]
+    CHANCES += [(fill_disk, 1), (make_room, 3), (say_as_original, 8)]
 
     def run(self, steps=60):
         """Let everything happen, demanding safety; then heal, and demand that all is well soon."""
@@ -2600,6 +2978,7 @@ class Storm:
     def heal(self):
         """Clear the weather; wait until everybody is in the room and has said everything, and once more."""
         self.network.cut.clear()
+        self.make_room()
         self.network.weather = Weather(delay=0.002, jitter=0.002)
         self.settle()
         for person in self.present:
@@ -2720,10 +3099,10 @@ def event_line(event):
         kind = PRIVATE if event.private else ACTION if event.action else chat.TEXT
         return event.seq, kind, event.author, event.text
     if isinstance(event, Announced):
-        return event.seq, STARTED if event.seq == 1 else NOTICE, b"", event.text
+        return event.seq, STARTED if event.text == "The room was opened." else NOTICE, b"", event.text
     if isinstance(event, MemberLeft):
         return event.seq, LEFT, event.member, event.why
-    return event.seq, JOINED, event.member, ""
+    return event.seq, JOINED, event.member, chat.CLASSIC_TEXT if event.classic else ""
 
 
 def difference(view, expected):
@@ -2736,12 +3115,16 @@ def difference(view, expected):
 def run_storm(seed):
     """Run the main test with a seed; a failure tells the seed and the last lines of the wire."""
     storm = None
-    try:
-        storm = Storm(seed)
-        storm.run()
-    except Exception as fault:
-        trace = storm.network.trace_text() if storm else ""
-        raise AssertionError("SEED=%d: %s: %s\n%s" % (seed, type(fault).__name__, fault, trace)) from fault
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            storm = Storm(seed, os.path.join(folder, "room.db") if seed % 2 else None)
+            storm.run()
+        except Exception as fault:
+            trace = storm.network.trace_text() if storm else ""
+            raise AssertionError("SEED=%d: %s: %s\n%s" % (seed, type(fault).__name__, fault, trace)) from fault
+        finally:
+            if storm is not None:
+                storm.network.log.close()
 
 
 class WeatherTest(unittest.TestCase):
@@ -3285,6 +3668,7 @@ class Recorder:
 
     def __init__(self):
         self.received = []
+        self.receive_bytes = RECEIVE_BYTES_MAX
         self.done = False
         self.epoch = 0.0
 

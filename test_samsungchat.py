@@ -180,7 +180,7 @@ class Network:
         self._count = 0
         self._armed = {}
         self._options = server
-        self._history = history
+        self.history = history
         self.start_server()
 
     def entropy(self, count):
@@ -201,10 +201,10 @@ class Network:
 
     def start_server(self):
         began = int((self.now + EPOCH) * 1000)
-        if self._history is None:
+        if self.history is None:
             self.logs.append(MemoryDisk(began))
         else:
-            self.logs = [FileDisk(self._history, began)]
+            self.logs = [FileDisk(self.history, began)]
         self.server = Server(self.log, "secret", self.entropy, self.now, EPOCH, **self._options)
         self.cores[SERVER] = self.server
         self.wake(SERVER)
@@ -446,7 +446,7 @@ class Original:
     def says(self, text):
         """Send a text, or bytes; return the texts that come meanwhile."""
         data = text if isinstance(text, bytes) else text.encode()
-        self.network.send(self.address, Datagram(data, SERVER))
+        self.network.inject(data, self.address)
         self.network.run(0.2)
         return self.heard()
 
@@ -473,12 +473,21 @@ def part(number, text, kind=chat.TEXT | chat.FIRST | chat.LAST, to=b""):
     return Submission(number, kind, to, text.encode())
 
 
+def temporary_folder(test):
+    """Return the path of a folder that goes with the test."""
+    folder = tempfile.TemporaryDirectory()
+    test.addCleanup(folder.cleanup)
+    return folder.name
+
+
 class RoomCase(unittest.TestCase):
     """A test in a simulated room, with assertions in the words of the people in it."""
 
-    def room(self, *names, seed=1, weather=None, earlier=50, **server):
-        """Make a room in which those people are."""
-        self.network = Network(seed, weather, **server)
+    def room(self, *names, seed=1, weather=None, earlier=50, remembers=False, **server):
+        """Make a room in which those people are; its server ``remembers`` in a file."""
+        history = os.path.join(temporary_folder(self), "room.db") if remembers else None
+        self.network = Network(seed, weather, history, **server)
+        self.addCleanup(lambda: self.network.log.close())
         self.server = self.network.server
         for name in names:
             self.arrive(name, earlier=earlier)
@@ -1064,13 +1073,6 @@ class SealingTest(unittest.TestCase):
 # ======================================================================================================
 # Room log
 # ======================================================================================================
-
-
-def temporary_folder(test):
-    """Return the path of a folder that goes with the test."""
-    folder = tempfile.TemporaryDirectory()
-    test.addCleanup(folder.cleanup)
-    return folder.name
 
 
 @contextlib.contextmanager
@@ -1731,24 +1733,314 @@ class AdmissionTest(RoomCase):
         self.assertEqual((VERSION_BYTE + 1, Later(b"n" * 16, VERSION_MISMATCH)), (answer[0], decode_unsealed(answer)))
 
 
-class ClassicTest(unittest.TestCase):
+class ClassicTest(RoomCase):
     """The original program's clients are admitted in their own words, where the server is told to."""
 
-    def setUp(self):
-        self.server = Server(MemoryLog(0), "secret", entropy_of(1), 100.0, EPOCH, classic=True)
-        self.now = 100.0
+    def room(self, *names, **options):
+        super().room(*names, **{"classic": True, **options})
 
-    def says(self, host, text):
-        """Return what a datagram of that host brings everybody, as (host, text)."""
-        self.server.receive(text.encode(), (host, 4000), self.now)
-        self.server.tick(self.now)
-        sent = [datagram for item in self.server.outgoing() for datagram in datagrams_of(item)]
-        return [(datagram.address[0], datagram.data.decode()) for datagram in sent]
+    def original(self, name, *heard, password="secret", **options):
+        """Let somebody log in with the original program, and be answered so."""
+        person = Original(self.network, name, **options)
+        self.assertEqual(list(heard or ["Login berhasil!"]), person.login(password)[: len(heard) or 1])
+        self.run_for(1)
+        person.heard()
+        return person
+
+    def announced(self, name):
+        return [event.text for event in self.someone(name).all(Announced)]
+
+    def log_texts(self, *kinds):
+        """Return the names, or the texts of notices, of the entries of these kinds."""
+        return [entry.name or entry.text for entry in self.entries() if entry.kind in kinds]
+
+    def test_the_password_decides(self):
+        self.room()
+        self.original("old", "Password salah!", password="wrong")
+        self.original("old", "Password salah!", password="secret ")
+        self.original("old", "Login berhasil!", password="secret\r\n")
+        self.assertEqual({"old"}, set(self.members()))
+
+    def test_a_name_in_use_is_taken_in_either_program(self):
+        self.room("ann")
+        self.original("old")
+        self.original("ANN", "USERNAME_TAKEN")
+        self.original("old", "USERNAME_TAKEN", host="10.0.4.2")
+        self.original("tea/cher", "USERNAME_TAKEN")
+        self.assertRefused(self.come("Old"), USERNAME_TAKEN)
+
+    def test_texts_go_both_ways_but_not_to_their_author(self):
+        self.room("ann", "bob")
+        old, new = self.original("old"), self.original("new")
+        old.heard()
+        self.assertEqual([], old.says("hello: all"))
+        self.assertEqual(["old: hello: all"], new.heard())
+        self.say("ann", "hi old")
+        self.assertEqual([["ann: hi old"]] * 2, [old.heard(), new.heard()])
+        self.say("ann", "waves", action=True)
+        self.assertEqual(["ann: * waves"], old.heard())
+        self.assertHeard("bob", "hello: all", "hi old", "waves")
+        self.assertSent("ann", 2)
+
+    def test_joins_leaves_and_announcements_are_notices(self):
+        self.room()
+        old = self.original("old")
+        self.arrive("ann")
+        self.say("ann", "a")
+        self.someone("ann").leave()
+        self.run_for(1)
+        self.announce("dinner")
+        self.assertEqual(["-- ann joined", "ann: a", "-- ann left", "-- dinner"], old.heard())
+
+    def test_private_messages_reach_their_parties_only(self):
+        self.room("ann", "bob")
+        old, new = self.original("old"), self.original("new")
+        old.heard()
+        self.say("ann", "psst", to_name="old")
+        self.say("ann", "not for you", to_name="bob")
+        self.assertEqual((["ann (private): psst"], []), (old.heard(), new.heard()))
+        self.assertHeard("bob", "not for you")
+        self.assertSent("ann", 2)
+
+    def test_a_private_message_to_an_original_client_that_left_comes_back(self):
+        self.room("ann")
+        old = self.original("old")
+        self.network.server.kick("old", self.network.now)
+        self.someone("ann").say("psst", to_name="old")
+        self.run_for(1)
+        self.assertIn("old has left", self.someone("ann").all(NotSent)[0].reason)
+        self.assertEqual(0, len([text for text in old.heard() if "psst" in text]))
+
+    def test_long_texts_are_cut_between_characters(self):
+        self.room("ann")
+        old = self.original("old")
+        text = "田é😀a" * 300
+        self.say("ann", text)
+        pieces = old.heard()
+        self.assertEqual("ann: " + text, "".join(pieces))
+        self.assertTrue(all(995 < len(piece.encode()) <= 1000 for piece in pieces[:-1]) and len(pieces) == 4)
+        old.says(text)
+        self.assertHeard("ann", text)
+
+    def test_the_room_knows_who_is_not_encrypted(self):
+        self.room("ann")
+        self.original("old")
+        self.original("new")
+        self.assertEqual([True, True], [event.classic for event in self.someone("ann").all(MemberJoined)])
+        connected = self.arrive("bob").all(Connected)[0]
+        self.assertEqual({"old", "new"}, {name for ident, name in connected.members if ident in connected.classic})
+        self.assertEqual({"ann", "bob"}, {name for ident, name in connected.members if ident not in connected.classic})
+        self.assertEqual({"old": True, "new": True}, {n: r.classic for n, r in self.members().items() if r.classic})
+
+    def test_the_first_original_client_is_announced_and_the_last_ones_leave(self):
+        self.room("ann")
+        old = self.original("old")
+        self.original("new")
+        self.original("old")  # At another port.
+        first = "old uses the original program: from now on the room's messages also travel unencrypted."
+        self.assertEqual([first], self.announced("ann"))
+        self.kick("old")
+        self.kick("new")
+        last = "Nobody uses the original program any more: the room is encrypted again."
+        self.assertEqual([first, last], self.announced("ann"))
+        self.assertEqual(["-- new joined"], old.heard())
+
+    def test_logging_in_again_from_the_same_machine_replaces_the_old_self(self):
+        self.room("ann")
+        before = self.original("old")
+        now = self.original("old")
+        self.say("ann", "x")
+        self.assertEqual(([], ["ann: x"]), (before.heard(), now.heard()))
+        before.says("who am I?")
+        self.assertHeard("ann")
+        self.assertEqual(["old", "old", "old"], self.log_texts(JOINED, LEFT)[1:])
+        self.assertEqual(2, len(self.log_texts(NOTICE, STARTED)))
+
+    def test_a_repeated_login_changes_nothing(self):
+        self.room("ann")
+        old = self.original("old")
+        with self.assertNobodyNotices():
+            self.assertEqual(["Login berhasil!"], old.login())
+        self.assertEqual([], old.says("LOGIN someone else"))
+        self.assertHeard("ann", "LOGIN someone else")
+
+    def test_who_says_nothing_for_an_hour_has_left_and_is_told(self):
+        self.room("ann")
+        quiet, talker = self.original("quiet"), self.original("talker")
+        self.run_for(1800)
+        talker.says("still here")
+        self.run_for(1810)
+        self.assertEqual({"ann", "talker"}, set(self.members()))
+        self.assertSawLeave("ann", "quiet", "timed out")
+        self.assertEqual("-- You were silent for an hour and have left the room; log in again.", quiet.heard()[-1])
+        self.assertEqual("-- quiet left", talker.heard()[-1])
+
+    def test_a_kicked_original_client_is_told_and_stays_out(self):
+        self.room("ann")
+        old = self.original("old")
+        self.kick("old")
+        self.assertEqual([chat.CLASSIC_GOODBYES["kicked"]], old.heard())
+        self.assertSawLeave("ann", "old", "kicked")
+        self.assertEqual([], old.says("I am still here!"))
+        self.assertEqual(["USERNAME_TAKEN"], old.login())
+        self.run_for(600)
+        self.assertEqual("Login berhasil!", old.login()[0])
+
+    def test_a_full_room_refuses_them_too(self):
+        self.room("ann", members_max=2)
+        self.original("old")
+        self.original("old")
+        self.original("new", "USERNAME_TAKEN")
+        self.assertRefused(self.come("bob"), ROOM_FULL)
+
+    def test_strange_datagrams_get_no_answer_and_enter_nothing(self):
+        self.room("ann")
+        stranger = Original(self.network, "old")
+        for text in (b"", b"\xff\xfe", b"LOGIN", b"LOGIN old", b"login old secret", b"hello", b"\xc3(", bytes(50)):
+            with self.assertNobodyNotices():
+                self.assertEqual([], stranger.says(text), text)
+        old = self.original("old")
+        for text in (b"", b"\xff\xfe", b" ", b"\n", b"\xf0\x9f", b"x" * 16_385):
+            with self.assertNobodyNotices():
+                self.assertEqual([], old.says(text), text)
+
+    def test_their_texts_cannot_act_on_a_screen(self):
+        self.room("ann")
+        old, new = self.original("old"), self.original("new")
+        old.says("a\x1b[2Jb")
+        self.assertIn("old: a\u241b[2Jb", new.heard())
+
+    def test_without_the_flag_there_is_no_answer_and_one_line_for_each_address(self):
+        self.room("ann", classic=False)
+        for _ in range(3):
+            with self.assertNobodyNotices():
+                self.assertEqual([], Original(self.network, "old").login())
+                self.assertEqual([], Original(self.network, "old", host="10.0.4.9").login("guess"))
+                self.assertEqual([], Original(self.network, "old", host="10.0.4.8").says("hello"))
+        tried = [event.address[0] for event in self.network.server_events if isinstance(event, ClassicTried)]
+        self.assertEqual(["10.0.4.1", "10.0.4.9"], tried)
 
     def test_guessing_as_an_original_client_is_slow(self):
-        answers = [self.says("10.0.0.7", "LOGIN eve guess%d" % number) for number in range(40)]
-        self.assertEqual([("10.0.0.7", "Password salah!")], answers[31])
+        self.room()
+        eve = Original(self.network, "eve")
+        answers = [eve.login("guess%d" % number) for number in range(40)]
+        self.assertEqual([["Password salah!"]] * 32, answers[:32])
         self.assertEqual([[]] * 8, answers[32:])
+        self.assertEqual([], eve.login())  # Nor does she learn that a guess was right.
+        self.run_for(20)
+        self.assertEqual("Login berhasil!", eve.login()[0])
+
+    def test_an_original_client_cannot_flood_the_room(self):
+        self.room("ann", rate=5)
+        old = self.original("old")
+        for number in range(100):
+            self.network.inject(b"flood %d" % number, old.address)
+        self.run_for(1)
+        self.assertTrue(20 <= len(self.someone("ann").texts()) <= 30)
+        self.run_for(10)
+        old.says("long " * 3000)
+        self.assertEqual(15_000, len(self.someone("ann").texts()[-1]))
+
+    def test_a_closing_server_says_so(self):
+        self.room()
+        old = self.original("old")
+        self.network.server.close(self.network.now)
+        self.network.wake(SERVER)
+        self.run_for(1)
+        self.assertEqual(["-- The server has closed the room."], old.heard())
+
+    def test_while_the_disk_is_full_they_are_told_that_it_is_lost(self):
+        self.room("ann", remembers=True)
+        old = self.original("old")
+        self.network.log.full = True
+        self.say("ann", "waits", 3)
+        old.says("lost")
+        self.assertEqual([], Original(self.network, "new").login())
+        self.network.log.full = False
+        self.run_for(3)
+        self.assertEqual([chat.CLASSIC_GOES_ON, "ann: waits"], old.heard())
+        self.assertHeard("ann")
+
+
+class ClassicClientTest(unittest.TestCase):
+    """The client of an original server speaks its protocol, and claims nothing that it cannot know."""
+
+    def setUp(self):
+        self.now = 100.0
+        self.client = ClassicClient(entropy_of(1), EPOCH)
+        self.client.login("ann", "pass word", [SERVER], self.now)
+
+    def sent(self, seconds=0.0):
+        """Let time pass in small steps; return the texts that go out."""
+        sent, end = [], self.now + seconds
+        while self.now <= end:
+            self.client.tick(self.now)
+            sent += [datagram.data.decode() for datagram in self.client.outgoing()]
+            self.now += 0.1
+        return sent
+
+    def hears(self, *texts, address=SERVER):
+        """Take texts of the server; return what is reported, but for the status line."""
+        for text in texts:
+            self.client.receive(text if isinstance(text, bytes) else text.encode(), address, self.now)
+        self.client.tick(self.now)
+        return [event for event in self.client.events() if not isinstance(event, Status)]
+
+    def come_in(self):
+        self.assertEqual(["LOGIN ann pass word"], self.sent())
+        return self.hears("Login berhasil!")
+
+    def test_a_login_says_what_this_server_cannot_do(self):
+        connected, notice = self.come_in()
+        self.assertEqual(("ann", (connected.member,)), (connected.name, connected.classic))
+        self.assertIn("not confirmed", notice.text)
+        self.assertIs(State.CONNECTED, self.client.state)
+
+    def test_a_refused_login_says_why_and_can_be_tried_again(self):
+        for answer, code in (("Password salah!", WRONG_PASSWORD), ("USERNAME_TAKEN", USERNAME_TAKEN)):
+            (failed,) = self.hears(answer)
+            self.assertEqual(code, failed.code)
+            self.client.login("ann", "pass word", [SERVER], self.now)
+        self.come_in()
+
+    def test_a_login_is_repeated_until_there_is_an_answer_or_none(self):
+        sent = self.sent(10)
+        self.assertTrue(3 <= len(sent) <= 8 and set(sent) == {"LOGIN ann pass word"}, sent)
+        self.assertEqual([NO_ANSWER], [event.code for event in self.client.events() if isinstance(event, LoginFailed)])
+
+    def test_what_is_sent_is_not_confirmed(self):
+        self.come_in()
+        self.client.say("hello", self.now)
+        queued, sent = self.hears()
+        self.assertEqual((1, "hello", SentUnconfirmed(1)), (queued.number, queued.text, sent))
+        self.assertEqual(["hello"], self.sent())
+
+    def test_long_texts_are_cut_between_characters(self):
+        self.come_in()
+        self.client.say("田" * 1000, self.now)
+        self.assertEqual(["田" * 333] * 3 + ["田"], self.sent())
+
+    def test_what_the_protocol_does_not_have_is_said(self):
+        self.come_in()
+        self.client.say("psst", self.now, to_name="bob")
+        self.client.say("waves", self.now, action=True)
+        self.client.earlier(50, self.now)
+        not_sent, other, earlier = self.hears()
+        self.assertEqual(("psst", "waves"), (not_sent.text, other.text))
+        self.assertEqual(EarlierRead((), True), earlier)
+        self.assertEqual([], self.sent())
+
+    def test_what_others_say_is_told_from_what_the_server_says(self):
+        self.come_in()
+        said, notice, odd = self.hears("bob: hi: there", "Server shutting down", "x" * 40 + ": y\r\n")
+        self.assertEqual(("bob", "hi: there"), (said.name, said.text))
+        self.assertEqual(("Server shutting down", "x" * 40 + ": y"), (notice.text, odd.text))
+
+    def test_strange_datagrams_are_not_shown(self):
+        self.come_in()
+        self.assertEqual([], self.hears(b"", b"\xff", "Login berhasil!"))
+        self.assertEqual([], self.hears("eve: hi", address=("10.0.9.9", 1)))
+        self.assertEqual({"not UTF-8", "not from the server"}, set(self.client.dropped))
 
 
 class SearchTest(RoomCase):
@@ -2300,6 +2592,251 @@ class TroubleTest(RoomCase):
         bob.login()
         self.run_for(5)
         self.assertHeard("bob", *["old %d" % number for number in range(55, 60)])
+
+
+# ======================================================================================================
+# Server and client: a room that remembers
+# ======================================================================================================
+
+
+class MemoryTest(RoomCase):
+    """With a history, whatever happens to the server: what has a receipt is there once, and nobody misses anything."""
+
+    def room(self, *names, **options):
+        return super().room(*names, **{"remembers": True, **options})
+
+    def crash(self, moment):
+        """Let the server die when it writes next, or in a moment, and start again."""
+        self.network.log.crash = moment
+        self.network.run(0.5, self.network.server_died)
+        self.network.restart_server(0.5)
+
+    def test_a_restart_is_noticed_but_nothing_is_missed_or_repeated(self):
+        self.room("ann", "bob")
+        self.say("ann", "one")
+        head = self.network.log.head
+        self.crash("")
+        self.say("ann", "two", 10)
+        self.assertHeard("bob", "one", "two")
+        self.assertSent("ann", 2)
+        self.assertEqual(head + 1, [event.seq for event in self.someone("bob").all(Announced)][-1])
+        self.assertRoomWorks()
+
+    def test_at_whatever_moment_the_server_dies_everything_is_there_once(self):
+        for seed, moment in enumerate(["before", "after", ""] * 4):
+            with self.subTest(seed=seed):
+                self.room("ann", "bob", seed=seed, weather=Weather(0.2, 0.2, 0.01, 0.05))
+                for number in range(6):
+                    self.someone("ann").say("text %d" % number)
+                    self.someone("bob").say("answer %d %s" % (number, "x" * 3000))
+                    self.run_for(0.01 * seed)
+                self.crash(moment)
+                self.run_for(40)
+                self.assertHeard("bob", *["text %d" % number for number in range(6)])
+                self.assertHeard("ann", *["answer %d %s" % (number, "x" * 3000) for number in range(6)])
+                self.assertSent("ann", 6)
+                self.assertSent("bob", 6)
+
+    def test_nothing_goes_out_before_it_is_written(self):
+        self.room("ann", "bob")
+        self.network.log.crash = "before"
+        self.say("ann", "x")
+        self.assertHeard("bob")
+        self.assertSent("ann", 0)
+        self.assertNotIn("x", [entry.text for _, entry in read_history(self.network.history)])
+
+    def test_what_was_written_but_not_sent_is_confirmed_after_the_restart(self):
+        self.room("ann", "bob")
+        self.network.log.crash = "after"
+        self.say("ann", "x")
+        self.assertSent("ann", 0)
+        self.network.restart_server()
+        self.run_for(10)
+        self.assertHeard("bob", "x")
+        self.assertSent("ann", 1)
+        self.assertEqual(1, [entry.text for entry in self.entries()].count("x"))
+
+    def test_a_late_joiner_sees_the_last_messages_after_a_restart_too(self):
+        self.room("ann", rate=0)
+        for number in range(60):
+            self.someone("ann").say(str(number))
+        self.run_for(2)
+        self.someone("ann").leave()
+        self.run_for(1)
+        self.crash("")
+        self.arrive("bob")
+        self.arrive("cem", earlier=3)
+        self.arrive("dan", earlier=0)
+        self.assertHeard("bob", *map(str, range(10, 60)))
+        self.assertHeard("cem", "57", "58", "59")
+        self.assertHeard("dan")
+
+    def test_who_was_away_for_long_gets_what_it_missed_from_the_file(self):
+        self.room("ann", "bob", rate=0)
+        self.network.cut.add(self.someone("bob").address)
+        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 5), mock.patch.object(chat, "LOG_SECONDS_MIN", 1):
+            for number in range(60):
+                self.say("ann", str(number), 1)
+            self.network.cut.clear()
+            self.run_for(20)
+        self.assertHeard("bob", *map(str, range(60)))
+        self.assertEqual([], self.someone("bob").all(Missing))
+
+    # --- a disk that is full
+
+    def stuck(self, name):
+        return [event.stuck for event in self.someone(name).all(ServerStuck)]
+
+    def test_while_the_disk_is_full_members_are_told_and_messages_wait(self):
+        self.room("ann", "bob")
+        self.network.log.full = True
+        self.say("ann", "one", 20)
+        self.say("bob", "two", 20)
+        self.assertEqual(([True], [True]), (self.stuck("ann"), self.stuck("bob")))
+        self.assertHeard("bob")
+        self.assertSent("ann", 0)
+        self.assertEqual({"ann", "bob"}, set(self.members()))
+        self.network.log.full = False
+        self.run_for(3)
+        self.assertEqual(([True, False], [True, False]), (self.stuck("ann"), self.stuck("bob")))
+        self.assertHeard("bob", "one")
+        self.assertHeard("ann", "two")
+        self.assertSent("ann", 1)
+        stuck = [event.reason for event in self.network.server_events if isinstance(event, HistoryStuck)]
+        self.assertEqual(["The disk is full.", ""], stuck)
+
+    def test_a_server_that_dies_with_a_full_disk_has_promised_nothing(self):
+        self.room("ann", "bob")
+        self.network.log.full = True
+        self.say("ann", "one", 5)
+        self.network.restart_server()
+        self.run_for(20)
+        self.assertHeard("bob", "one")
+        self.assertSent("ann", 1)
+        self.assertEqual([True, False], self.stuck("ann"))
+        self.assertRoomWorks()
+
+    def test_a_login_waits_for_room_on_the_disk(self):
+        self.room("ann")
+        self.network.log.full = True
+        self.say("ann", "one", 2)
+        bob = self.network.person("bob")
+        bob.login()
+        self.run_for(15)
+        self.assertFalse(bob.connected() or bob.all(LoginFailed))
+        self.network.log.full = False
+        self.run_for(10)
+        self.assertTrue(bob.connected())
+        self.assertHeard("bob", "one")
+
+    def test_a_newcomer_is_told_in_the_end_that_the_server_is_busy(self):
+        self.room("ann")
+        self.network.log.full = True
+        self.say("ann", "one", 2)
+        self.assertRefused(self.come("bob", seconds=60), TRY_LATER)
+
+    def test_who_lost_its_session_while_the_disk_is_full_resumes_when_there_is_room(self):
+        self.room("ann", "bob")
+        self.network.log.full = True
+        self.say("ann", "one", 2)
+        self.someone("ann").login()
+        self.say("ann", "two", 10)
+        self.network.log.full = False
+        self.run_for(10)
+        self.assertHeard("bob", "one", "two")
+        self.assertSent("ann", 2)
+        self.assertRoomWorks()
+
+    def test_nobody_gets_the_name_of_a_silent_member_while_the_disk_is_full(self):
+        self.room("ann", "bob")
+        self.network.vanish(self.someone("bob"))
+        again = self.network.person("bob", key="bob again")
+        again.login()
+        self.run_for(1)  # The holder is asked now.
+        self.network.log.full = True
+        self.say("ann", "one", 10)
+        self.assertFalse(again.connected())
+        self.network.log.full = False
+        self.run_for(10)
+        self.assertTrue(again.connected())
+        self.assertSent("ann", 1)
+
+    # --- earlier messages
+
+    def pull(self, name, count=50):
+        """Ask for earlier messages until there are none; return all events, oldest first."""
+        person, found = self.someone(name), []
+        for _ in range(100):
+            before = len(person.all(EarlierRead))
+            person.client.earlier(count, self.network.now)
+            self.network.wake(person.address)
+            self.assertTrue(self.network.run(60, lambda: len(person.all(EarlierRead)) > before))  # noqa: B023
+            answer = person.all(EarlierRead)[-1]
+            found[:0] = answer.events
+            if answer.beginning:
+                return found
+        raise AssertionError("no beginning in sight")
+
+    def texts(self, events):
+        return [event.text for event in events if isinstance(event, Said)]
+
+    def test_one_can_page_back_to_the_beginning_in_any_weather(self):
+        for remembers in (True, False):
+            self.room("ann", "bob", rate=0, remembers=remembers)
+            texts = ["%d %s" % (number, "x" * (number % 7) ** 5) for number in range(150)]
+            for number, text in enumerate(texts):
+                self.someone(("ann", "bob")[number % 2]).say(text)
+                self.run_for(0.05)
+            self.run_for(5)
+            self.announce("the end")
+            self.arrive("cem", earlier=5)
+            self.network.weather = Weather(0.3, 0.2, 0.002, 0.02)
+            events = self.pull("cem", 40)
+            self.assertEqual(texts, self.texts(events) + self.someone("cem").texts())
+            seqs = [event.seq for event in events]
+            self.assertEqual(seqs, sorted(set(seqs)))
+            self.assertEqual(("The room was opened.", True), (events[0].text, events[0].earlier))
+
+    def test_paging_begins_where_it_was_and_takes_as_many_as_asked(self):
+        self.room("ann", rate=0)
+        for number in range(30):
+            self.say("ann", str(number), 0.1)
+        bob = self.arrive("bob", earlier=10)
+        for first, last in ((13, 20), (6, 13)):
+            bob.client.earlier(7, self.network.now)
+            self.network.wake(bob.address)
+            self.run_for(2)
+            self.assertEqual(list(map(str, range(first, last))), self.texts(bob.all(EarlierRead)[-1].events))
+        self.say("ann", "news")
+        self.assertEqual([str(number) for number in range(6)], self.texts(self.pull("bob")))
+
+    def test_earlier_private_messages_are_for_their_parties(self):
+        self.room("ann")
+        bob = Insider(self.network, "bob", b"b" * 16).enter()
+        eve = Insider(self.network, "eve", b"e" * 16, host="10.0.3.2").enter()
+        self.run_for(1)
+        self.say("ann", "psst", to_name="bob")
+        self.say("ann", "hi")
+        for member, texts in ((bob, ["psst", "hi"]), (eve, ["hi"])):
+            answers = member.tell(Earlier(self.network.log.head + 1, 50, 0))
+            entries = [entry for message in answers for _, entry in decode_batch(message.batch)[1]]
+            self.assertEqual(texts, [entry.text for entry in entries if entry.kind in (chat.TEXT, PRIVATE)])
+
+    def test_one_who_shows_nothing_yet_may_ask_too(self):
+        self.room("ann", earlier=0)
+        self.say("ann", "mine")
+        self.arrive("bob", earlier=0)
+        self.assertEqual(["mine"], self.texts(self.pull("bob")))
+        self.assertEqual([], self.pull("bob"))
+
+    def test_what_is_forgotten_is_not_paged(self):
+        self.room("ann", remembers=False, rate=0)
+        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 20), mock.patch.object(chat, "LOG_SECONDS_MIN", 1):
+            for number in range(60):
+                self.say("ann", str(number), 1)
+        self.arrive("bob", earlier=2)
+        texts = self.texts(self.pull("bob", 5))
+        self.assertEqual([str(number) for number in range(58 - len(texts), 58)], texts)
 
 
 # ======================================================================================================

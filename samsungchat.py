@@ -1911,6 +1911,7 @@ class Server:
         }
         self._append(Entry(STARTED, self._time(now), text="The room was opened."))
         log.commit()
+        log.forget(self._time(now))
         self._flushed = log.head
 
     # --- inputs

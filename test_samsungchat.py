@@ -32,6 +32,7 @@ import subprocess
 import symtable
 import sys
 import tempfile
+import threading
 import time
 import tokenize
 import types
@@ -4363,6 +4364,285 @@ class PipeTest(ProgramCase):
         self.assertIn("standard output was closed", alice.stderr.read())
 
 
+class KillCase(ProgramCase):
+    """Two members talk while their server, which remembers, is killed again and again."""
+
+    def begin(self):
+        self.path = os.path.join(temporary_folder(self), "room.db")
+        self.port = self.serve("--history", self.path, "--rate", "0")
+        self.pair = [self.client(self.port, name, "--json", "--stay") for name in ("ann", "bob")]
+        self.heard = [self.listen(member) for member in self.pair]
+        for heard in self.heard:
+            self.hear(heard, event="connected")
+        self.said = 0
+
+    def listen(self, member):
+        """Take what a client prints as it comes, or it would stand still in front of a full pipe."""
+        heard = queue.SimpleQueue()
+        reader = threading.Thread(target=lambda: [heard.put(json.loads(line)) for line in member.stdout])
+        reader.start()
+        self.addCleanup(lambda: (member.kill(), reader.join()))
+        return heard
+
+    def hear(self, heard, **fields):
+        """Return the events up to the first with these fields."""
+        events = []
+        while not events or any(events[-1].get(name) != value for name, value in fields.items()):
+            events.append(heard.get(timeout=20))
+        return events
+
+    def talk(self, seconds):
+        """Let both talk for so long."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for member in self.pair:
+                member.stdin.write("text %d\n" % self.said)
+            self.said += 1
+            time.sleep(0.002)
+
+    def restart(self, *arguments):
+        """Kill the server as it stands, and start another one."""
+        self.server.kill()
+        self.server.wait()
+        command = ("server", "--cli", "--host", "127.0.0.1", "--port", str(self.port), "--history", self.path)
+        self.server = self.start(*command, "--rate", "0", *arguments)
+        self.line(self.server, "listening on")
+
+    def end_and_check(self):
+        """Wait for the end of what was said: each has heard the other once, and the file holds all once."""
+        texts = ["text %d" % number for number in range(self.said)]
+        for member in self.pair:
+            member.stdin.write("the end\n")
+        for heard in self.heard:
+            events = self.hear(heard, text="the end")
+            if not [event for event in events if event.get("number") == self.said + 1]:
+                events += self.hear(heard, number=self.said + 1)
+            shown = [event["text"] for event in events if event["event"] == "message"]
+            self.assertEqual(texts, [text for text in shown if text != "the end"])
+            sent = [event["number"] for event in events if event["event"] == "sent"]
+            self.assertEqual(list(range(1, self.said + 2)), sent)
+            seqs = [event["seq"] for event in events if "seq" in event]
+            self.assertEqual(len(set(seqs)), len(seqs))
+        written = [(entry.name, entry.text) for _, entry in read_history(self.path) if entry.kind == chat.TEXT]
+        for name in ("ann", "bob"):
+            self.assertEqual([*texts, "the end"], [text for author, text in written if author == name])
+
+    def run_rounds(self, rounds, draw):
+        self.begin()
+        for _ in range(rounds):
+            self.talk(0.15 + draw() * 0.2)
+            self.restart()
+            self.talk(draw() * 0.5)
+        self.end_and_check()
+
+
+class HistoryProgramTest(KillCase):
+    """A server with a history is killed, exported, started twice and runs out of disk, and loses nothing."""
+
+    def test_messages_are_there_exactly_once_although_the_server_is_killed(self):
+        self.run_rounds(3, random.Random(4).random)
+
+    def test_a_late_joiner_sees_the_last_fifty_after_a_restart(self):
+        self.begin()
+        for number in range(60):
+            self.pair[0].stdin.write("%d\n" % number)
+        self.hear(self.heard[1], text="59")
+        self.restart()
+        _, out, _ = self.finish(self.client(self.port, "cem", "--json"), "")
+        texts = [event["text"] for event in map(json.loads, out.splitlines()) if event["event"] == "message"]
+        self.assertEqual([str(number) for number in range(10, 60)], texts)
+
+    def test_a_history_can_be_exported_while_the_server_runs(self):
+        path = os.path.join(temporary_folder(self), "room.db")
+        port = self.serve("--history", path)
+        self.finish(self.client(port, "ann"), "hello\n/me waves\n" + "long " * 1000 + "\n")
+        code, out, err = self.finish(self.start("server", "--history", path, "--export", "-"))
+        self.assertEqual((0, ""), (code, err))
+        lines = [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", "", line) for line in out.splitlines()]
+        expected = ["-- The room was opened.", "-- ann joined", "ann: hello", "* ann waves"]
+        self.assertEqual([*expected, "ann: " + "long " * 1000, "-- ann left"], lines)
+        code, out, _ = self.finish(self.start("server", "--history", path, "--export", "-", "--json"))
+        events = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual([1, 2, 3, 4, 10, 11], [event["seq"] for event in events])
+        self.assertEqual(["hello", "waves"], [event["text"] for event in events[2:4]])
+        self.server.terminate()
+        self.assertEqual(0, self.finish(self.server)[0])
+        self.finish(self.start("server", "--history", path, "--export", "-"))
+        self.assertEqual(["room.db", "room.db-lock"], sorted(os.listdir(os.path.dirname(path))))
+
+    def test_what_is_older_than_keep_is_forgotten(self):
+        path = os.path.join(temporary_folder(self), "room.db")
+        now = int(time.time() * 1000)
+        log = SqliteLog(path, 1000)
+        log.append([record(text_entry("days %d" % days, 9 - days, at=now - days * 86_400_000)) for days in (5, 3, 1)])
+        log.commit()
+        log.close()
+        port = self.serve("--history", path, "--keep", "2")
+        _, out, _ = self.finish(self.client(port, "bob"), "")
+        self.assertEqual(["days 1"], re.findall("days .", out))
+        _, out, _ = self.finish(self.start("server", "--history", path, "--export", "-"))
+        self.assertEqual(["days 1"], re.findall("days .", out))
+
+    def test_a_file_that_cannot_be_used_ends_the_server_with_one_sentence(self):
+        folder = temporary_folder(self)
+        used, diary = os.path.join(folder, "room.db"), os.path.join(folder, "diary.txt")
+        with open(diary, "w", encoding="utf-8") as file:
+            file.write("Dear diary, " * 100)
+        port = self.serve("--history", used)
+        command = ("server", "--cli", "--host", "127.0.0.1", "--port", "0", "--history")
+        started = [
+            (self.start(*command, path), sentence)
+            for path, sentence in (
+                (used, "is in use by another server"),
+                (diary, "is not a history of SamsungChat"),
+                (os.path.join(folder, "no", "room.db"), "cannot be opened"),
+            )
+        ]
+        for process, sentence in started:
+            code, out, err = self.finish(process)
+            self.assertEqual((2, "", 1), (code, out, err.count("\n")))
+            self.assertIn(sentence, err)
+        self.assertEqual("Dear diary, " * 100, read_text(diary))
+        self.assertEqual(0, self.finish(self.client(port, "ann"), "it still works\n")[0])
+
+    @unittest.skipUnless(hasattr(resource, "prlimit"), "only Linux can change the limits of another process")
+    def test_a_disk_that_fills_up_stops_the_room_and_room_on_it_goes_on(self):
+        self.begin()
+        self.talk(0.1)
+        self.hear(self.heard[1], text="text %d" % (self.said - 1))
+        limit = resource.prlimit(self.server.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.server.pid, resource.RLIMIT_FSIZE, (1000, limit[1]))
+        self.pair[0].stdin.write("waits\n")
+        self.line(self.server, "full.*Messages wait until then")
+        self.assertNotIn("waits", [entry.text for _, entry in read_history(self.path)])
+        resource.prlimit(self.server.pid, resource.RLIMIT_FSIZE, limit)
+        self.line(self.server, "the history is written again")
+        self.hear(self.heard[1], text="waits")
+        texts = [entry.text for _, entry in read_history(self.path) if entry.kind == chat.TEXT]
+        self.assertEqual((2 * self.said + 1, 1), (len(texts), texts.count("waits")))
+
+
+class PlainSocket:
+    """The original program's client, or its server, down to the bytes."""
+
+    def __init__(self, test, port=None, host="127.0.0.1"):
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        test.addCleanup(self.socket.close)
+        self.socket.bind((host, 0))
+        self.socket.settimeout(5)
+        self.port = self.socket.getsockname()[1]
+        self.peer = ("127.0.0.1", port)
+
+    def sends(self, data):
+        self.socket.sendto(data, self.peer)
+
+    def hears(self):
+        """Return the next datagram's bytes."""
+        data, self.peer = self.socket.recvfrom(65536)
+        return data
+
+    def waits(self, seconds=0.2):
+        """Return what comes in that time."""
+        self.socket.settimeout(seconds)
+        heard = []
+        with contextlib.suppress(socket.timeout):
+            while True:
+                heard.append(self.socket.recv(65536))
+        self.socket.settimeout(5)
+        return heard
+
+
+class PlainTextTest(ProgramCase):
+    """The original protocol over real sockets, byte for byte, in both directions."""
+
+    def test_original_clients_talk_with_each_other_and_with_sealed_members(self):
+        port = self.serve("--classic")
+        ann = self.client(port, "ann", "--json", "--stay")
+        self.line(ann, '"connected"')
+        old, new = PlainSocket(self, port), PlainSocket(self, port)
+        for sent, answer in ((b"LOGIN old wrong", b"Password salah!"), (b"LOGIN old s", b"Login berhasil!")):
+            old.sends(sent)
+            self.assertEqual(answer, old.hears())
+        notice = b"-- old uses the original program: from now on the room's messages also travel unencrypted."
+        self.assertEqual(notice, old.hears())
+        self.assertEqual(notice[3:].decode(), json.loads(self.line(ann, '"notice"'))["text"])
+        for sent, answer in ((b"LOGIN old s", b"Login berhasil!"), (b"LOGIN ann s", b"USERNAME_TAKEN")):
+            elsewhere = PlainSocket(self, port, "127.0.0.2") if sent == b"LOGIN old s" else new
+            elsewhere.sends(sent)
+            self.assertEqual(b"USERNAME_TAKEN", elsewhere.hears(), answer)
+        new.sends(b"LOGIN new s")
+        self.assertEqual((b"Login berhasil!", b"-- new joined"), (new.hears(), old.hears()))
+        for junk in (b"", b"\xff\xfe", b" "):
+            new.sends(junk)
+        old.sends("héllo 田: 😀".encode())
+        self.assertEqual("old: héllo 田: 😀".encode(), new.hears())
+        self.assertEqual("héllo 田: 😀", json.loads(self.line(ann, '"message"'))["text"])
+        ann.stdin.write("hi\n/msg old psst\n/me waves\n%s\n" % ("é" * 1500))
+        self.assertEqual([b"ann: hi", b"ann (private): psst", b"ann: * waves"], [old.hears() for _ in range(3)])
+        pieces = [old.hears() for _ in range(4)]
+        self.assertEqual("ann: " + "é" * 1500, b"".join(pieces).decode())
+        self.assertEqual([999, 1000, 1000, 6], [len(piece) for piece in pieces])
+        self.assertEqual([b"ann: hi", b"ann: * waves", *pieces], [new.hears() for _ in range(6)])
+        new.sends(("x" * 9000).encode())
+        self.assertEqual("x" * 9000, json.loads(self.line(ann, '"message"'))["text"])
+        self.assertEqual([1000] * 9 + [5], [len(old.hears()) for _ in range(10)])
+        self.assertEqual([], new.waits())
+
+    def test_a_client_that_starts_anew_on_the_same_machine_gets_its_name_back(self):
+        port = self.serve("--classic")
+        before, now, other = (PlainSocket(self, port) for _ in range(3))
+        for each, name in ((before, b"old"), (other, b"other"), (now, b"old")):
+            each.sends(b"LOGIN %s s" % name)
+            self.assertEqual(b"Login berhasil!", each.hears())
+        self.assertEqual([b"-- old left", b"-- old joined"], other.waits())
+        other.sends(b"hello")
+        self.assertEqual([b"-- old left", b"other: hello"], [now.hears(), now.hears()])
+        self.assertNotIn(b"other: hello", before.waits())
+
+    def test_without_the_flag_the_server_says_nothing_but_its_log_says_how(self):
+        port = self.serve()
+        old = PlainSocket(self, port)
+        for data in (b"LOGIN old s", b"LOGIN old s", b"hello"):
+            old.sends(data)
+        self.assertEqual([], old.waits())
+        self.assertIn("start the server with --classic", self.line(self.server, "original program"))
+        self.server.terminate()
+        self.assertNotIn("original program", self.finish(self.server)[1])
+
+    def test_our_client_talks_to_an_original_server(self):
+        server, events = PlainSocket(self), queue.SimpleQueue()
+        loop = chat.start_client(events.put, 0, classic=True)
+        self.addCleanup(lambda: (loop.call(loop.core.leave), loop.join(3)))
+        chat.start_login(loop, "127.0.0.1", server.port, "ann", "wrong")
+        for code, answer in ((WRONG_PASSWORD, b"Password salah!"), (USERNAME_TAKEN, b"USERNAME_TAKEN")):
+            self.assertEqual(b"LOGIN ann wrong", server.hears())
+            server.sends(answer)
+            self.assertEqual(code, self.event(events, LoginFailed).code)
+            chat.start_login(loop, "127.0.0.1", server.port, "ann", "wrong")
+        self.assertEqual(b"LOGIN ann wrong", server.hears())
+        server.sends(b"Login berhasil!")
+        self.event(events, Connected)
+        loop.call(lambda now: loop.core.say("héllo", now))
+        self.assertEqual("héllo".encode(), server.hears())
+        self.event(events, SentUnconfirmed)
+        loop.call(lambda now: loop.core.say("田" * 500, now))
+        self.assertEqual([("田" * 333).encode(), ("田" * 167).encode()], [server.hears(), server.hears()])
+        PlainSocket(self, server.peer[1]).sends(b"eve: not from the server")
+        for data in (b"", b"\xff", "bob: ça va: oui".encode(), b"bob: " + b"x" * 5000, b"Server tutup"):
+            server.sends(data)
+        said = self.event(events, Said)
+        self.assertEqual(("bob", "ça va: oui"), (said.name, said.text))
+        self.assertEqual("x" * 5000, self.event(events, Said).text)
+        self.assertEqual("Server tutup", self.event(events, Announced).text)
+
+    def event(self, events, kind):
+        """Return the next event of that kind."""
+        while True:
+            event = events.get(timeout=5)
+            if isinstance(event, kind):
+                return event
+
+
 class ServerProgramTest(ProgramCase):
     """The server says where it is, keeps a log of who came and went, and tells the members when it ends."""
 
@@ -4568,8 +4848,31 @@ class ReadmeTest(unittest.TestCase):
 # ======================================================================================================
 
 
+class KillSoak(KillCase):
+    """Kills a server for as long as it takes; only for --soak."""
+
+    seconds = 0.0
+
+    def test_as_many_rounds_as_there_is_time(self):
+        until, rounds = time.monotonic() + self.seconds, 0
+        while time.monotonic() < until:
+            self.run_rounds(10, random.random)
+            self.doCleanups()
+            rounds += 10
+        print("%d kills of a real server" % rounds)
+
+
+def soak_kills(seconds):
+    """Kill real servers until the time is up; return whether nothing was lost or doubled."""
+    KillSoak.seconds = seconds
+    suite = unittest.TestSuite([KillSoak("test_as_many_rounds_as_there_is_time")])
+    return unittest.TextTestRunner(verbosity=0).run(suite).wasSuccessful()
+
+
 def soak(seconds):
-    """Run the main test with fresh seeds until the time is up; return the exit status."""
+    """Run the main test with fresh seeds, and kills of real servers, until the time is up; return the exit status."""
+    whole = soak_kills(seconds / 5)
+    seconds -= seconds / 5
     first = seed = int.from_bytes(os.urandom(4), "big")
     failed, until = [], time.monotonic() + seconds
     while time.monotonic() < until:
@@ -4580,7 +4883,7 @@ def soak(seconds):
             print(fault, flush=True)
         seed += 1
     print("%d seeds from %d, failed: %s" % (seed - first, first, failed or "none"))
-    return 1 if failed else 0
+    return 1 if failed or not whole else 0
 
 
 def run_tests():

@@ -1273,11 +1273,6 @@ class MemoryLog:
     def forget(self, now: int) -> None:
         """Drop what is older than it may get: nothing here, where commit() does it."""
 
-    def drop_below(self, kept: int) -> None:
-        """Drop everything before the number ``kept``, where a run begins."""
-        while self._records and self.oldest < kept:
-            self._drop_oldest()
-
     def close(self) -> None:
         """Give up what it holds."""
 
@@ -1443,7 +1438,6 @@ class SqliteLog:
         with contextlib.suppress(sqlite3.Error):  # A full disk: the next look finds them again.
             self._database.execute("DELETE FROM entries WHERE seq < ?", (kept,))
             self._oldest = max(self._oldest, kept)
-            self._recent.drop_below(self._oldest)
 
     def close(self) -> None:
         """Close the file and free it for another server."""

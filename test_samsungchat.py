@@ -487,8 +487,8 @@ class RoomCase(unittest.TestCase):
     def room(self, *names, seed=1, weather=None, earlier=50, remembers=False, **server):
         """Make a room in which those people are; its server ``remembers`` in a file."""
         history = os.path.join(temporary_folder(self), "room.db") if remembers else None
-        self.network = Network(seed, weather, history, **server)
-        self.addCleanup(lambda: self.network.log.close())
+        self.network = network = Network(seed, weather, history, **server)
+        self.addCleanup(lambda: network.log.close())
         self.server = self.network.server
         for name in names:
             self.arrive(name, earlier=earlier)

@@ -164,6 +164,7 @@ UNANSWERED_SECONDS = 4.0  # Then the client says "reconnecting" and looks for th
 HELLO_SECONDS = 0.15
 LOOK_SECONDS = 5.0  # Without a word from a server: "no server answered".
 LOGIN_SECONDS_MAX = 30.0  # From the first HELLO to WELCOME, with a server that answers.
+LOGINS_UNANSWERED_MAX = 3  # Then the server may be another one since its offer: HELLO again.
 KEYS_SECONDS = 0.5  # After a wrong KEYS the true server may still speak.
 KEYS_TESTED_MAX = 2
 ASKED_MAX = 64  # SYNCs on their way whose round trip is measured.
@@ -914,6 +915,12 @@ def decode_batch(data: bytes) -> Tuple[int, List[Tuple[int, Entry]]]:
 CLASSIC_WELCOME, CLASSIC_WRONG = "Login berhasil!", "Password salah!"
 CLASSIC = 1  # In the flags of a roster's row, and in the text of a JOINED: this member is not encrypted.
 CLASSIC_TEXT = "not encrypted"
+CLASSIC_STUCK = "-- The server's disk is full: what you say is lost until there is room."
+CLASSIC_GOES_ON = "-- The server's disk has room again."
+CLASSIC_GOODBYES = {
+    "kicked": "-- You were removed from the room; it stays closed to you for ten minutes.",
+    "timed out": "-- You were silent for an hour and have left the room; log in again.",
+}
 
 
 def encode_classic(text: str, lead: str = "") -> List[bytes]:
@@ -1378,38 +1385,32 @@ class SqliteLog:
         self._keep = keep_days * 86_400_000
         self._forgot_at = 0
         self._pending: List[Tuple[int, Record]] = []
-        try:
-            self._check()
-            self._lock = self._connect(path + "-lock")
-            self._lock.execute("BEGIN EXCLUSIVE")
-            self._database = self._connect(path)
-            self._prepare(began)
-        except sqlite3.Error as fault:
-            raise UsageError(history_failure(fault, path)) from None
-        self.began = int(self._one("SELECT began FROM room"))
-        head = int(self._one("SELECT seq FROM sqlite_sequence WHERE name = 'entries'"))
-        self._oldest = int(self._one("SELECT min(seq) FROM entries")) or head + 1
-        self._recent = MemoryLog(self.began, head)
+        with contextlib.ExitStack() as opened:
+            try:
+                self._check()
+                self._lock = self._connect(path + "-lock", opened)
+                self._lock.execute("BEGIN EXCLUSIVE")
+                self._database = self._connect(path, opened)
+                self._prepare(began)
+            except sqlite3.Error as fault:
+                raise UsageError(history_failure(fault, path)) from None
+            except LogFailure as fault:
+                raise UsageError(str(fault)) from None
+            opened.pop_all()
 
     @staticmethod
-    def _connect(path: str) -> sqlite3.Connection:
-        return sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    def _connect(path: str, opened: contextlib.ExitStack) -> sqlite3.Connection:
+        database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        opened.callback(database.close)
+        return database
 
     def _check(self) -> None:
-        """Look at the file without changing it; raises UsageError and sqlite3.Error."""
-        database = self._connect(self._path)
-        try:
-            mark = database.execute("PRAGMA application_id").fetchone()[0]
-            version = database.execute("PRAGMA user_version").fetchone()[0]
-            tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if tables and mark != _APPLICATION_ID:
-                raise UsageError("%s is not a history of SamsungChat; choose another file." % self._path)
-            if version > _SCHEMA_VERSION:
-                raise UsageError("%s was written by a newer version; use that one, or another file." % self._path)
+        """Look at the file, if there is one, without changing it; raises UsageError and sqlite3.Error."""
+        if not pathlib.Path(self._path).exists():
+            return
+        with contextlib.closing(open_history(self._path)) as database:
             if database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
                 raise sqlite3.DatabaseError("malformed")
-        finally:
-            database.close()
 
     def _prepare(self, began: int) -> None:
         database = self._database
@@ -1421,7 +1422,11 @@ class SqliteLog:
                 database.execute(statement)
             database.execute("INSERT INTO room VALUES (?)", (began,))
             database.execute("PRAGMA application_id = %d" % _APPLICATION_ID)
-            database.execute("PRAGMA user_version = %d" % _SCHEMA_VERSION)
+        database.execute("PRAGMA user_version = %d" % _SCHEMA_VERSION)  # Fails where the file is read-only.
+        self.began = self._one("SELECT began FROM room")
+        head = self._one("SELECT seq FROM sqlite_sequence WHERE name = 'entries'")
+        self._oldest = self._one("SELECT min(seq) FROM entries") or head + 1
+        self._recent = MemoryLog(self.began, head)
         database.execute("COMMIT")
 
     def _one(self, query: str, *values: Any) -> int:
@@ -1472,6 +1477,8 @@ class SqliteLog:
             )
             for number, record in self._pending
         ]
+        if self._database.in_transaction:  # The last one failed, and so did taking it back.
+            self._database.execute("ROLLBACK")
         self._database.execute("BEGIN IMMEDIATE")
         self._database.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         self._database.execute("COMMIT")
@@ -1506,23 +1513,19 @@ class SqliteLog:
 
     def start(self, earlier: int, before: int) -> int:
         """Return the cursor that has the last ``earlier`` public messages below ``before`` ahead of it."""
-        if not earlier:
-            return min(before - 1, self.head)
-        first = self._one(
-            "SELECT seq FROM entries WHERE public AND seq < ? ORDER BY seq DESC LIMIT 1 OFFSET ?", before, earlier - 1
-        )
-        return first - 1 if first else min(self._oldest, before) - 1
+        query = "SELECT min(seq) FROM (SELECT seq FROM entries WHERE public AND seq < ? ORDER BY seq DESC LIMIT ?)"
+        return (self._one(query, before, earlier) or min(before, self.head + 1)) - 1
 
     def forget(self, now: int) -> None:
-        """Drop what is older than ``keep_days``, in whole runs, but never the newest entry."""
+        """Drop what is older than ``keep_days``, in whole runs, but never the newest."""
         if not self._keep or now < self._forgot_at + FORGET_SECONDS * 1000:
             return
         self._forgot_at = now
-        query = "SELECT min(seq) FROM entries WHERE time >= ? AND substr(data, 1, 1) >= x'40'"
-        kept = self._one(query, now - self._keep) or self._recent.oldest
-        kept = min(kept, self._recent.oldest, self.head)
+        kept = self._one(_SELECT_RUN % "min(seq)" + " AND time >= ?", now - self._keep)
+        kept = kept or self._one(_SELECT_RUN % "max(seq)")
         if kept > self._oldest + FORGET_ROWS:
-            kept, self._forgot_at = self._oldest + FORGET_ROWS, 0  # The rest at the next look.
+            kept = self._one(_SELECT_RUN % "max(seq)" + " AND seq <= ?", self._oldest + FORGET_ROWS)
+            self._forgot_at = 0  # The rest at the next look.
         with contextlib.suppress(sqlite3.Error):  # A full disk: the next look finds them again.
             self._database.execute("DELETE FROM entries WHERE seq < ?", (kept,))
             self._oldest = max(self._oldest, kept)
@@ -1534,6 +1537,7 @@ class SqliteLog:
 
 
 _SELECT_RECORDS = "SELECT data, time, author, number, audience FROM entries WHERE seq BETWEEN ? AND ? ORDER BY seq"
+_SELECT_RUN = "SELECT %s FROM entries WHERE instr('4567CDEF', substr(hex(substr(data, 1, 1)), 1, 1))"  # The bit FIRST.
 
 
 def _record(data: bytes, at: int, author: bytes, number: int, audience: Optional[bytes]) -> Record:
@@ -1552,29 +1556,46 @@ def history_failure(fault: sqlite3.Error, path: str) -> str:
         ("unable to open", "%s cannot be opened; check the folder and your rights to it."),
         ("not a database", "%s is not a history of SamsungChat; choose another file."),
         ("malformed", "%s is damaged; put a copy back in its place, or choose another file."),
+        ("no such", "%s is damaged; put a copy back in its place, or choose another file."),
+        ("disk i/o", "%s cannot be written: the disk or your share of it is full, or broken."),
     ):
         if word in reason:
             return sentence % path
     return "%s cannot be used: %s." % (path, fault)
 
 
+def open_history(path: str) -> sqlite3.Connection:
+    """Open a history file that is there; raises UsageError where it is not ours or newer, and sqlite3.Error.
+
+    What is not ours is only looked at, without a lock and without the files that SQLite makes beside it.
+    """
+    place = pathlib.Path(path).resolve().as_uri()
+    if not pathlib.Path(path).is_file():
+        raise sqlite3.OperationalError("unable to open what is no file")
+    if 0 < pathlib.Path(path).stat().st_size < 512:
+        raise sqlite3.DatabaseError("not a database")  # SQLite would take some of these for empty ones.
+    with contextlib.closing(sqlite3.connect(place + "?mode=ro&immutable=1", uri=True)) as database:
+        mark = database.execute("PRAGMA application_id").fetchone()[0]
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        # Nothing of a history that has just been made need be in the file itself.
+        known = mark or database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if known and mark != _APPLICATION_ID:
+        raise UsageError("%s is not a history of SamsungChat; choose another file." % path)
+    if version > _SCHEMA_VERSION:
+        raise UsageError("%s was written by a newer version; use that one, or another file." % path)
+    return sqlite3.connect(place + "?mode=rw", uri=True)
+
+
 def read_history(path: str) -> Iterator[Tuple[int, Entry]]:
     """Yield every (number, entry) of a history file, also while a server writes to it; raises UsageError."""
-    log: Optional[sqlite3.Connection] = None
     try:
-        place = pathlib.Path(path).resolve().as_uri() + "?mode=ro"
-        log = sqlite3.connect(place, uri=True)
-        if log.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
-            raise UsageError("%s is not a history of SamsungChat." % path)
-        for number, data in log.execute("SELECT seq, data FROM entries ORDER BY seq"):
-            yield number, decode_entry(data)
+        with contextlib.closing(open_history(path)) as database:
+            for number, data in database.execute("SELECT seq, data FROM entries ORDER BY seq"):
+                yield number, decode_entry(data)
     except sqlite3.Error as fault:
         raise UsageError(history_failure(fault, path)) from None
     except MalformedDatagram:
         raise UsageError("%s is damaged; what came before this line could be read." % path) from None
-    finally:
-        if log is not None:
-            log.close()
 
 
 Log = Union[MemoryLog, SqliteLog]
@@ -1994,6 +2015,7 @@ class Server(Core):
         self._classic_guesses = TokenBucket(CLASSIC_GUESS_RATE, LOGIN_BURST, now)
         self._classic_seen: Dict[str, None] = {}
         self._classic_runs = RunReader()
+        self._unencrypted = False
         self._sessions: Dict[bytes, Member] = {}
         self._half_open: Dict[bytes, HalfOpen] = {}
         self._questions: Dict[Tuple[Any, bytes], HalfOpen] = {}
@@ -2024,6 +2046,7 @@ class Server(Core):
         }
         self._append(Entry(STARTED, self._time(now), text="The room was opened."))
         log.commit()
+        log.forget(self._time(now))
         self._flushed = log.head
 
     # --- inputs
@@ -2039,6 +2062,7 @@ class Server(Core):
         self._decide_contests(now)
         self._start_logins(now)
         self._take(now)
+        self._tell_unencrypted(now)
         self._flush(now)
         self._answer_earlier()
         self._beat(now)
@@ -2376,12 +2400,14 @@ class Server(Core):
         return False, self._log.start(proof.earlier, self._flushed + 1)
 
     def _new_member(self, ident: bytes, name: str, now: float) -> Member:
-        bucket = TokenBucket(self.rate, max(self.rate * RATE_SECONDS, RUN_PARTS_MAX), now)
         self._append(Entry(JOINED, self._time(now), ident, name=name))
-        member = Member(ident, name, bucket, self._log.taken(ident), self._log.head, now + self.epoch)
+        member = Member(ident, name, self._rate_bucket(now), self._log.taken(ident), self._log.head, now + self.epoch)
         self._members[ident] = member
         self._come(member)
         return member
+
+    def _rate_bucket(self, now: float) -> TokenBucket:
+        return TokenBucket(self.rate, max(self.rate * RATE_SECONDS, RUN_PARTS_MAX), now)
 
     def _come(self, member: Union[Member, ClassicMember]) -> None:
         self._names[member.key] = self._here[member.joined] = member
@@ -2531,9 +2557,11 @@ class Server(Core):
         self._write_at = now + STUCK_SECONDS if reason else None
         if bool(reason) != self._stuck:
             self._stuck = bool(reason)
+            self._contests.clear()  # Nobody is admitted meanwhile; who still asks is contested anew.
             self._events.append(HistoryStuck(reason))
             for member in self._members.values():
                 self._send(member, self._entries(member, 0, b""))
+            self._send_classics(encode_classic(CLASSIC_STUCK if reason else CLASSIC_GOES_ON))
         return not reason
 
     def _answer(self, after: int) -> None:
@@ -2569,6 +2597,8 @@ class Server(Core):
             del self._pasts[ident]
             member, before = self._members[ident], asked.before
             start = max(self._log.start(min(asked.count, EARLIER_MAX), before), self._log.oldest - 1)
+            if self._log.start(1, start + 1) == start:  # No message stands before that: take what is left.
+                start = min(start, self._log.oldest - 1)
             start = min(start, before - 1)
             have = max(start, asked.have)
             top = min(before - 1, have + ANSWER_ENTRIES_MAX)
@@ -2666,7 +2696,7 @@ class Server(Core):
 
     def _classic_refusal(self, name: str, address: Any, now: float) -> str:
         holder = self._names.get(name_key(name))
-        own = isinstance(holder, ClassicMember) and address_place(holder.address[0]) == address_place(address[0])
+        own = isinstance(holder, ClassicMember) and holder.address[0] == address[0]
         if self._banned(name_key(name), now):
             return KICKED
         if holder is not None and not own:
@@ -2674,31 +2704,37 @@ class Server(Core):
         return ROOM_FULL if holder is None and self._count() >= self.members_max else ""
 
     def _join_classic(self, name: str, address: Any, now: float) -> None:
-        holder = self._names.get(name_key(name))
-        if isinstance(holder, ClassicMember):
-            if holder.address == address:
-                return
-            self._leave_classic(holder, "left", now)
-        first = not self._classics
-        bucket = TokenBucket(self.rate, self.rate * RATE_SECONDS, now)
-        member = ClassicMember(self._entropy(8), name, address, bucket, now)
+        holder, before = self._names.get(name_key(name)), self._classics.get(address)
+        if before is not None and before is holder:
+            return
+        for left in (holder, before):
+            if isinstance(left, ClassicMember):
+                self._leave_classic(left, "left", now)
+        member = ClassicMember(self._entropy(8), name, address, self._rate_bucket(now), now)
         self._append(Entry(JOINED, self._time(now), member.id, name=name, text=CLASSIC_TEXT))
         member.joined, member.joined_at = self._log.head, now + self.epoch
         self._classics[address] = member
         self._come(member)
         self._events.append(MemberArrived(name, address, False, self._count()))
-        if first:
-            self.say(
-                "%s uses the original program: from now on the room's messages also travel unencrypted." % name, now
-            )
 
     def _leave_classic(self, member: ClassicMember, why: str, now: float) -> None:
         del self._classics[member.address]
         self._go(member)
+        if why in CLASSIC_GOODBYES:
+            self._outgoing.append(Datagram(CLASSIC_GOODBYES[why].encode(), member.address))
         self._append(Entry(LEFT, self._time(now), member.id, name=member.name, text=why))
         self._events.append(MemberDeparted(member.name, why, self._count()))
-        if not self._classics:
-            self.say("Nobody uses the original program any more: the room is encrypted again.", now)
+
+    def _tell_unencrypted(self, now: float) -> None:
+        """Tell all when the first original client has come, and when the last one has left."""
+        if self._unencrypted == bool(self._classics):
+            return
+        self._unencrypted = bool(self._classics)
+        text = "Nobody uses the original program any more: the room is encrypted again."
+        for member in list(self._classics.values())[:1]:
+            text = "%s uses the original program: from now on the room's messages also travel unencrypted."
+            text %= member.name
+        self.say(text, now)
 
     def _take_classic(self, member: ClassicMember, text: str, now: float) -> None:
         """Append what an original client says; beyond its rate it is lost, as anything is in its protocol."""
@@ -2964,6 +3000,7 @@ class LoginAttempt:
         self._offers: Dict[bytes, Tuple[Offer, Any]] = {}
         self._exchange: Optional[Exchange] = None
         self._login = b""
+        self._unanswered = 0
         self._tested: List[bytes] = []
         self._restart(now)
 
@@ -2975,10 +3012,19 @@ class LoginAttempt:
         self.timer.again(now)
         if self.session is not None:
             return [Datagram(self.session.seal(proof), self.address)]
+        if self._unanswered >= LOGINS_UNANSWERED_MAX:
+            self._start_over()
         if self._login:
+            self._unanswered += 1
             return [Datagram(self._login, self.address)]
         hello = encode_unsealed(Hello(self._nonce))
         return [Datagram(hello, address) for address in self._addresses]
+
+    def _start_over(self) -> None:
+        """Ask for a new cookie: this one is of a server that is gone, or of an address that this client had."""
+        self._nonce = self._entropy(16)
+        self._offers = dict(list(self._offers.items())[: len(self._tested)])
+        self._exchange, self._login, self._unanswered = None, b"", 0
 
     def receive(self, datagram: bytes, address: Any, now: float) -> None:
         """Take an OFFER, KEYS or LATER; raises MalformedDatagram for what is not of this attempt."""
@@ -2989,18 +3035,20 @@ class LoginAttempt:
         message = decode(code, datagram[2:])
         if not hmac.compare_digest(message.nonce, self._nonce):
             raise MalformedDatagram("not of this login")
-        self.heard_at = now
+        if self.heard_at is None:
+            self.heard_at = now
         if isinstance(message, Later):
             self.advice = message.code
         elif message.server not in self._offers and len(self._offers) < KEYS_TESTED_MAX:
             self._offers[message.server] = (message, address)
-            if self._exchange is None:
+            if not self._login:
                 self._answer_offer(message, address, now)
 
     def _answer_offer(self, offer: Offer, address: Any, now: float) -> None:
         self.address = address
         self._exchange = Exchange(self._password, self._nonce + offer.cookie, self._entropy(32))
         self._login = encode_unsealed(Login(self._nonce, offer.cookie, self._exchange.share))
+        self._unanswered = 0
         self._restart(now)
 
     def _receive_keys(self, datagram: bytes, now: float) -> None:
@@ -3084,6 +3132,7 @@ class Past:
         self.timer = Timer(entropy)
         self.timer.start(now, RETRY_SECONDS, RETRY_SECONDS_MAX, at_once=True)
         self._before, self._count = before, count
+        self._first = 0
         self._stream: Optional[Stream] = None
         self._runs = RunReader()
         self._events: List[Any] = []
@@ -3097,14 +3146,16 @@ class Past:
         """Take an answer; return the number it begins at, and the event, when all is there."""
         if answer.before != self._before or answer.start >= answer.before:
             raise MalformedDatagram("not asked for")
-        stream = self._stream = self._stream or Stream(answer.start, 0)
+        if self._stream is None:
+            self._first, self._stream = answer.start + 1, Stream(answer.start, 0)
+        stream = self._stream
         for covered, entry in stream.read(decode_batch(answer.batch)[1]):
             text = self._runs.read(entry)
             if text is not None and len(self._events) < HELD_EVENTS_MAX:
                 self._events.append(entry_event(stream.cursor, covered, entry, text, True))
         if stream.cursor >= self._before - 1:
             events = tuple(event for event in self._events if event is not None)
-            return answer.start + 1, EarlierRead(events, bool(answer.flags & BEGINNING))
+            return self._first, EarlierRead(events, bool(answer.flags & BEGINNING))
         self.timer.start(now, RETRY_SECONDS, RETRY_SECONDS_MAX, at_once=bool(answer.flags & ASK))
         return None
 
@@ -4899,12 +4950,7 @@ class Sender:
 class Loop:
     """Runs a core on a thread.  Events reach the owner through ``post``, called on that thread."""
 
-    def __init__(
-        self,
-        core: Core,
-        sockets: Sequence[socket.socket],
-        post: Callable[[Any], None],
-    ) -> None:
+    def __init__(self, core: Core, sockets: Sequence[socket.socket], post: Callable[[Any], None]) -> None:
         """Own the sockets from now on; start() begins."""
         self.core = core
         self.post = post

@@ -28,10 +28,12 @@ import re
 import select
 import signal
 import socket
+import sqlite3
 import subprocess
 import symtable
 import sys
 import tempfile
+import threading
 import time
 import tokenize
 import types
@@ -39,6 +41,11 @@ import unicodedata
 import unittest
 from dataclasses import replace
 from unittest import mock
+
+try:
+    import resource
+except ImportError:  # Windows.
+    resource = None
 
 os.environ["SAMSUNGCHAT_DISCOVERY"] = "127.255.255.255"  # No test leaves this machine.
 
@@ -120,10 +127,47 @@ def datagrams_of(item):
     return list(item.datagrams()) if isinstance(item, Fanout) else [item]
 
 
-class Network:
-    """A server and people on one heap, one seeded generator, and one made-up clock."""
+class Crash(Exception):
+    """The server dies at this moment."""
 
-    def __init__(self, seed=1, weather=None, **server):
+
+class Disk:
+    """A log whose disk can be full, and whose server can die just "before" or "after" something is written."""
+
+    full = False
+    crash = ""
+    changed = False
+
+    def append(self, records):
+        self.changed = True
+        super().append(records)
+
+    def commit(self):
+        if self.crash == "before" and self.changed:
+            raise Crash
+        if self.full:
+            raise LogFailure("The disk is full.")
+        super().commit()
+        if self.crash == "after" and self.changed:
+            raise Crash
+        self.changed = False
+
+
+class MemoryDisk(Disk, MemoryLog):
+    """A log that is forgotten with its server."""
+
+
+class FileDisk(Disk, SqliteLog):
+    """A log in a file."""
+
+
+class Network:
+    """A server and people on one heap, one seeded generator, and one made-up clock.
+
+    With a ``history``, the path of a file, the server remembers.
+    """
+
+    def __init__(self, seed=1, weather=None, history=None, **server):
         self.draw = random.Random(seed).random
         self.weather = weather or Weather()
         self.now = 100.0
@@ -138,19 +182,31 @@ class Network:
         self._count = 0
         self._armed = {}
         self._options = server
+        self.history = history
         self.start_server()
 
     def entropy(self, count):
         return bytes(int(self.draw() * 256) for _ in range(count))
 
     def restart_server(self, seconds=0.05):
-        """Let the server die, and another one, that remembers nothing, start at its address a while later."""
-        del self.cores[SERVER]
+        """Let the server die, if it has not, and another one start at its address a while later."""
+        self.kill_server()
         self.run(seconds)
         self.start_server()
 
+    def kill_server(self):
+        self.cores.pop(SERVER, None)
+        self.log.close()
+
+    def server_died(self):
+        return SERVER not in self.cores
+
     def start_server(self):
-        self.logs.append(MemoryLog(int((self.now + EPOCH) * 1000)))
+        began = int((self.now + EPOCH) * 1000)
+        if self.history is None:
+            self.logs.append(MemoryDisk(began))
+        else:
+            self.logs = [FileDisk(self.history, began)]
         self.server = Server(self.log, "secret", self.entropy, self.now, EPOCH, **self._options)
         self.cores[SERVER] = self.server
         self.wake(SERVER)
@@ -187,7 +243,11 @@ class Network:
         core = self.cores.get(address)
         if core is None:
             return
-        core.tick(self.now)
+        try:
+            core.tick(self.now)
+        except Crash:
+            self.kill_server()
+            return
         at = core.deadline()
         assert at is None or at > self.now, "deadline %r is not after %r at %s" % (at, self.now, address)
         if at is not None and self._armed.get(address) != at:
@@ -264,7 +324,7 @@ class Network:
         """Return the last lines of the wire."""
         return "\n".join(
             "%10.4f %s -> %s %s, %d bytes%s"
-            % (at, source, target, TYPE_NAMES.get(data[1], "?"), len(data), ", lost" * lost)
+            % (at, source, target, TYPE_NAMES.get(data[1] if data[1:] else 0, "?"), len(data), ", lost" * lost)
             for at, source, target, data, lost in self.trace
         )
 
@@ -353,6 +413,51 @@ class Insider:
         return []
 
 
+class Original:
+    """Somebody with the original program: an address and plain text, nothing else."""
+
+    def __init__(self, network, name, host="10.0.4.1"):
+        self.network, self.name = network, name
+        self.address = (host, 8000 + len(network.cores))
+        self.inbox = []
+        network.cores[self.address] = self
+
+    # What the network asks of a core.
+
+    def receive(self, datagram, address, now):
+        self.inbox.append(datagram.decode())
+
+    def tick(self, now):
+        """Nothing happens by itself."""
+
+    def deadline(self):
+        return None
+
+    def outgoing(self):
+        return []
+
+    def events(self):
+        return []
+
+    # By hand.
+
+    def login(self, password="secret"):
+        """Log in; return the texts that come."""
+        return self.says("LOGIN %s %s" % (self.name, password))
+
+    def says(self, text):
+        """Send a text, or bytes; return the texts that come meanwhile."""
+        data = text if isinstance(text, bytes) else text.encode()
+        self.network.inject(data, self.address)
+        self.network.run(0.2)
+        return self.heard()
+
+    def heard(self):
+        """Return the texts that came since the last question."""
+        inbox, self.inbox = self.inbox, []
+        return inbox
+
+
 def decode_unsealed(data):
     """Decode a datagram of the login."""
     return decode(data[1], data[2:])
@@ -370,12 +475,21 @@ def part(number, text, kind=chat.TEXT | chat.FIRST | chat.LAST, to=b""):
     return Submission(number, kind, to, text.encode())
 
 
+def temporary_folder(test):
+    """Return the path of a folder that goes with the test."""
+    folder = tempfile.TemporaryDirectory()
+    test.addCleanup(folder.cleanup)
+    return folder.name
+
+
 class RoomCase(unittest.TestCase):
     """A test in a simulated room, with assertions in the words of the people in it."""
 
-    def room(self, *names, seed=1, weather=None, earlier=50, **server):
-        """Make a room in which those people are."""
-        self.network = Network(seed, weather, **server)
+    def room(self, *names, seed=1, weather=None, earlier=50, remembers=False, **server):
+        """Make a room in which those people are; its server ``remembers`` in a file."""
+        history = os.path.join(temporary_folder(self), "room.db") if remembers else None
+        self.network = network = Network(seed, weather, history, **server)
+        self.addCleanup(lambda: network.log.close())
         self.server = self.network.server
         for name in names:
             self.arrive(name, earlier=earlier)
@@ -964,8 +1078,32 @@ class SealingTest(unittest.TestCase):
 # ======================================================================================================
 
 
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """Let the system refuse, meanwhile, to make a file larger than that: what a full disk looks like."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextlib.contextmanager
+def as_nobody():
+    """Give up the rights of root meanwhile, who may write to read-only files."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
 class LogContract:
-    """What every log promises: dense numbers, batches that fit, blanks for what is hidden, runs kept whole."""
+    """What every log promises: dense numbers, batches that fit, blanks for what is hidden."""
 
     def make_log(self, began):
         """Return an empty log that begins at that time, in ms."""
@@ -1033,6 +1171,33 @@ class LogContract:
         self.assertEqual(1002, blank.time)
         self.assertTrue(self.log.agrees(2, blank.time))
 
+    def test_the_highest_number_of_each_author_is_known(self):
+        self.append(text_entry("x", 1), text_entry("x", 2), text_entry("x", 9, b"b" * 8))
+        self.append(Entry(JOINED, 1, b"c" * 8, name="c"))
+        self.assertEqual([2, 9, 0, 0], [self.log.taken(letter * 8) for letter in (b"a", b"b", b"c", b"d")])
+
+    def test_a_reader_of_this_log_is_recognised(self):
+        self.append(text_entry("x", 1, at=1001), text_entry("x", 2, at=1002))
+        for cursor in (0, 1, 2):
+            self.assertTrue(self.log.agrees(cursor, self.log.time_at(cursor)))
+        self.assertEqual([1000, 1001, 1002], [self.log.time_at(cursor) for cursor in (0, 1, 2)])
+        for cursor, at in [(0, 0), (1, 1002), (2, 1001), (3, 1003), (2**63, 1001)]:
+            self.assertFalse(self.log.agrees(cursor, at), (cursor, at))
+
+    def test_a_newcomer_starts_before_the_last_messages(self):
+        self.append(Entry(STARTED, 1, text="open"), Entry(JOINED, 1, b"a" * 8, name="ann"), text_entry("x", 1))
+        self.append(*self.run_of(3, 2))
+        self.append(Entry(PRIVATE, 1, b"a" * 8, 5, "ann", b"b" * 8, "bob", "psst"), to=(b"a" * 8, b"b" * 8))
+        self.append(Entry(NOTICE, 1, text="dinner"), Entry(LEFT, 1, b"a" * 8, name="ann", text="left"))
+        self.assertEqual([9, 7, 3, 2, 2], [self.log.start(earlier, self.log.head + 1) for earlier in (0, 1, 2, 3, 50)])
+
+
+class MemoryLogTest(LogContract, unittest.TestCase):
+    """The log in memory meets the contract, and keeps the newest entries only."""
+
+    def make_log(self, began):
+        return MemoryLog(began)
+
     def test_the_newest_entries_are_kept_and_the_gone_are_named(self):
         self.append(*[text_entry("old", number, at=1000) for number in range(1, 101)])
         self.append(*[text_entry("new", number, at=62_000) for number in range(101, LOG_ENTRIES_MIN + 51)])
@@ -1058,19 +1223,6 @@ class LogContract:
             self.append(*[text_entry("x", number, at=99_000) for number in range(21, 25)])
         self.assertEqual(11, self.log.oldest)
 
-    def test_the_highest_number_of_each_author_is_known(self):
-        self.append(text_entry("x", 1), text_entry("x", 2), text_entry("x", 9, b"b" * 8))
-        self.append(Entry(JOINED, 1, b"c" * 8, name="c"))
-        self.assertEqual([2, 9, 0, 0], [self.log.taken(letter * 8) for letter in (b"a", b"b", b"c", b"d")])
-
-    def test_a_reader_of_this_log_is_recognised(self):
-        self.append(text_entry("x", 1, at=1001), text_entry("x", 2, at=1002))
-        for cursor in (0, 1, 2):
-            self.assertTrue(self.log.agrees(cursor, self.log.time_at(cursor)))
-        self.assertEqual([1000, 1001, 1002], [self.log.time_at(cursor) for cursor in (0, 1, 2)])
-        for cursor, at in [(0, 0), (1, 1002), (2, 1001), (3, 1003), (2**63, 1001)]:
-            self.assertFalse(self.log.agrees(cursor, at), (cursor, at))
-
     def test_a_reader_of_what_is_gone_is_recognised_by_the_time(self):
         with mock.patch.object(chat, "LOG_ENTRIES_MIN", 10):
             self.append(*[text_entry("x", number, at=1000) for number in range(1, 11)])
@@ -1079,13 +1231,6 @@ class LogContract:
         self.assertTrue(self.log.agrees(5, 1000) and self.log.agrees(10, self.log.time_at(10)))
         self.assertFalse(self.log.agrees(5, 999))
 
-    def test_a_newcomer_starts_before_the_last_messages(self):
-        self.append(Entry(STARTED, 1, text="open"), Entry(JOINED, 1, b"a" * 8, name="ann"), text_entry("x", 1))
-        self.append(*self.run_of(3, 2))
-        self.append(Entry(PRIVATE, 1, b"a" * 8, 5, "ann", b"b" * 8, "bob", "psst"), to=(b"a" * 8, b"b" * 8))
-        self.append(Entry(NOTICE, 1, text="dinner"), Entry(LEFT, 1, b"a" * 8, name="ann", text="left"))
-        self.assertEqual([9, 7, 3, 2, 2], [self.log.start(earlier, self.log.head + 1) for earlier in (0, 1, 2, 3, 50)])
-
     def test_a_newcomer_starts_with_what_is_kept(self):
         with mock.patch.object(chat, "LOG_ENTRIES_MIN", 10):
             self.append(*[text_entry("x", number, at=1000) for number in range(1, 11)])
@@ -1093,11 +1238,231 @@ class LogContract:
         self.assertEqual([20, 15, 10, 10], [self.log.start(earlier, self.log.head + 1) for earlier in (0, 5, 10, 50)])
 
 
-class MemoryLogTest(LogContract, unittest.TestCase):
-    """The log in memory meets the contract."""
+class SqliteLogTest(LogContract, unittest.TestCase):
+    """The log in a file meets the contract, keeps what memory does not, and forgets by age only."""
 
     def make_log(self, began):
-        return MemoryLog(began)
+        self.path = os.path.join(temporary_folder(self), "room.db")
+        self.addCleanup(lambda: self.log.close())
+        return SqliteLog(self.path, began, keep_days=1)
+
+    def reopen(self):
+        """Close the file and open it again, as a server does that starts anew."""
+        self.log.close()
+        self.log = SqliteLog(self.path, 77, keep_days=1)
+
+    def in_the_file(self):
+        """Return the numbers that another process finds in the file."""
+        return [number for number, _ in read_history(self.path)]
+
+    def test_what_memory_no_longer_keeps_is_read_from_the_file(self):
+        entries = [text_entry("text %d" % number, number, at=number * 99_000) for number in range(1, 101)]
+        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 10), mock.patch.object(chat, "HISTORY_ROWS", 7):
+            for entry in entries:
+                self.append(entry)
+            self.assertEqual(list(enumerate(entries, 1)), self.read())
+            self.assertEqual(list(enumerate(entries, 1))[9:95], self.read(9, 95))
+        self.assertEqual([100, 50, 0], [self.log.start(count, 101) for count in (0, 50, 200)])
+        self.assertTrue(self.log.agrees(3, 3 * 99_000) and not self.log.agrees(3, 4 * 99_000))
+        self.assertEqual((1, 100), (self.log.oldest, self.log.taken(b"a" * 8)))
+
+    def test_everything_is_there_again_and_numbering_goes_on(self):
+        self.append(text_entry("public", 1, at=1001), *self.run_of(3, 2, at=1002))
+        self.append(text_entry("private", 5, at=1003), to=(b"a" * 8, b"b" * 8))
+        before = [self.read(reader=reader) for reader in (None, b"b" * 8)]
+        self.reopen()
+        self.assertEqual(before, [self.read(reader=reader) for reader in (None, b"b" * 8)])
+        self.assertEqual((5, 1, 1000, 5), (self.log.head, self.log.oldest, self.log.began, self.log.taken(b"a" * 8)))
+        self.assertEqual([1000, 1001, 1003], [self.log.time_at(cursor) for cursor in (0, 1, 5)])
+        self.append(text_entry("more", 6))
+        self.assertEqual([1, 2, 3, 4, 5, 6], self.in_the_file())
+
+    def test_what_was_not_committed_is_gone_as_a_whole(self):
+        self.append(text_entry("one", 1))
+        self.log.append([record(entry) for entry in self.run_of(3, 2)])
+        self.assertEqual([1], self.in_the_file())
+        self.reopen()
+        self.assertEqual((1, 1), (self.log.head, self.log.taken(b"a" * 8)))
+
+    def test_a_commit_that_fails_writes_nothing_and_can_be_tried_again(self):
+        self.append(text_entry("one", 1))
+        self.log.append([record(entry) for entry in self.run_of(3, 2)])
+        other = sqlite3.connect(self.path, isolation_level=None)
+        self.addCleanup(other.close)
+        other.execute("BEGIN IMMEDIATE")
+        with self.assertRaisesRegex(LogFailure, "in use"):
+            self.log.commit()
+        self.assertEqual([1], self.in_the_file())
+        other.execute("ROLLBACK")
+        self.log.commit()
+        self.assertEqual([1, 2, 3, 4], self.in_the_file())
+
+    @unittest.skipUnless(resource, "Windows has no limit for the size of a file")
+    def test_a_disk_that_is_full_half_way_through_a_commit_costs_nothing(self):
+        self.append(text_entry("one", 1))
+        for size in range(1, 60, 7):
+            self.log.append([record(text_entry("x" * 900, number)) for number in range(2, 40)])
+            head = self.log.head
+            limit = os.path.getsize(self.path + "-wal") + 1000 * size
+            with files_of_at_most(limit), self.assertRaisesRegex(LogFailure, "full"):
+                self.log.commit()
+            self.assertEqual(head - 38, len(self.in_the_file()))
+            self.log.commit()
+            self.assertEqual(list(range(1, head + 1)), self.in_the_file())
+        self.reopen()
+        self.assertEqual(head, self.log.head)
+
+    def forget(self, days):
+        self.log.forget(int(days * 86_400_000))
+
+    def test_what_is_too_old_is_forgotten_in_whole_runs(self):
+        day = 86_400_000
+        self.append(*[text_entry("old", number, at=day) for number in range(1, 4)])
+        self.append(*self.run_of(3, 4, at=2 * day))
+        self.append(*self.run_of(3, 7, at=3 * day), text_entry("new", 10, at=3 * day))
+        self.forget(2.5)
+        self.assertEqual((4, 4, list(range(4, 11))), (self.log.oldest, self.in_the_file()[0], self.in_the_file()))
+        self.forget(2.51)  # Within the hour nobody looks.
+        self.forget(3.5)
+        self.assertEqual(7, self.log.oldest)
+        (number, gone), (following, _) = self.read(until=7)
+        self.assertEqual((1, SKIP, 6, TRIMMED, 7), (number, gone.kind, gone.count, gone.why, following))
+        self.assertTrue(self.log.agrees(5, 1000) and not self.log.agrees(5, 999))
+
+    def test_the_newest_message_is_never_forgotten(self):
+        self.append(text_entry("old", 1), *self.run_of(3, 2))
+        for _ in range(2):
+            self.forget(9)
+            self.assertEqual((4, 2, [2, 3, 4]), (self.log.head, self.log.oldest, self.in_the_file()))
+            self.assertEqual([(1, 1), (2, 1), (3, 1), (4, 1)], [(at, entry.count) for at, entry in self.read()])
+            self.reopen()
+
+    def test_nothing_is_forgotten_without_an_order(self):
+        self.append(text_entry("old", 1), text_entry("new", 2))
+        self.log.close()
+        self.log = SqliteLog(self.path, 77)
+        self.forget(9)
+        self.assertEqual([1, 2], self.in_the_file())
+
+
+class ReopenedLogTest(SqliteLogTest):
+    """The log in a file meets the contract although every commit is followed by a new start."""
+
+    def append(self, *entries, to=None):
+        super().append(*entries, to=to)
+        self.reopen()
+
+
+class HistoryFileTest(unittest.TestCase):
+    """A file that cannot be used is named in one sentence, and stays as it was, byte for byte."""
+
+    def setUp(self):
+        self.folder = temporary_folder(self)
+        self.path = os.path.join(self.folder, "room.db")
+
+    def write(self, data):
+        with open(self.path, "wb") as file:
+            file.write(data)
+
+    def make(self, entries=200):
+        """Make a history, and return its bytes."""
+        log = SqliteLog(self.path, 1000)
+        log.append([record(text_entry("x" * 500, number)) for number in range(1, entries + 1)])
+        log.commit()
+        log.close()
+        return self.contents()["room.db"]
+
+    def change(self, *statements):
+        database = sqlite3.connect(self.path, isolation_level=None)
+        for statement in statements:
+            database.execute(statement)
+        database.close()
+
+    def contents(self):
+        """Return the bytes of each file in the folder, but for those that hold locks."""
+        found = {}
+        for name in os.listdir(self.folder):
+            if not name.endswith(("-lock", "-shm")):
+                with open(os.path.join(self.folder, name), "rb") as file:
+                    found[name] = file.read()
+        return found
+
+    def assertRefused(self, sentence, path=None):
+        before = self.contents()
+        with self.assertRaises(UsageError) as caught:
+            SqliteLog(path or self.path, 1000).close()
+        self.assertRegex(str(caught.exception), sentence)
+        self.assertRegex(str(caught.exception), r"\A[^\n]+\.\Z")
+        self.assertEqual(before, self.contents())
+
+    def test_what_is_not_ours_is_left_alone(self):
+        for data in (b"my diary\n" * 1000, b"x", bytes(10_000), b"SQLite format 3\0" + b"x" * 5000):
+            self.write(data)
+            self.assertRefused("not a history of SamsungChat")
+
+    def test_another_programs_database_is_left_alone(self):
+        self.change("CREATE TABLE stamps (price)", "INSERT INTO stamps VALUES (5)")
+        self.assertRefused("not a history of SamsungChat")
+        self.change("PRAGMA journal_mode = WAL")
+        self.assertRefused("not a history of SamsungChat")
+        os.remove(self.path)
+        self.change("PRAGMA application_id = 7")
+        self.assertRefused("not a history of SamsungChat")
+
+    def test_what_is_damaged_is_left_alone(self):
+        whole = self.make()
+        for data in (whole[:9000], whole[:8192] + b"x" * 40_000 + whole[48_192:], whole[:4096] + bytes(len(whole))):
+            self.write(data)
+            self.assertRefused("is damaged")
+        self.write(whole)
+        self.change("DROP TABLE room")
+        self.assertRefused("is damaged")
+
+    def test_a_newer_version_is_left_alone(self):
+        self.make()
+        self.change("PRAGMA user_version = 2")
+        self.assertRefused("newer version")
+        with self.assertRaisesRegex(UsageError, "newer version"):
+            list(read_history(self.path))
+
+    def test_a_place_that_is_none_is_named(self):
+        self.assertRefused("cannot be opened", os.path.join(self.folder, "no", "room.db"))
+        self.assertRefused("cannot be opened", self.folder)
+
+    @unittest.skipUnless(hasattr(os, "seteuid"), "Windows has other rights")
+    def test_a_file_that_may_not_be_written_is_named(self):
+        self.make()
+        for mode, folder, sentence in ((0o444, 0o777, "is read-only"), (0o000, 0o777, "cannot be opened")):
+            os.chmod(self.path, mode)
+            os.chmod(self.folder, folder)
+            with as_nobody():
+                self.assertRefusedUnread(sentence)
+
+    def assertRefusedUnread(self, sentence):
+        with self.assertRaisesRegex(UsageError, sentence):
+            SqliteLog(self.path, 1000).close()
+
+    def test_a_history_has_one_server_at_a_time(self):
+        self.make()
+        log = SqliteLog(self.path, 1000)
+        self.assertRefused("in use by another server")
+        log.close()
+        SqliteLog(self.path, 1000).close()
+
+    @unittest.skipUnless(resource, "Windows has no limit for the size of a file")
+    def test_a_full_disk_is_named_and_nothing_half_written_stays(self):
+        with files_of_at_most(2000):
+            self.assertRefusedUnread("full")
+        self.assertEqual(3, len(self.make(3)[:3]))
+
+    def test_a_log_that_was_refused_can_be_opened_once_it_is_mended(self):
+        whole = self.make()
+        self.write(whole[:9000])
+        self.assertRefused("is damaged")
+        self.write(whole)
+        log = SqliteLog(self.path, 1000)
+        self.assertEqual(200, log.head)
+        log.close()
 
 
 # ======================================================================================================
@@ -1351,6 +1716,23 @@ class AdmissionTest(RoomCase):
         self.say("ann", "me again")
         self.assertHeard("bob", "me again")
 
+    def test_a_login_that_a_restart_overtakes_starts_over(self):
+        self.room()
+        ann = self.network.person("ann")
+        ann.login()
+        offered = lambda: any(data[1] == chat.TYPE_CODES[Offer] for _, _, data in self.network.wire)  # noqa: E731
+        self.assertTrue(self.network.run(1, offered))
+        self.network.restart_server(0)
+        self.assertTrue(self.network.run(4, ann.connected))
+
+    def test_a_login_from_an_address_that_changes_starts_over(self):
+        self.room()
+        ann = self.network.person("ann")
+        ann.login()
+        self.network.run(0.001)
+        self.network.move(ann)
+        self.assertTrue(self.network.run(4, ann.connected))
+
     def test_another_version_is_named(self):
         self.room()
         ann = self.network.person("ann")
@@ -1371,24 +1753,322 @@ class AdmissionTest(RoomCase):
         self.assertEqual((VERSION_BYTE + 1, Later(b"n" * 16, VERSION_MISMATCH)), (answer[0], decode_unsealed(answer)))
 
 
-class ClassicTest(unittest.TestCase):
+class ClassicTest(RoomCase):
     """The original program's clients are admitted in their own words, where the server is told to."""
 
-    def setUp(self):
-        self.server = Server(MemoryLog(0), "secret", entropy_of(1), 100.0, EPOCH, classic=True)
-        self.now = 100.0
+    def room(self, *names, **options):
+        super().room(*names, **{"classic": True, **options})
 
-    def says(self, host, text):
-        """Return what a datagram of that host brings everybody, as (host, text)."""
-        self.server.receive(text.encode(), (host, 4000), self.now)
-        self.server.tick(self.now)
-        sent = [datagram for item in self.server.outgoing() for datagram in datagrams_of(item)]
-        return [(datagram.address[0], datagram.data.decode()) for datagram in sent]
+    def original(self, name, *heard, password="secret", **options):
+        """Let somebody log in with the original program, and be answered so."""
+        person = Original(self.network, name, **options)
+        self.assertEqual(list(heard or ["Login berhasil!"]), person.login(password)[: len(heard) or 1])
+        self.run_for(1)
+        person.heard()
+        return person
+
+    def announced(self, name):
+        return [event.text for event in self.someone(name).all(Announced)]
+
+    def log_texts(self, *kinds):
+        """Return the names, or the texts of notices, of the entries of these kinds."""
+        return [entry.name or entry.text for entry in self.entries() if entry.kind in kinds]
+
+    def test_the_password_decides(self):
+        self.room()
+        self.original("old", "Password salah!", password="wrong")
+        self.original("old", "Password salah!", password="secret ")
+        self.original("old", "Login berhasil!", password="secret\r\n")
+        self.assertEqual({"old"}, set(self.members()))
+
+    def test_a_name_in_use_is_taken_in_either_program(self):
+        self.room("ann")
+        self.original("old")
+        self.original("ANN", "USERNAME_TAKEN")
+        self.original("old", "USERNAME_TAKEN", host="10.0.4.2")
+        self.original("tea/cher", "USERNAME_TAKEN")
+        self.assertRefused(self.come("Old"), USERNAME_TAKEN)
+
+    def test_texts_go_both_ways_but_not_to_their_author(self):
+        self.room("ann", "bob")
+        old, new = self.original("old"), self.original("new")
+        old.heard()
+        self.assertEqual([], old.says("hello: all"))
+        self.assertEqual(["old: hello: all"], new.heard())
+        self.say("ann", "hi old")
+        self.assertEqual([["ann: hi old"]] * 2, [old.heard(), new.heard()])
+        self.say("ann", "waves", action=True)
+        self.assertEqual(["ann: * waves"], old.heard())
+        self.assertHeard("bob", "hello: all", "hi old", "waves")
+        self.assertSent("ann", 2)
+
+    def test_joins_leaves_and_announcements_are_notices(self):
+        self.room()
+        old = self.original("old")
+        self.arrive("ann")
+        self.say("ann", "a")
+        self.someone("ann").leave()
+        self.run_for(1)
+        self.announce("dinner")
+        self.assertEqual(["-- ann joined", "ann: a", "-- ann left", "-- dinner"], old.heard())
+
+    def test_private_messages_reach_their_parties_only(self):
+        self.room("ann", "bob")
+        old, new = self.original("old"), self.original("new")
+        old.heard()
+        self.say("ann", "psst", to_name="old")
+        self.say("ann", "not for you", to_name="bob")
+        self.assertEqual((["ann (private): psst"], []), (old.heard(), new.heard()))
+        self.assertHeard("bob", "not for you")
+        self.assertSent("ann", 2)
+
+    def test_a_private_message_to_an_original_client_that_left_comes_back(self):
+        self.room("ann")
+        old = self.original("old")
+        self.network.server.kick("old", self.network.now)
+        self.someone("ann").say("psst", to_name="old")
+        self.run_for(1)
+        self.assertIn("old has left", self.someone("ann").all(NotSent)[0].reason)
+        self.assertEqual(0, len([text for text in old.heard() if "psst" in text]))
+
+    def test_long_texts_are_cut_between_characters(self):
+        self.room("ann")
+        old = self.original("old")
+        text = "田é😀a" * 300
+        self.say("ann", text)
+        pieces = old.heard()
+        self.assertTrue(all(piece.startswith("ann: ") for piece in pieces), "no piece seems to be another's")
+        self.assertEqual(text, "".join(piece[5:] for piece in pieces))
+        self.assertTrue(all(995 < len(piece.encode()) <= 1000 for piece in pieces[:-1]) and len(pieces) == 4)
+        old.says(text)
+        self.assertHeard("ann", text)
+
+    def test_the_room_knows_who_is_not_encrypted(self):
+        self.room("ann")
+        self.original("old")
+        self.original("new")
+        self.assertEqual([True, True], [event.classic for event in self.someone("ann").all(MemberJoined)])
+        connected = self.arrive("bob").all(Connected)[0]
+        self.assertEqual({"old", "new"}, {name for ident, name in connected.members if ident in connected.classic})
+        self.assertEqual({"ann", "bob"}, {name for ident, name in connected.members if ident not in connected.classic})
+        self.assertEqual({"old": True, "new": True}, {n: r.classic for n, r in self.members().items() if r.classic})
+
+    def test_the_first_original_client_is_announced_and_the_last_ones_leave(self):
+        self.room("ann")
+        old = self.original("old")
+        self.original("new")
+        self.original("old")  # At another port.
+        first = "old uses the original program: from now on the room's messages also travel unencrypted."
+        self.assertEqual([first], self.announced("ann"))
+        self.kick("old")
+        self.kick("new")
+        last = "Nobody uses the original program any more: the room is encrypted again."
+        self.assertEqual([first, last], self.announced("ann"))
+        self.assertEqual(["-- new joined"], old.heard())
+
+    def test_logging_in_again_from_the_same_machine_replaces_the_old_self(self):
+        self.room("ann")
+        before = self.original("old")
+        now = self.original("old")
+        self.say("ann", "x")
+        self.assertEqual(([], ["ann: x"]), (before.heard(), now.heard()))
+        before.says("who am I?")
+        self.assertHeard("ann")
+        self.assertEqual(["old", "old", "old"], self.log_texts(JOINED, LEFT)[1:])
+        self.assertEqual(2, len(self.log_texts(NOTICE, STARTED)))
+
+    def test_a_repeated_login_changes_nothing(self):
+        self.room("ann")
+        old = self.original("old")
+        with self.assertNobodyNotices():
+            self.assertEqual(["Login berhasil!"], old.login())
+
+    def test_what_looks_like_a_login_is_never_said_aloud(self):
+        self.room("ann")
+        old = self.original("old")
+        self.assertEqual(["Password salah!"], old.says("LOGIN someone else"))
+        self.assertEqual([], old.says("LOGIN secret"))
+        self.assertHeard("ann")
+
+    def test_who_says_nothing_for_an_hour_has_left_and_is_told(self):
+        self.room("ann")
+        quiet, talker = self.original("quiet"), self.original("talker")
+        self.run_for(1800)
+        talker.says("still here")
+        self.run_for(1810)
+        self.assertEqual({"ann", "talker"}, set(self.members()))
+        self.assertSawLeave("ann", "quiet", "timed out")
+        self.assertEqual("-- You were silent for an hour and have left the room; log in again.", quiet.heard()[-1])
+        self.assertEqual("-- quiet left", talker.heard()[-1])
+
+    def test_a_kicked_original_client_is_told_and_stays_out(self):
+        self.room("ann")
+        old = self.original("old")
+        self.kick("old")
+        self.assertEqual([chat.CLASSIC_GOODBYES["kicked"]], old.heard())
+        self.assertSawLeave("ann", "old", "kicked")
+        self.assertEqual([], old.says("I am still here!"))
+        self.assertEqual(["USERNAME_TAKEN"], old.login())
+        self.run_for(600)
+        self.assertEqual("Login berhasil!", old.login()[0])
+
+    def test_a_full_room_refuses_them_too(self):
+        self.room("ann", members_max=2)
+        self.original("old")
+        self.original("old")
+        self.original("new", "USERNAME_TAKEN")
+        self.assertRefused(self.come("bob"), ROOM_FULL)
+
+    def test_strange_datagrams_get_no_answer_and_enter_nothing(self):
+        self.room("ann")
+        stranger = Original(self.network, "old")
+        for text in (b"", b"\xff\xfe", b"LOGIN", b"LOGIN old", b"login old secret", b"hello", b"\xc3(", bytes(50)):
+            with self.assertNobodyNotices():
+                self.assertEqual([], stranger.says(text), text)
+        old = self.original("old")
+        for text in (b"", b"\xff\xfe", b" ", b"\n", b"\xf0\x9f", b"x" * 16_385):
+            with self.assertNobodyNotices():
+                self.assertEqual([], old.says(text), text)
+
+    def test_their_texts_cannot_act_on_a_screen(self):
+        self.room("ann")
+        old, new = self.original("old"), self.original("new")
+        old.says("a\x1b[2Jb")
+        self.assertIn("old: a\u241b[2Jb", new.heard())
+
+    def test_without_the_flag_there_is_no_answer_and_one_line_for_each_address(self):
+        self.room("ann", classic=False)
+        for _ in range(3):
+            with self.assertNobodyNotices():
+                self.assertEqual([], Original(self.network, "old").login())
+                self.assertEqual([], Original(self.network, "old", host="10.0.4.9").login("guess"))
+                self.assertEqual([], Original(self.network, "old", host="10.0.4.8").says("hello"))
+        tried = [event.address[0] for event in self.network.server_events if isinstance(event, ClassicTried)]
+        self.assertEqual(["10.0.4.1", "10.0.4.9"], tried)
 
     def test_guessing_as_an_original_client_is_slow(self):
-        answers = [self.says("10.0.0.7", "LOGIN eve guess%d" % number) for number in range(40)]
-        self.assertEqual([("10.0.0.7", "Password salah!")], answers[31])
-        self.assertEqual([[]] * 8, answers[32:])
+        self.room()
+        eve = Original(self.network, "eve")
+        started = self.network.now
+        answers = [eve.login("guess%d" % number) for number in range(80)]
+        allowed = 32 + int(self.network.now - started) + 1
+        self.assertEqual([["Password salah!"]] * 32, answers[:32])
+        self.assertLessEqual(sum(map(bool, answers)), allowed)
+        self.assertIn([], answers)
+        self.run_for(2)
+        self.assertEqual("Login berhasil!", eve.login()[0])
+
+    def test_an_original_client_cannot_flood_the_room(self):
+        self.room("ann", rate=5)
+        old = self.original("old")
+        for number in range(100):
+            self.network.inject(b"flood %d" % number, old.address)
+        self.run_for(1)
+        self.assertTrue(20 <= len(self.someone("ann").texts()) <= 30)
+        self.run_for(10)
+        old.says("long " * 3000)
+        self.assertEqual(15_000, len(self.someone("ann").texts()[-1]))
+
+    def test_a_closing_server_says_so(self):
+        self.room()
+        old = self.original("old")
+        self.network.server.close(self.network.now)
+        self.network.wake(SERVER)
+        self.run_for(1)
+        self.assertEqual(["-- The server has closed the room."], old.heard())
+
+    def test_while_the_disk_is_full_they_are_told_that_it_is_lost(self):
+        self.room("ann", remembers=True)
+        old = self.original("old")
+        self.network.log.full = True
+        self.say("ann", "waits", 3)
+        old.says("lost")
+        self.assertEqual([], Original(self.network, "new").login())
+        self.network.log.full = False
+        self.run_for(3)
+        self.assertEqual([chat.CLASSIC_GOES_ON, "ann: waits"], old.heard())
+        self.assertHeard("ann")
+
+
+class ClassicClientTest(unittest.TestCase):
+    """The client of an original server speaks its protocol, and claims nothing that it cannot know."""
+
+    def setUp(self):
+        self.now = 100.0
+        self.client = ClassicClient(entropy_of(1), EPOCH)
+        self.client.login("ann", "pass word", [SERVER], self.now)
+
+    def sent(self, seconds=0.0):
+        """Let time pass in small steps; return the texts that go out."""
+        sent, end = [], self.now + seconds
+        while self.now <= end:
+            self.client.tick(self.now)
+            sent += [datagram.data.decode() for datagram in self.client.outgoing()]
+            self.now += 0.1
+        return sent
+
+    def hears(self, *texts, address=SERVER):
+        """Take texts of the server; return what is reported, but for the status line."""
+        for text in texts:
+            self.client.receive(text if isinstance(text, bytes) else text.encode(), address, self.now)
+        self.client.tick(self.now)
+        return [event for event in self.client.events() if not isinstance(event, Status)]
+
+    def come_in(self):
+        self.assertEqual(["LOGIN ann pass word"], self.sent())
+        return self.hears("Login berhasil!")
+
+    def test_a_login_says_what_this_server_cannot_do(self):
+        connected, notice = self.come_in()
+        self.assertEqual(("ann", (connected.member,)), (connected.name, connected.classic))
+        self.assertIn("not confirmed", notice.text)
+        self.assertIs(State.CONNECTED, self.client.state)
+
+    def test_a_refused_login_says_why_and_can_be_tried_again(self):
+        for answer, code in (("Password salah!", WRONG_PASSWORD), ("USERNAME_TAKEN", USERNAME_TAKEN)):
+            (failed,) = self.hears(answer)
+            self.assertEqual(code, failed.code)
+            self.client.login("ann", "pass word", [SERVER], self.now)
+        self.come_in()
+
+    def test_a_login_is_repeated_until_there_is_an_answer_or_none(self):
+        sent = self.sent(10)
+        self.assertTrue(3 <= len(sent) <= 8 and set(sent) == {"LOGIN ann pass word"}, sent)
+        self.assertEqual([NO_ANSWER], [event.code for event in self.client.events() if isinstance(event, LoginFailed)])
+
+    def test_what_is_sent_is_not_confirmed(self):
+        self.come_in()
+        self.client.say("hello", self.now)
+        queued, sent = self.hears()
+        self.assertEqual((1, "hello", SentUnconfirmed(1)), (queued.number, queued.text, sent))
+        self.assertEqual(["hello"], self.sent())
+
+    def test_long_texts_are_cut_between_characters(self):
+        self.come_in()
+        self.client.say("田" * 1000, self.now)
+        self.assertEqual(["田" * 333] * 3 + ["田"], self.sent())
+
+    def test_what_the_protocol_does_not_have_is_said(self):
+        self.come_in()
+        self.client.say("psst", self.now, to_name="bob")
+        self.client.say("waves", self.now, action=True)
+        self.client.earlier(50, self.now)
+        not_sent, other, earlier = self.hears()
+        self.assertEqual(("psst", "waves"), (not_sent.text, other.text))
+        self.assertEqual(EarlierRead((), True), earlier)
+        self.assertEqual([], self.sent())
+
+    def test_what_others_say_is_told_from_what_the_server_says(self):
+        self.come_in()
+        said, notice, odd = self.hears("bob: hi: there", "Server shutting down", "x" * 40 + ": y\r\n")
+        self.assertEqual(("bob", "hi: there"), (said.name, said.text))
+        self.assertEqual(("Server shutting down", "x" * 40 + ": y"), (notice.text, odd.text))
+
+    def test_strange_datagrams_are_not_shown(self):
+        self.come_in()
+        self.assertEqual([], self.hears(b"", b"\xff", "Login berhasil!"))
+        self.assertEqual([], self.hears("eve: hi", address=("10.0.9.9", 1)))
+        self.assertEqual({"not UTF-8", "not from the server"}, set(self.client.dropped))
 
 
 class SearchTest(RoomCase):
@@ -1943,6 +2623,251 @@ class TroubleTest(RoomCase):
 
 
 # ======================================================================================================
+# Server and client: a room that remembers
+# ======================================================================================================
+
+
+class MemoryTest(RoomCase):
+    """With a history, whatever happens to the server: what has a receipt is there once, and nobody misses anything."""
+
+    def room(self, *names, **options):
+        return super().room(*names, **{"remembers": True, **options})
+
+    def crash(self, moment):
+        """Let the server die when it writes next, or in a moment, and start again."""
+        self.network.log.crash = moment
+        self.network.run(0.5, self.network.server_died)
+        self.network.restart_server(0.5)
+
+    def test_a_restart_is_noticed_but_nothing_is_missed_or_repeated(self):
+        self.room("ann", "bob")
+        self.say("ann", "one")
+        head = self.network.log.head
+        self.crash("")
+        self.say("ann", "two", 10)
+        self.assertHeard("bob", "one", "two")
+        self.assertSent("ann", 2)
+        self.assertEqual(head + 1, [event.seq for event in self.someone("bob").all(Announced)][-1])
+        self.assertRoomWorks()
+
+    def test_at_whatever_moment_the_server_dies_everything_is_there_once(self):
+        for seed, moment in enumerate(["before", "after", ""] * 4):
+            with self.subTest(seed=seed):
+                self.room("ann", "bob", seed=seed, weather=Weather(0.2, 0.2, 0.01, 0.05))
+                for number in range(6):
+                    self.someone("ann").say("text %d" % number)
+                    self.someone("bob").say("answer %d %s" % (number, "x" * 3000))
+                    self.run_for(0.01 * seed)
+                self.crash(moment)
+                self.run_for(40)
+                self.assertHeard("bob", *["text %d" % number for number in range(6)])
+                self.assertHeard("ann", *["answer %d %s" % (number, "x" * 3000) for number in range(6)])
+                self.assertSent("ann", 6)
+                self.assertSent("bob", 6)
+
+    def test_nothing_goes_out_before_it_is_written(self):
+        self.room("ann", "bob")
+        self.network.log.crash = "before"
+        self.say("ann", "x")
+        self.assertHeard("bob")
+        self.assertSent("ann", 0)
+        self.assertNotIn("x", [entry.text for _, entry in read_history(self.network.history)])
+
+    def test_what_was_written_but_not_sent_is_confirmed_after_the_restart(self):
+        self.room("ann", "bob")
+        self.network.log.crash = "after"
+        self.say("ann", "x")
+        self.assertSent("ann", 0)
+        self.network.restart_server()
+        self.run_for(10)
+        self.assertHeard("bob", "x")
+        self.assertSent("ann", 1)
+        self.assertEqual(1, [entry.text for entry in self.entries()].count("x"))
+
+    def test_a_late_joiner_sees_the_last_messages_after_a_restart_too(self):
+        self.room("ann", rate=0)
+        for number in range(60):
+            self.someone("ann").say(str(number))
+        self.run_for(2)
+        self.someone("ann").leave()
+        self.run_for(1)
+        self.crash("")
+        self.arrive("bob")
+        self.arrive("cem", earlier=3)
+        self.arrive("dan", earlier=0)
+        self.assertHeard("bob", *map(str, range(10, 60)))
+        self.assertHeard("cem", "57", "58", "59")
+        self.assertHeard("dan")
+
+    def test_who_was_away_for_long_gets_what_it_missed_from_the_file(self):
+        self.room("ann", "bob", rate=0)
+        self.network.cut.add(self.someone("bob").address)
+        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 5), mock.patch.object(chat, "LOG_SECONDS_MIN", 1):
+            for number in range(60):
+                self.say("ann", str(number), 1)
+            self.network.cut.clear()
+            self.run_for(20)
+        self.assertHeard("bob", *map(str, range(60)))
+        self.assertEqual([], self.someone("bob").all(Missing))
+
+    # --- a disk that is full
+
+    def stuck(self, name):
+        return [event.stuck for event in self.someone(name).all(ServerStuck)]
+
+    def test_while_the_disk_is_full_members_are_told_and_messages_wait(self):
+        self.room("ann", "bob")
+        self.network.log.full = True
+        self.say("ann", "one", 20)
+        self.say("bob", "two", 20)
+        self.assertEqual(([True], [True]), (self.stuck("ann"), self.stuck("bob")))
+        self.assertHeard("bob")
+        self.assertSent("ann", 0)
+        self.assertEqual({"ann", "bob"}, set(self.members()))
+        self.network.log.full = False
+        self.run_for(3)
+        self.assertEqual(([True, False], [True, False]), (self.stuck("ann"), self.stuck("bob")))
+        self.assertHeard("bob", "one")
+        self.assertHeard("ann", "two")
+        self.assertSent("ann", 1)
+        stuck = [event.reason for event in self.network.server_events if isinstance(event, HistoryStuck)]
+        self.assertEqual(["The disk is full.", ""], stuck)
+
+    def test_a_server_that_dies_with_a_full_disk_has_promised_nothing(self):
+        self.room("ann", "bob")
+        self.network.log.full = True
+        self.say("ann", "one", 5)
+        self.network.restart_server()
+        self.run_for(20)
+        self.assertHeard("bob", "one")
+        self.assertSent("ann", 1)
+        self.assertEqual([True, False], self.stuck("ann"))
+        self.assertRoomWorks()
+
+    def test_a_login_waits_for_room_on_the_disk(self):
+        self.room("ann")
+        self.network.log.full = True
+        self.say("ann", "one", 2)
+        bob = self.network.person("bob")
+        bob.login()
+        self.run_for(15)
+        self.assertFalse(bob.connected() or bob.all(LoginFailed))
+        self.network.log.full = False
+        self.run_for(10)
+        self.assertTrue(bob.connected())
+        self.assertHeard("bob", "one")
+
+    def test_a_newcomer_is_told_in_the_end_that_the_server_is_busy(self):
+        self.room("ann")
+        self.network.log.full = True
+        self.say("ann", "one", 2)
+        self.assertRefused(self.come("bob", seconds=60), TRY_LATER)
+
+    def test_who_lost_its_session_while_the_disk_is_full_resumes_when_there_is_room(self):
+        self.room("ann", "bob")
+        self.network.log.full = True
+        self.say("ann", "one", 2)
+        self.someone("ann").login()
+        self.say("ann", "two", 10)
+        self.network.log.full = False
+        self.run_for(10)
+        self.assertHeard("bob", "one", "two")
+        self.assertSent("ann", 2)
+        self.assertRoomWorks()
+
+    def test_nobody_gets_the_name_of_a_silent_member_while_the_disk_is_full(self):
+        self.room("ann", "bob")
+        self.network.vanish(self.someone("bob"))
+        again = self.network.person("bob", key="bob again")
+        again.login()
+        self.run_for(1)  # The holder is asked now.
+        self.network.log.full = True
+        self.say("ann", "one", 10)
+        self.assertFalse(again.connected())
+        self.network.log.full = False
+        self.run_for(10)
+        self.assertTrue(again.connected())
+        self.assertSent("ann", 1)
+
+    # --- earlier messages
+
+    def pull(self, name, count=50):
+        """Ask for earlier messages until there are none; return all events, oldest first."""
+        person, found = self.someone(name), []
+        for _ in range(100):
+            before = len(person.all(EarlierRead))
+            person.client.earlier(count, self.network.now)
+            self.network.wake(person.address)
+            self.assertTrue(self.network.run(60, lambda: len(person.all(EarlierRead)) > before))  # noqa: B023
+            answer = person.all(EarlierRead)[-1]
+            found[:0] = answer.events
+            if answer.beginning:
+                return found
+        raise AssertionError("no beginning in sight")
+
+    def texts(self, events):
+        return [event.text for event in events if isinstance(event, Said)]
+
+    def test_one_can_page_back_to_the_beginning_in_any_weather(self):
+        for remembers in (True, False):
+            self.room("ann", "bob", rate=0, remembers=remembers)
+            texts = ["%d %s" % (number, "x" * (number % 7) ** 5) for number in range(150)]
+            for number, text in enumerate(texts):
+                self.someone(("ann", "bob")[number % 2]).say(text)
+                self.run_for(0.05)
+            self.run_for(5)
+            self.announce("the end")
+            self.arrive("cem", earlier=5)
+            self.network.weather = Weather(0.3, 0.2, 0.002, 0.02)
+            events = self.pull("cem", 40)
+            self.assertEqual(texts, self.texts(events) + self.someone("cem").texts())
+            seqs = [event.seq for event in events]
+            self.assertEqual(seqs, sorted(set(seqs)))
+            self.assertEqual(("The room was opened.", True), (events[0].text, events[0].earlier))
+
+    def test_paging_begins_where_it_was_and_takes_as_many_as_asked(self):
+        self.room("ann", rate=0)
+        for number in range(30):
+            self.say("ann", str(number), 0.1)
+        bob = self.arrive("bob", earlier=10)
+        for first, last in ((13, 20), (6, 13)):
+            bob.client.earlier(7, self.network.now)
+            self.network.wake(bob.address)
+            self.run_for(2)
+            self.assertEqual(list(map(str, range(first, last))), self.texts(bob.all(EarlierRead)[-1].events))
+        self.say("ann", "news")
+        self.assertEqual([str(number) for number in range(6)], self.texts(self.pull("bob")))
+
+    def test_earlier_private_messages_are_for_their_parties(self):
+        self.room("ann")
+        bob = Insider(self.network, "bob", b"b" * 16).enter()
+        eve = Insider(self.network, "eve", b"e" * 16, host="10.0.3.2").enter()
+        self.run_for(1)
+        self.say("ann", "psst", to_name="bob")
+        self.say("ann", "hi")
+        for member, texts in ((bob, ["psst", "hi"]), (eve, ["hi"])):
+            answers = member.tell(Earlier(self.network.log.head + 1, 50, 0))
+            entries = [entry for message in answers for _, entry in decode_batch(message.batch)[1]]
+            self.assertEqual(texts, [entry.text for entry in entries if entry.kind in (chat.TEXT, PRIVATE)])
+
+    def test_one_who_shows_nothing_yet_may_ask_too(self):
+        self.room("ann", earlier=0)
+        self.say("ann", "mine")
+        self.arrive("bob", earlier=0)
+        self.assertEqual(["mine"], self.texts(self.pull("bob")))
+        self.assertEqual([], self.pull("bob"))
+
+    def test_what_is_forgotten_is_not_paged(self):
+        self.room("ann", remembers=False, rate=0)
+        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 20), mock.patch.object(chat, "LOG_SECONDS_MIN", 1):
+            for number in range(60):
+                self.say("ann", str(number), 1)
+        self.arrive("bob", earlier=2)
+        texts = self.texts(self.pull("bob", 5))
+        self.assertEqual([str(number) for number in range(58 - len(texts), 58)], texts)
+
+
+# ======================================================================================================
 # Attacks
 # ======================================================================================================
 # Each test is a sentence about an attacker: a stranger, a listener who can also speak from any address, a
@@ -2475,10 +3400,10 @@ LOG_TIMED = (Said, MemberJoined, MemberLeft, Announced)
 
 
 class Storm:
-    """One run of the main test, drawn from a seed."""
+    """One run of the main test, drawn from a seed; with the path of a history, the server remembers."""
 
-    def __init__(self, seed):
-        self.network = Network(seed, rate=(30, 0, 5)[seed % 3])
+    def __init__(self, seed, history=None):
+        self.network = Network(seed, history=history, rate=(30, 0, 5)[seed % 3], classic=seed % 4 < 2)
         self.draw = self.network.draw
         self.present = []
         self.everybody = []
@@ -2556,7 +3481,21 @@ class Storm:
             self.come("new%d" % len(self.everybody))
 
     def restart(self):
+        self.network.log.crash = self.pick(("", "before", "after"))
+        self.network.run(self.draw() * 2, self.network.server_died)
         self.network.restart_server(0.05 + self.draw() ** 3 * 20)
+
+    def fill_disk(self):
+        self.network.log.full = True
+
+    def make_room(self):
+        self.network.log.full = False
+
+    def say_as_original(self):
+        """Let one of three people with the original program log in, maybe at another port, or say something."""
+        number = int(self.draw() * 3)
+        text = self.text(int(self.draw() * 2000)) if self.draw() < 0.7 else "LOGIN old%d secret" % number
+        self.network.inject(text.encode(), ("10.0.4.%d" % number, 4000 + int(self.draw() * 2)))
 
     def kick(self):
         if len(self.present) > 2:
@@ -2576,6 +3515,7 @@ class Storm:
     CHANCES = [(say, 40), (whisper, 8), (burst, 3), (say_at_length, 3), (announce, 3), (turn_weather, 6)]
     CHANCES += [(cut, 4), (mend, 5), (move, 4), (vanish, 2), (come_back, 3), (leave, 1), (join, 2), (restart, 2)]
     CHANCES += [(kick, 1), (log_in_again, 1), (wait, 1), (sleep, 0.5)]
+    CHANCES += [(fill_disk, 1), (make_room, 3), (say_as_original, 8)]
 
     def run(self, steps=60):
         """Let everything happen, demanding safety; then heal, and demand that all is well soon."""
@@ -2607,6 +3547,7 @@ class Storm:
     def heal(self):
         """Clear the weather; wait until everybody is in the room and has said everything, and once more."""
         self.network.cut.clear()
+        self.make_room()
         self.network.weather = Weather(delay=0.002, jitter=0.002)
         self.settle()
         for person in self.present:
@@ -2727,10 +3668,10 @@ def event_line(event):
         kind = PRIVATE if event.private else ACTION if event.action else chat.TEXT
         return event.seq, kind, event.author, event.text
     if isinstance(event, Announced):
-        return event.seq, STARTED if event.seq == 1 else NOTICE, b"", event.text
+        return event.seq, STARTED if event.text == "The room was opened." else NOTICE, b"", event.text
     if isinstance(event, MemberLeft):
         return event.seq, LEFT, event.member, event.why
-    return event.seq, JOINED, event.member, ""
+    return event.seq, JOINED, event.member, chat.CLASSIC_TEXT if event.classic else ""
 
 
 def difference(view, expected):
@@ -2743,12 +3684,16 @@ def difference(view, expected):
 def run_storm(seed):
     """Run the main test with a seed; a failure tells the seed and the last lines of the wire."""
     storm = None
-    try:
-        storm = Storm(seed)
-        storm.run()
-    except Exception as fault:
-        trace = storm.network.trace_text() if storm else ""
-        raise AssertionError("SEED=%d: %s: %s\n%s" % (seed, type(fault).__name__, fault, trace)) from fault
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            storm = Storm(seed, os.path.join(folder, "room.db") if seed % 2 else None)
+            storm.run()
+        except Exception as fault:
+            trace = storm.network.trace_text() if storm else ""
+            raise AssertionError("SEED=%d: %s: %s\n%s" % (seed, type(fault).__name__, fault, trace)) from fault
+        finally:
+            if storm is not None:
+                storm.network.log.close()
 
 
 class WeatherTest(unittest.TestCase):
@@ -3292,6 +4237,7 @@ class Recorder:
 
     def __init__(self):
         self.received = []
+        self.receive_bytes = RECEIVE_BYTES_MAX
         self.done = False
         self.epoch = 0.0
         self.receive_bytes = 2048
@@ -4085,6 +5031,285 @@ class PipeTest(ProgramCase):
         self.assertIn("standard output was closed", alice.stderr.read())
 
 
+class KillCase(ProgramCase):
+    """Two members talk while their server, which remembers, is killed again and again."""
+
+    def begin(self):
+        self.path = os.path.join(temporary_folder(self), "room.db")
+        self.port = self.serve("--history", self.path, "--rate", "0")
+        self.pair = [self.client(self.port, name, "--json", "--stay") for name in ("ann", "bob")]
+        self.heard = [self.listen(member) for member in self.pair]
+        for heard in self.heard:
+            self.hear(heard, event="connected")
+        self.said = 0
+
+    def listen(self, member):
+        """Take what a client prints as it comes, or it would stand still in front of a full pipe."""
+        heard = queue.SimpleQueue()
+        reader = threading.Thread(target=lambda: [heard.put(json.loads(line)) for line in member.stdout])
+        reader.start()
+        self.addCleanup(lambda: (member.kill(), reader.join()))
+        return heard
+
+    def hear(self, heard, **fields):
+        """Return the events up to the first with these fields."""
+        events = []
+        while not events or any(events[-1].get(name) != value for name, value in fields.items()):
+            events.append(heard.get(timeout=20))
+        return events
+
+    def talk(self, seconds):
+        """Let both talk for so long."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for member in self.pair:
+                member.stdin.write("text %d\n" % self.said)
+            self.said += 1
+            time.sleep(0.002)
+
+    def restart(self, *arguments):
+        """Kill the server as it stands, and start another one."""
+        self.server.kill()
+        self.server.wait()
+        command = ("server", "--cli", "--host", "127.0.0.1", "--port", str(self.port), "--history", self.path)
+        self.server = self.start(*command, "--rate", "0", *arguments)
+        self.line(self.server, "listening on")
+
+    def end_and_check(self):
+        """Wait for the end of what was said: each has heard the other once, and the file holds all once."""
+        texts = ["text %d" % number for number in range(self.said)]
+        for member in self.pair:
+            member.stdin.write("the end\n")
+        for heard in self.heard:
+            events = self.hear(heard, text="the end")
+            if not [event for event in events if event.get("number") == self.said + 1]:
+                events += self.hear(heard, number=self.said + 1)
+            shown = [event["text"] for event in events if event["event"] == "message"]
+            self.assertEqual(texts, [text for text in shown if text != "the end"])
+            sent = [event["number"] for event in events if event["event"] == "sent"]
+            self.assertEqual(list(range(1, self.said + 2)), sent)
+            seqs = [event["seq"] for event in events if "seq" in event]
+            self.assertEqual(len(set(seqs)), len(seqs))
+        written = [(entry.name, entry.text) for _, entry in read_history(self.path) if entry.kind == chat.TEXT]
+        for name in ("ann", "bob"):
+            self.assertEqual([*texts, "the end"], [text for author, text in written if author == name])
+
+    def run_rounds(self, rounds, draw):
+        self.begin()
+        for _ in range(rounds):
+            self.talk(0.15 + draw() * 0.2)
+            self.restart()
+            self.talk(draw() * 0.5)
+        self.end_and_check()
+
+
+class HistoryProgramTest(KillCase):
+    """A server with a history is killed, exported, started twice and runs out of disk, and loses nothing."""
+
+    def test_messages_are_there_exactly_once_although_the_server_is_killed(self):
+        self.run_rounds(3, random.Random(4).random)
+
+    def test_a_late_joiner_sees_the_last_fifty_after_a_restart(self):
+        self.begin()
+        for number in range(60):
+            self.pair[0].stdin.write("%d\n" % number)
+        self.hear(self.heard[1], text="59")
+        self.restart()
+        _, out, _ = self.finish(self.client(self.port, "cem", "--json"), "")
+        texts = [event["text"] for event in map(json.loads, out.splitlines()) if event["event"] == "message"]
+        self.assertEqual([str(number) for number in range(10, 60)], texts)
+
+    def test_a_history_can_be_exported_while_the_server_runs(self):
+        path = os.path.join(temporary_folder(self), "room.db")
+        port = self.serve("--history", path)
+        self.finish(self.client(port, "ann"), "hello\n/me waves\n" + "long " * 1000 + "\n")
+        code, out, err = self.finish(self.start("server", "--history", path, "--export", "-"))
+        self.assertEqual((0, ""), (code, err))
+        lines = [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", "", line) for line in out.splitlines()]
+        expected = ["-- The room was opened.", "-- ann joined", "ann: hello", "* ann waves"]
+        self.assertEqual([*expected, "ann: " + "long " * 1000, "-- ann left"], lines)
+        code, out, _ = self.finish(self.start("server", "--history", path, "--export", "-", "--json"))
+        events = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual([1, 2, 3, 4, 10, 11], [event["seq"] for event in events])
+        self.assertEqual(["hello", "waves"], [event["text"] for event in events[2:4]])
+        self.server.terminate()
+        self.assertEqual(0, self.finish(self.server)[0])
+        self.finish(self.start("server", "--history", path, "--export", "-"))
+        self.assertEqual(["room.db", "room.db-lock"], sorted(os.listdir(os.path.dirname(path))))
+
+    def test_what_is_older_than_keep_is_forgotten(self):
+        path = os.path.join(temporary_folder(self), "room.db")
+        now = int(time.time() * 1000)
+        log = SqliteLog(path, 1000)
+        log.append([record(text_entry("days %d" % days, 9 - days, at=now - days * 86_400_000)) for days in (5, 3, 1)])
+        log.commit()
+        log.close()
+        port = self.serve("--history", path, "--keep", "2")
+        _, out, _ = self.finish(self.client(port, "bob"), "")
+        self.assertEqual(["days 1"], re.findall("days .", out))
+        _, out, _ = self.finish(self.start("server", "--history", path, "--export", "-"))
+        self.assertEqual(["days 1"], re.findall("days .", out))
+
+    def test_a_file_that_cannot_be_used_ends_the_server_with_one_sentence(self):
+        folder = temporary_folder(self)
+        used, diary = os.path.join(folder, "room.db"), os.path.join(folder, "diary.txt")
+        with open(diary, "w", encoding="utf-8") as file:
+            file.write("Dear diary, " * 100)
+        port = self.serve("--history", used)
+        command = ("server", "--cli", "--host", "127.0.0.1", "--port", "0", "--history")
+        started = [
+            (self.start(*command, path), sentence)
+            for path, sentence in (
+                (used, "is in use by another server"),
+                (diary, "is not a history of SamsungChat"),
+                (os.path.join(folder, "no", "room.db"), "cannot be opened"),
+            )
+        ]
+        for process, sentence in started:
+            code, out, err = self.finish(process)
+            self.assertEqual((2, "", 1), (code, out, err.count("\n")))
+            self.assertIn(sentence, err)
+        self.assertEqual("Dear diary, " * 100, read_text(diary))
+        self.assertEqual(0, self.finish(self.client(port, "ann"), "it still works\n")[0])
+
+    @unittest.skipUnless(hasattr(resource, "prlimit"), "only Linux can change the limits of another process")
+    def test_a_disk_that_fills_up_stops_the_room_and_room_on_it_goes_on(self):
+        self.begin()
+        self.talk(0.1)
+        self.hear(self.heard[1], text="text %d" % (self.said - 1))
+        limit = resource.prlimit(self.server.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.server.pid, resource.RLIMIT_FSIZE, (1000, limit[1]))
+        self.pair[0].stdin.write("waits\n")
+        self.line(self.server, "full.*Messages wait until then")
+        self.assertNotIn("waits", [entry.text for _, entry in read_history(self.path)])
+        resource.prlimit(self.server.pid, resource.RLIMIT_FSIZE, limit)
+        self.line(self.server, "the history is written again")
+        self.hear(self.heard[1], text="waits")
+        texts = [entry.text for _, entry in read_history(self.path) if entry.kind == chat.TEXT]
+        self.assertEqual((2 * self.said + 1, 1), (len(texts), texts.count("waits")))
+
+
+class PlainSocket:
+    """The original program's client, or its server, down to the bytes."""
+
+    def __init__(self, test, port=None, host="127.0.0.1"):
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        test.addCleanup(self.socket.close)
+        self.socket.bind((host, 0))
+        self.socket.settimeout(5)
+        self.port = self.socket.getsockname()[1]
+        self.peer = ("127.0.0.1", port)
+
+    def sends(self, data):
+        self.socket.sendto(data, self.peer)
+
+    def hears(self):
+        """Return the next datagram's bytes."""
+        data, self.peer = self.socket.recvfrom(65536)
+        return data
+
+    def waits(self, seconds=0.2):
+        """Return what comes in that time."""
+        self.socket.settimeout(seconds)
+        heard = []
+        with contextlib.suppress(socket.timeout):
+            while True:
+                heard.append(self.socket.recv(65536))
+        self.socket.settimeout(5)
+        return heard
+
+
+class PlainTextTest(ProgramCase):
+    """The original protocol over real sockets, byte for byte, in both directions."""
+
+    def test_original_clients_talk_with_each_other_and_with_sealed_members(self):
+        port = self.serve("--classic")
+        ann = self.client(port, "ann", "--json", "--stay")
+        self.line(ann, '"connected"')
+        old, new = PlainSocket(self, port), PlainSocket(self, port)
+        for sent, answer in ((b"LOGIN old wrong", b"Password salah!"), (b"LOGIN old s", b"Login berhasil!")):
+            old.sends(sent)
+            self.assertEqual(answer, old.hears())
+        notice = b"-- old uses the original program: from now on the room's messages also travel unencrypted."
+        self.assertEqual(notice, old.hears())
+        self.assertEqual(notice[3:].decode(), json.loads(self.line(ann, '"notice"'))["text"])
+        for sent, answer in ((b"LOGIN old s", b"Login berhasil!"), (b"LOGIN ann s", b"USERNAME_TAKEN")):
+            elsewhere = PlainSocket(self, port, "127.0.0.2") if sent == b"LOGIN old s" else new
+            elsewhere.sends(sent)
+            self.assertEqual(b"USERNAME_TAKEN", elsewhere.hears(), answer)
+        new.sends(b"LOGIN new s")
+        self.assertEqual((b"Login berhasil!", b"-- new joined"), (new.hears(), old.hears()))
+        for junk in (b"", b"\xff\xfe", b" "):
+            new.sends(junk)
+        old.sends("héllo 田: 😀".encode())
+        self.assertEqual("old: héllo 田: 😀".encode(), new.hears())
+        self.assertEqual("héllo 田: 😀", json.loads(self.line(ann, '"message"'))["text"])
+        ann.stdin.write("hi\n/msg old psst\n/me waves\n%s\n" % ("é" * 1500))
+        self.assertEqual([b"ann: hi", b"ann (private): psst", b"ann: * waves"], [old.hears() for _ in range(3)])
+        pieces = [old.hears() for _ in range(4)]
+        self.assertEqual("é" * 1500, b"".join(piece[5:] for piece in pieces).decode())
+        self.assertEqual([999, 999, 999, 23], [len(piece) for piece in pieces])
+        self.assertEqual([b"ann: hi", b"ann: * waves", *pieces], [new.hears() for _ in range(6)])
+        new.sends(("x" * 9000).encode())
+        self.assertEqual("x" * 9000, json.loads(self.line(ann, '"message"'))["text"])
+        self.assertEqual([1000] * 9 + [50], [len(old.hears()) for _ in range(10)])
+        self.assertEqual([], new.waits())
+
+    def test_a_client_that_starts_anew_on_the_same_machine_gets_its_name_back(self):
+        port = self.serve("--classic")
+        before, now, other = (PlainSocket(self, port) for _ in range(3))
+        for each, name in ((before, b"old"), (other, b"other"), (now, b"old")):
+            each.sends(b"LOGIN %s s" % name)
+            self.assertEqual(b"Login berhasil!", each.hears())
+        self.assertEqual([b"-- old left", b"-- old joined"], other.waits())
+        other.sends(b"hello")
+        self.assertEqual([b"-- old left", b"other: hello"], [now.hears(), now.hears()])
+        self.assertNotIn(b"other: hello", before.waits())
+
+    def test_without_the_flag_the_server_says_nothing_but_its_log_says_how(self):
+        port = self.serve()
+        old = PlainSocket(self, port)
+        for data in (b"LOGIN old s", b"LOGIN old s", b"hello"):
+            old.sends(data)
+        self.assertEqual([], old.waits())
+        self.assertIn("start the server with --classic", self.line(self.server, "original program"))
+        self.server.terminate()
+        self.assertNotIn("original program", self.finish(self.server)[1])
+
+    def test_our_client_talks_to_an_original_server(self):
+        server, events = PlainSocket(self), queue.SimpleQueue()
+        loop = chat.start_client(events.put, 0, classic=True)
+        self.addCleanup(lambda: (loop.call(loop.core.leave), loop.join(3)))
+        chat.start_login(loop, "127.0.0.1", server.port, "ann", "wrong")
+        for code, answer in ((WRONG_PASSWORD, b"Password salah!"), (USERNAME_TAKEN, b"USERNAME_TAKEN")):
+            self.assertEqual(b"LOGIN ann wrong", server.hears())
+            server.sends(answer)
+            self.assertEqual(code, self.event(events, LoginFailed).code)
+            chat.start_login(loop, "127.0.0.1", server.port, "ann", "wrong")
+        self.assertEqual(b"LOGIN ann wrong", server.hears())
+        server.sends(b"Login berhasil!")
+        self.event(events, Connected)
+        loop.call(lambda now: loop.core.say("héllo", now))
+        self.assertEqual("héllo".encode(), server.hears())
+        self.event(events, SentUnconfirmed)
+        loop.call(lambda now: loop.core.say("田" * 500, now))
+        self.assertEqual([("田" * 333).encode(), ("田" * 167).encode()], [server.hears(), server.hears()])
+        PlainSocket(self, server.peer[1]).sends(b"eve: not from the server")
+        for data in (b"", b"\xff", "bob: ça va: oui".encode(), b"bob: " + b"x" * 5000, b"Server tutup"):
+            server.sends(data)
+        said = self.event(events, Said)
+        self.assertEqual(("bob", "ça va: oui"), (said.name, said.text))
+        self.assertEqual("x" * 5000, self.event(events, Said).text)
+        self.assertEqual("Server tutup", self.event(events, Announced).text)
+
+    def event(self, events, kind):
+        """Return the next event of that kind."""
+        while True:
+            event = events.get(timeout=5)
+            if isinstance(event, kind):
+                return event
+
+
 class ServerProgramTest(ProgramCase):
     """The server says where it is, keeps a log of who came and went, and tells the members when it ends."""
 
@@ -4289,8 +5514,31 @@ class ReadmeTest(unittest.TestCase):
 # ======================================================================================================
 
 
+class KillSoak(KillCase):
+    """Kills a server for as long as it takes; only for --soak."""
+
+    seconds = 0.0
+
+    def rounds(self):
+        until, count = time.monotonic() + self.seconds, 0
+        while time.monotonic() < until:
+            self.run_rounds(10, random.random)
+            self.doCleanups()
+            count += 10
+        print("%d kills of a real server" % count)
+
+
+def soak_kills(seconds):
+    """Kill real servers until the time is up; return whether nothing was lost or doubled."""
+    KillSoak.seconds = seconds
+    suite = unittest.TestSuite([KillSoak("rounds")])
+    return unittest.TextTestRunner(verbosity=0).run(suite).wasSuccessful()
+
+
 def soak(seconds):
-    """Run the main test with fresh seeds until the time is up; return the exit status."""
+    """Run the main test with fresh seeds, and kills of real servers, until the time is up; return the exit status."""
+    whole = soak_kills(seconds / 5)
+    seconds -= seconds / 5
     first = seed = int.from_bytes(os.urandom(4), "big")
     failed, until = [], time.monotonic() + seconds
     while time.monotonic() < until:
@@ -4301,7 +5549,7 @@ def soak(seconds):
             print(fault, flush=True)
         seed += 1
     print("%d seeds from %d, failed: %s" % (seed - first, first, failed or "none"))
-    return 1 if failed else 0
+    return 1 if failed or not whole else 0
 
 
 def run_tests():

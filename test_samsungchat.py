@@ -5097,9 +5097,9 @@ class KillCase(ProgramCase):
     def run_rounds(self, rounds, draw):
         self.begin()
         for _ in range(rounds):
-            self.talk(0.15 + draw() * 0.2)
+            self.talk(0.1 + draw() * 0.2)
             self.restart()
-            self.talk(draw() * 0.5)
+            self.talk(draw() * 0.2)
         self.end_and_check()
 
 

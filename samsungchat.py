@@ -111,7 +111,6 @@ REPLAY_WINDOW = 1024  # Counters; reordering wider than this loses datagrams, wh
 OUTBOX_PARTS_MAX = 4096  # Typed but not yet taken.
 SHOWN_MEMBERS_MAX = 4096  # Member ids of which a client remembers the highest number shown.
 LEFT_MEMBERS_MAX = 4096  # Leaves that a client remembers while it asks for the roster.
-MEMBERS_PAGE_ROWS = 60  # Rows in one MEMBERS datagram, if they fit.
 ROSTER_MAX = 65535  # Members that a client lists.
 HELD_EVENTS_MAX = 20_000  # What a client keeps until the roster has come, or of history that was asked for.
 
@@ -649,12 +648,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Members:
-    """Server: a page of the roster, by join; ``more`` where it does not end here."""
+    """Server: a page of the roster, by join, as decode_rows() reads it; ``more`` where it does not end here."""
 
     as_of: int
     after: int
     more: int
-    rows: Tuple[Row, ...]
+    rows: bytes
 
 
 @dataclass(frozen=True)
@@ -685,19 +684,20 @@ class History:
 
 ASK, STUCK, BEGINNING = 1, 2, 4
 
-ROW_BYTES = 18  # Of a row, besides its name.
 _ROW = (_number(8), _raw(8), _number(1), _STRING)
 
 
-def _put_rows(rows: Sequence[Row]) -> bytes:
-    return b"".join(put(value) for row in rows for (put, _), value in zip(_ROW, vars(row).values()))
+def encode_row(row: Row) -> bytes:
+    """Encode one row of the roster."""
+    return b"".join(put(value) for (put, _), value in zip(_ROW, vars(row).values()))
 
 
-def _take_rows(reader: Reader) -> Tuple[Row, ...]:
-    rows = []
+def decode_rows(data: bytes) -> List[Row]:
+    """Decode the rows of a page; raises MalformedDatagram."""
+    reader, rows = Reader(data), []
     while reader.left():
         rows.append(Row(*[take(reader) for _, take in _ROW]))
-    return tuple(rows)
+    return rows
 
 
 _SUBMISSION = struct.Struct(">IB")
@@ -748,7 +748,7 @@ _LAYOUTS: Dict[type, Tuple[Codec, ...]] = {
     Entries: (_number(8), _number(4), _number(1), _number(4), _raw(32), _REST),
     Room: (_number(4), _raw(8), _REST),
     Who: (_number(8),),
-    Members: (_number(8), _number(8), _number(1), (_put_rows, _take_rows)),
+    Members: (_number(8), _number(8), _number(1), _REST),
     Bye: (_STRING,),
     Earlier: (_number(8), _number(2), _number(8)),
     History: (_number(8), _number(8), _number(1), _REST),
@@ -883,6 +883,7 @@ class RunReader:
         return text
 
 
+MEMBERS_BYTES_MAX = DATAGRAM_BYTES_MAX - HEADER_BYTES - TAG_BYTES - 17  # For the rows of one MEMBERS datagram.
 BATCH_HEAD_BYTES = 16
 # What is left for entries in the larger of the two sealed forms, ENTRIES.
 BATCH_BYTES_MAX = DATAGRAM_BYTES_MAX - HEADER_BYTES - TAG_BYTES - 49 - BATCH_HEAD_BYTES
@@ -965,31 +966,40 @@ _CI = b"\x14SamsungChat 1 client\x14SamsungChat 1 server"
 
 
 def x25519(scalar: bytes, point: bytes) -> bytes:
-    """Multiply a point (u-coordinate, 32 bytes) by a scalar (32 bytes): RFC 7748, section 5."""
+    """Multiply a point (u-coordinate, 32 bytes) by a scalar (32 bytes): RFC 7748, section 5.
+
+    Every other reduction is only a fold, 2**255 being 19: half the time of a division, and few bits too many.
+    """
     k = (int.from_bytes(scalar, "little") & ~(7 | 1 << 255)) | 1 << 254
-    u = int.from_bytes(point, "little") & (1 << 255) - 1
-    x2, z2, x3, z3 = 1, 0, u % _P, 1
-    swapped = 0
-    for position in range(254, -1, -1):
-        bit = k >> position & 1
+    p, low = _P, (1 << 255) - 1
+    u = int.from_bytes(point, "little") & low
+    x2, z2, x3, z3 = 1, 0, u % p, 1
+    swapped = "0"
+    for bit in bin(k)[2:]:
         if bit != swapped:
             x2, x3, z2, z3 = x3, x2, z3, z2
             swapped = bit
-        a, b, c, d = x2 + z2, x2 - z2, x3 + z3, x3 - z3
-        da, cb = d * a % _P, c * b % _P
-        aa, bb = a * a % _P, b * b % _P
-        e = aa - bb
-        x3, z3 = (da + cb) ** 2 % _P, u * (da - cb) ** 2 % _P
-        x2, z2 = aa * bb % _P, e * (aa + 121665 * e) % _P
-    if swapped:
+        a, b = x2 + z2, x2 - z2
+        da, cb = (x3 - z3) * a, (x3 + z3) * b
+        total, difference = da + cb, da - cb
+        total = (total & low) + 19 * (total >> 255)
+        difference = (difference & low) + 19 * (difference >> 255)
+        difference *= difference
+        a *= a
+        b *= b
+        a, b = (a & low) + 19 * (a >> 255), (b & low) + 19 * (b >> 255)
+        e = a - b
+        x3, z3 = total * total % p, ((difference & low) + 19 * (difference >> 255)) * u % p
+        x2, z2 = a * b % p, e * (a + 121665 * e) % p
+    if swapped == "1":
         x2, z2 = x3, z3
-    return (x2 * pow(z2, _P - 2, _P) % _P).to_bytes(32, "little")
+    return (x2 * (pow(z2, -1, p) if z2 else 0) % p).to_bytes(32, "little")
 
 
 def _elligator2(data: bytes) -> bytes:
     """Map 32 uniform bytes to a point of the curve: RFC 9380, section 6.7.1, with Z = 2."""
     r = int.from_bytes(data, "little") & (1 << 255) - 1
-    v = -_A * pow(1 + 2 * r * r, _P - 2, _P) % _P
+    v = -_A * pow(1 + 2 * r * r, -1, _P) % _P  # Never 0: -1/2 is not a square.
     square = pow(v * (v * v + _A * v + 1), (_P - 1) // 2, _P)
     return (v if square in (0, 1) else (-v - _A) % _P).to_bytes(32, "little")
 
@@ -2009,8 +2019,8 @@ class Server(Core):
         if classic:
             self.receive_bytes = RECEIVE_CLASSIC_MAX
         self._classics: Dict[Any, ClassicMember] = {}
-        # Everybody here by the number of the join, which only ever grows: the roster's order.
-        self._here: Dict[int, Union[Member, ClassicMember]] = {}
+        # The roster, ready to be sent: rows by the number of the join, which only ever grows.
+        self._rows: Dict[int, bytes] = {}
         self._joins: List[int] = []
         self._classic_guesses = TokenBucket(CLASSIC_GUESS_RATE, LOGIN_BURST, now)
         self._classic_seen: Dict[str, None] = {}
@@ -2285,16 +2295,13 @@ class Server(Core):
             self._asked[member.id] = member
 
     def _receive_who(self, member: Member, who: Who, now: float) -> None:
-        rows: List[Row] = []
-        size, first = 0, bisect.bisect_right(self._joins, who.after)
-        for joined in self._joins[first : first + MEMBERS_PAGE_ROWS]:
-            other = self._here[joined]
-            size += ROW_BYTES + len(other.name.encode("utf-8"))
-            if size > BATCH_BYTES_MAX:
-                break
-            rows.append(Row(joined, other.id, CLASSIC * isinstance(other, ClassicMember), other.name))
-        more = first + len(rows) < len(self._joins)
-        self._send(member, Members(self._flushed, who.after, more, tuple(rows)))
+        last = bisect.bisect_right(self._joins, who.after)
+        size, page = 0, []
+        while last < len(self._joins) and size + len(self._rows[self._joins[last]]) <= MEMBERS_BYTES_MAX:
+            page.append(self._rows[self._joins[last]])
+            size += len(page[-1])
+            last += 1
+        self._send(member, Members(self._flushed, who.after, last < len(self._joins), b"".join(page)))
 
     def _receive_earlier(self, member: Member, earlier: Earlier, now: float) -> None:
         if not 0 < earlier.before <= self._flushed + 1:
@@ -2410,11 +2417,13 @@ class Server(Core):
         return TokenBucket(self.rate, max(self.rate * RATE_SECONDS, RUN_PARTS_MAX), now)
 
     def _come(self, member: Union[Member, ClassicMember]) -> None:
-        self._names[member.key] = self._here[member.joined] = member
+        flags = CLASSIC * isinstance(member, ClassicMember)
+        self._names[member.key] = member
+        self._rows[member.joined] = encode_row(Row(member.joined, member.id, flags, member.name))
         self._joins.append(member.joined)
 
     def _go(self, member: Union[Member, ClassicMember]) -> None:
-        del self._names[member.key], self._here[member.joined]
+        del self._names[member.key], self._rows[member.joined]
         del self._joins[bisect.bisect_left(self._joins, member.joined)]
 
     def _forget_login(self, half: HalfOpen) -> None:
@@ -3647,16 +3656,17 @@ class Client(Core):
     def _receive_members(self, page: Members, now: float) -> None:
         if self._who.at is None or page.after != self._who_after:
             raise MalformedDatagram("not asked for")
+        rows = decode_rows(page.rows)
         if not page.after:
             self._who_as_of, self._listed = page.as_of, {}
             self._classics.clear()
-        for row in page.rows:
+        for row in rows:
             self._add_row(row.member, row.joined, row.name)
             if row.flags & CLASSIC:
                 self._classics[row.member] = None
             self._listed[row.member] = None
             self._who_after = max(self._who_after, row.joined)
-        if page.more and page.rows:
+        if page.more and rows:
             self._who.start(now, self._round_trip.retry_seconds(), RETRY_SECONDS_MAX, at_once=True)
             return
         self._who.stop()

@@ -2986,6 +2986,15 @@ class AttackTest(RoomCase):
         self.assertNotIn(("10.6.6.6", 666), {target for _, target, _ in self.network.wire})
         self.assertIn(Refused, map(type, insider.received()))
 
+    def test_advice_repeated_for_ever_causes_no_logins(self):
+        self.room("ann", "bob")
+        bob = self.someone("bob")
+        session = self.sealed(bob.address)[-1][2:6]
+        for _ in range(200):
+            self.network.inject(encode_unsealed(Later(session + bytes(12), UNKNOWN_SESSION)), SERVER, bob.address)
+            self.run_for(0.05)
+        self.assertEqual(1, len(bob.all(Connected)))
+
     def test_advice_that_is_not_sealed_disconnects_nobody(self):
         self.room("ann", "bob")
         bob = self.someone("bob")
@@ -3961,6 +3970,16 @@ class CommandTest(unittest.TestCase):
                 chat.parse_input(text, chat.CLIENT_COMMANDS)
             self.assertNotIn("\x1b", str(caught.exception))
 
+    def test_a_page_of_code_is_sent_as_it_is(self):
+        for text in ("// a comment\nint x;", "/etc/hosts\n127.0.0.1", "/* C */\nreturn;"):
+            self.assertEqual(chat.parse_input(text, chat.CLIENT_COMMANDS), chat.Command("say", text))
+        private = chat.parse_input("/msg bob one\ntwo", chat.CLIENT_COMMANDS)
+        self.assertEqual(private, chat.Command("msg", "one\ntwo", "bob"))
+
+    def test_a_name_that_is_taken_brings_a_proposal(self):
+        for name, proposal in (("bob", "bob2"), ("bob2", "bob3"), ("b9", "b10"), ("x" * 32, "x" * 32)):
+            self.assertEqual(chat.another_name(name), proposal)
+
     def test_help_names_every_command(self):
         text = "\n".join(chat.commands_help(chat.CLIENT_COMMANDS))
         for name in (*chat.CLIENT_COMMANDS, "/TEXT"):
@@ -4078,6 +4097,27 @@ class OutputTest(unittest.TestCase):
             (chat.Sent(1, 1), None),
         ):
             self.assertEqual(chat.plain_line(event), line)
+
+    def test_rows_break_at_spaces_and_between_characters(self):
+        self.assertEqual(chat.fold("one two three", 7, 9), ["one two", "three"])
+        self.assertEqual(chat.fold("a\n  b  c", 9, 9), ["a", "  b  c"])
+        self.assertEqual(chat.fold("日本語日本語", 5, 4), ["日本", "語日", "本語"])
+        self.assertEqual(chat.fold("", 5, 5), [""])
+
+    def test_no_text_can_look_like_another_members_line(self):
+        forged = "x" + " " * 200 + "09:41 bob: I resign\n09:41 bob: really"
+        rows = chat.paint_line(chat.Line(1, "message", forged, 0.0, "eve"), False, 60).split("\n")
+        self.assertGreater(len(rows), 2)
+        self.assertTrue(all(row.startswith("      ") and len(row) < 60 for row in rows[1:]))
+
+    def test_whatever_is_folded_fits_and_nothing_is_lost(self):
+        draw = random.Random(5).random
+        for _ in range(300):
+            text = "".join("ab 日\n "[int(draw() * 6)] for _ in range(int(draw() * 60)))
+            first, width = 2 + int(draw() * 20), 2 + int(draw() * 20)
+            rows = chat.fold(text, first, width)
+            self.assertTrue(all(chat.text_width(row) <= max(first, width) for row in rows), (text, rows))
+            self.assertEqual("".join(text.split()), "".join("".join(rows).split()))
 
     def test_json_objects_are_the_contract(self):
         keys = {"event", "seq", "time", "from", "text", "kind", "private"}
@@ -5030,6 +5070,39 @@ class PipeTest(ProgramCase):
         self.assertEqual(json.loads(self.line(bob, '"message"'))["text"], "meanwhile")
         self.line(alice, '"sent"')
 
+    def test_what_comes_in_is_sent_though_nobody_reads_what_goes_out(self):
+        port = self.serve()
+        bob = self.client(port, "bob", "--json", "--stay")
+        self.line(bob, '"connected"')
+        self.finish(self.client(port, "carol"), "first\n")
+        alice = self.client(port, "alice")
+        alice.stdout.close()
+        alice.stdin.write("second\n")
+        alice.stdin.close()
+        alice.stdin = None
+        self.line(bob, '"second"')
+        self.assertEqual(alice.wait(10), 1)
+        self.assertIn("standard output was closed", alice.stderr.read())
+
+    def test_an_original_server_is_talked_to_in_a_pipe(self):
+        port = self.serve("--classic")
+        bob = self.client(port, "bob", "--json", "--stay")
+        self.line(bob, '"connected"')
+        code, out, _ = self.finish(self.client(port, "old", "--classic"), "hello\n/me waves\n")
+        self.assertEqual(code, 2, "/me cannot be said there")
+        self.assertIn("whether they arrive is not confirmed", out)
+        self.assertEqual(json.loads(self.line(bob, '"joined"'))["classic"], True)
+        self.assertEqual(json.loads(self.line(bob, '"message"'))["text"], "hello")
+        self.assertEqual(self.finish(self.client(port, "old", "--classic", SAMSUNGCHAT_PASSWORD="no"), "x\n")[0], 3)
+
+    def test_earlier_lines_come_when_they_are_asked_for(self):
+        port = self.serve("--rate", "0")
+        self.finish(self.client(port, "alice"), "".join("%d\n" % number for number in range(60)))
+        bob = self.client(port, "bob", "--earlier", "2", "--stay")
+        self.line(bob, "^alice: 59")
+        bob.stdin.write("/earlier 3\n")
+        self.assertEqual("alice: 55", self.line(bob, "^alice: ").strip())
+
     def test_a_reader_that_goes_away_ends_the_client(self):
         port = self.serve()
         alice = self.client(port, "alice", "--stay")
@@ -5425,6 +5498,15 @@ class TerminalTest(ProgramCase):
         self.type("carol\r")
         self.expect("Welcome to SamsungChat, carol; 2 members here.")
 
+    def test_an_empty_password_is_asked_for_again(self):
+        self.open("client", "--cli", "127.0.0.1:%d" % self.serve(), "--name", "alice")
+        self.expect("Password: ")
+        self.type("\r")
+        self.expect("The password is empty")
+        self.expect("Password: ")
+        self.type("s\r")
+        self.expect("Welcome to SamsungChat, alice")
+
     def test_an_incoming_line_leaves_the_typed_one_whole(self):
         port = self.serve()
         self.enter_room(port)
@@ -5475,7 +5557,9 @@ class TerminalTest(ProgramCase):
         self.expect("alice> ")
         self.assertIsNone(self.process.poll())
         self.assertNotEqual(termios.tcgetattr(self.slave)[3], self.before[3])
-        self.type("\x04")
+        self.type("\x03")
+        self.expect("Ctrl-C once more leaves.")
+        self.type("\x03")
         self.assertEqual(self.process.wait(10), 0)
         self.assertEqual(termios.tcgetattr(self.slave), self.before)
 

@@ -1106,21 +1106,24 @@ def tag_for_all(members: Sequence[Tuple[Any, Session]], bodies: Sequence[bytes])
 
     The hot loop of the program; what a member does not need of its own is done once, before it.
     """
-    start = bytes((VERSION_BYTE, TYPE_CODES[Room]))
+    start, pack = bytes((VERSION_BYTE, TYPE_CODES[Room])), _COUNTER.pack
     digests = [(body, body_digest(body)) for body in bodies]
     recipients = []
     for address, session in members:
-        prefix, base, counter = start + session.id, session.sealer, session.sent
+        prefix, copy, counter = start + session.id, session.sealer.copy, session.sent
+        session.sent = counter + len(bodies)
         pieces: List[bytes] = []
         for body, digest in digests:
             counter += 1
-            header = prefix + counter.to_bytes(8, "big")
-            tagger = base.copy()
+            header = prefix + pack(counter)
+            tagger = copy()
             tagger.update(header + digest)
             pieces += (header, body, tagger.digest())
-        session.sent = counter
         recipients.append((address, pieces))
     return recipients
+
+
+_COUNTER = struct.Struct(">Q")
 
 
 class RoomKey:
@@ -1490,6 +1493,8 @@ def read_history(path: str) -> Iterator[Tuple[int, Entry]]:
         if log.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
             raise UsageError("%s is not a history of SamsungChat." % path)
         for number, data in log.execute("SELECT seq, data FROM entries ORDER BY seq"):
+            if not isinstance(number, int) or not isinstance(data, bytes):
+                raise MalformedDatagram("damaged row")
             yield number, decode_entry(data)
     except sqlite3.Error as fault:
         raise UsageError(history_failure(fault, path)) from None
@@ -4398,8 +4403,7 @@ class Sender:
                 for datagram in item.datagrams():
                     self._send(datagram.data, datagram.address)
             else:
-                for address, pieces in item.recipients:
-                    self._send(b"".join(pieces), address)
+                self._send_single(item)
 
     def _socket(self, address: Any) -> Optional[socket.socket]:
         return self._sockets.get(len(address) == 4)
@@ -4411,6 +4415,15 @@ class Sender:
             self._send_patiently(data, address)
         except (OSError, KeyError):
             self.failed += 1
+
+    def _send_single(self, fanout: Fanout) -> None:
+        """Send one datagram to each member: what _send() does, without its call where all goes well."""
+        sockets = self._sockets
+        for address, pieces in fanout.recipients:
+            try:
+                sockets[len(address) == 4].sendto(b"".join(pieces), address)
+            except (OSError, KeyError):
+                self._send(b"".join(pieces), address)
 
     def _send_patiently(self, data: bytes, address: Any) -> None:
         """Wait a moment for room in the socket's buffer; without it the datagram is lost."""

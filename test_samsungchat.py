@@ -30,6 +30,7 @@ import select
 import selectors
 import signal
 import socket
+import sqlite3
 import statistics
 import subprocess
 import symtable
@@ -1100,6 +1101,37 @@ class LogContract:
             self.append(*[text_entry("x", number, at=1000) for number in range(1, 11)])
             self.append(*[text_entry("x", number, at=99_000) for number in range(11, 21)])
         self.assertEqual([20, 15, 10, 10], [self.log.start(earlier, self.log.head + 1) for earlier in (0, 5, 10, 50)])
+
+
+class DamagedHistoryTest(unittest.TestCase):
+    """A damaged history is refused with a sentence, whatever is damaged.  The soak found both of these."""
+
+    def damaged(self, harm):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path = os.path.join(folder.name, "history")
+        log = SqliteLog(path, 1)
+        log.append([record(text_entry("hello"))])
+        log.commit()
+        log.close()
+        with open(path, "rb") as file:
+            whole = file.read()
+        with open(path, "wb") as file:
+            file.write(harm(whole))
+        return path
+
+    def test_a_schema_that_is_not_text(self):
+        path = self.damaged(lambda whole: whole.replace(b"AUTOINCREMENT", b"\xc1UTOINCREMENT"))
+        for use in (lambda: list(chat.read_history(path)), lambda: SqliteLog(path, 1)):
+            with self.assertRaisesRegex(UsageError, "is damaged"):
+                use()
+
+    def test_a_row_without_data(self):
+        path = self.damaged(lambda whole: whole)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+            database.execute("UPDATE entries SET data = 7")
+        with self.assertRaisesRegex(UsageError, "is damaged"):
+            list(chat.read_history(path))
 
 
 class MemoryLogTest(LogContract, unittest.TestCase):

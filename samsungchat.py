@@ -1106,24 +1106,21 @@ def tag_for_all(members: Sequence[Tuple[Any, Session]], bodies: Sequence[bytes])
 
     The hot loop of the program; what a member does not need of its own is done once, before it.
     """
-    start, pack = bytes((VERSION_BYTE, TYPE_CODES[Room])), _COUNTER.pack
+    start = bytes((VERSION_BYTE, TYPE_CODES[Room]))
     digests = [(body, body_digest(body)) for body in bodies]
     recipients = []
     for address, session in members:
-        prefix, copy, counter = start + session.id, session.sealer.copy, session.sent
-        session.sent = counter + len(bodies)
+        prefix, base, counter = start + session.id, session.sealer, session.sent
         pieces: List[bytes] = []
         for body, digest in digests:
             counter += 1
-            header = prefix + pack(counter)
-            tagger = copy()
+            header = prefix + counter.to_bytes(8, "big")
+            tagger = base.copy()
             tagger.update(header + digest)
             pieces += (header, body, tagger.digest())
+        session.sent = counter
         recipients.append((address, pieces))
     return recipients
-
-
-_COUNTER = struct.Struct(">Q")
 
 
 class RoomKey:
@@ -4406,7 +4403,8 @@ class Sender:
                 for datagram in item.datagrams():
                     self._send(datagram.data, datagram.address)
             else:
-                self._send_single(item)
+                for address, pieces in item.recipients:
+                    self._send(b"".join(pieces), address)
 
     def _socket(self, address: Any) -> Optional[socket.socket]:
         return self._sockets.get(len(address) == 4)
@@ -4418,15 +4416,6 @@ class Sender:
             self._send_patiently(data, address)
         except (OSError, KeyError):
             self.failed += 1
-
-    def _send_single(self, fanout: Fanout) -> None:
-        """Send one datagram to each member: what _send() does, without its call where all goes well."""
-        sockets = self._sockets
-        for address, pieces in fanout.recipients:
-            try:
-                sockets[len(address) == 4].sendto(b"".join(pieces), address)
-            except (OSError, KeyError):
-                self._send(b"".join(pieces), address)
 
     def _send_patiently(self, data: bytes, address: Any) -> None:
         """Wait a moment for room in the socket's buffer; without it the datagram is lost."""

@@ -1402,7 +1402,7 @@ class SqliteLog:
                 self._lock.execute("BEGIN EXCLUSIVE")
                 self._database = self._connect(path, opened)
                 self._prepare(began)
-            except sqlite3.Error as fault:
+            except (sqlite3.Error, UnicodeDecodeError) as fault:
                 raise UsageError(history_failure(fault, path)) from None
             except LogFailure as fault:
                 raise UsageError(str(fault)) from None
@@ -1448,7 +1448,7 @@ class SqliteLog:
         """Return what a query finds; raises LogFailure where the file has become unreadable."""
         try:
             return self._database.execute(query, values).fetchall()
-        except sqlite3.Error as fault:
+        except (sqlite3.Error, UnicodeDecodeError) as fault:
             raise LogFailure(history_failure(fault, self._path)) from None
 
     @property
@@ -1556,9 +1556,12 @@ def _record(data: bytes, at: int, author: bytes, number: int, audience: Optional
     return Record(data, at, author, number, readers)
 
 
-def history_failure(fault: sqlite3.Error, path: str) -> str:
-    """Return the sentence for a history that cannot be opened or written."""
-    reason = str(fault).lower()
+def history_failure(fault: Union[sqlite3.Error, UnicodeDecodeError], path: str) -> str:
+    """Return the sentence for a history that cannot be opened or written.
+
+    A UnicodeDecodeError is sqlite3's own, where the complaint that it quotes damaged bytes in is not UTF-8.
+    """
+    reason = "malformed" if isinstance(fault, UnicodeDecodeError) else str(fault).lower()
     for word, sentence in (
         ("locked", "%s is in use by another server; stop that one, or choose another file."),
         ("readonly", "%s is read-only; make it writable, or choose another file."),
@@ -1601,8 +1604,10 @@ def read_history(path: str) -> Iterator[Tuple[int, Entry]]:
     try:
         with contextlib.closing(open_history(path)) as database:
             for number, data in database.execute("SELECT seq, data FROM entries ORDER BY seq"):
+                if not isinstance(number, int) or not isinstance(data, bytes):
+                    raise MalformedDatagram("damaged row")
                 yield number, decode_entry(data)
-    except sqlite3.Error as fault:
+    except (sqlite3.Error, UnicodeDecodeError) as fault:
         raise UsageError(history_failure(fault, path)) from None
     except MalformedDatagram:
         raise UsageError("%s is damaged; what came before this line could be read." % path) from None

@@ -3,8 +3,8 @@
 
     python test_samsungchat.py                   everything, in well under a minute
     SEED=17 python test_samsungchat.py           the main test with this one seed
-    python test_samsungchat.py --soak SECONDS    the main test with fresh seeds, until the time is up
-    python test_samsungchat.py --bench           measurements
+    python test_samsungchat.py --soak SECONDS    fresh seeds, real processes and mutated inputs, until the time is up
+    python test_samsungchat.py --bench [NAME]    measurements, all or of one part; --json for JSON lines
     python test_samsungchat.py --screenshots FOLDER    pictures of both windows
 
 The server and the clients are values without sockets and without a clock, so a whole room runs in here on a
@@ -1245,6 +1245,37 @@ class MemoryLogTest(LogContract, unittest.TestCase):
             self.append(*[text_entry("x", number, at=1000) for number in range(1, 11)])
             self.append(*[text_entry("x", number, at=99_000) for number in range(11, 21)])
         self.assertEqual([20, 15, 10, 10], [self.log.start(earlier, self.log.head + 1) for earlier in (0, 5, 10, 50)])
+
+
+class DamagedHistoryTest(unittest.TestCase):
+    """A damaged history is refused with a sentence, whatever is damaged.  The soak found both of these."""
+
+    def damaged(self, harm):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path = os.path.join(folder.name, "history")
+        log = SqliteLog(path, 1)
+        log.append([record(text_entry("hello"))])
+        log.commit()
+        log.close()
+        with open(path, "rb") as file:
+            whole = file.read()
+        with open(path, "wb") as file:
+            file.write(harm(whole))
+        return path
+
+    def test_a_schema_that_is_not_text(self):
+        path = self.damaged(lambda whole: whole.replace(b"AUTOINCREMENT", b"\xc1UTOINCREMENT"))
+        for use in (lambda: list(chat.read_history(path)), lambda: SqliteLog(path, 1)):
+            with self.assertRaisesRegex(UsageError, "is damaged"):
+                use()
+
+    def test_a_row_without_data(self):
+        path = self.damaged(lambda whole: whole)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+            database.execute("UPDATE entries SET data = 7")
+        with self.assertRaisesRegex(UsageError, "is damaged"):
+            list(chat.read_history(path))
 
 
 class SqliteLogTest(LogContract, unittest.TestCase):
@@ -6078,6 +6109,17 @@ def bench_busy():
             yield Figure("one to 100 members, main thread %s, 99th" % name, worst[1], "ms")
 
 
+def come_back(crowd, seconds):
+    """Wait until all have logged in anew and know who is here; each sleeps from then on."""
+    away, end = list(crowd.seats), time.monotonic() + seconds
+    while away:
+        crowd.turn()
+        crowd.sleep([seat for seat in away if seat.present > 1])
+        away = [seat for seat in away if not seat.asleep]
+        if time.monotonic() > end:
+            raise RuntimeError("%d did not come back" % len(away))
+
+
 def bench_thousand():
     """Login, memory, idling, and coming back after a restart, with 1,000 members."""
     server = Child("server")
@@ -6099,8 +6141,7 @@ def bench_thousand():
         server.kill()
         server = Child("server", server.first)
         began = time.monotonic()
-        if not crowd.run(60, lambda: all(seat.present > 1 for seat in crowd.seats)):
-            raise RuntimeError("%d did not come back" % sum(seat.present < 2 for seat in crowd.seats))
+        come_back(crowd, 60)
         yield Figure("1,000 members back after a restart", time.monotonic() - began, "s", 6.0)
         yield Figure("... for which the server worked", server.ask("cpu")["cpu"], "s CPU")
     finally:
@@ -6249,46 +6290,246 @@ def allow_files(count):
 
 
 # ======================================================================================================
-# The command line of the tests
+# Soak
 # ======================================================================================================
+# Fresh seeds until the time is up, which its parts share: storms, real processes, mutated inputs, a full disk.
 
 
-class KillSoak(KillCase):
-    """Kills a server for as long as it takes; only for --soak."""
+class ProcessStorm:
+    """Real processes in a room that is killed, stopped and flooded; every text is there exactly once."""
 
-    seconds = 0.0
+    def __init__(self, seed, folder, stop_seconds):
+        self.draw, self.stop_seconds, self.steps = random.Random(seed).random, stop_seconds, []
+        self.history, self.port, self.said, self.came = os.path.join(folder, "history-%d" % seed), 0, 0, 0
+        self.clients = {}  # By name: the process and the list of the objects that it has printed.
+        self.server = None
+        self.serve()
+        for _ in range(3):
+            self.come()
 
-    def rounds(self):
-        until, count = time.monotonic() + self.seconds, 0
+    def start(self, *arguments):
+        environment = {**os.environ, "SAMSUNGCHAT_PASSWORD": "s"}
+        options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        command = [sys.executable, SOURCE, *arguments]
+        return subprocess.Popen(command, encoding="utf-8", bufsize=1, env=environment, **options)
+
+    def serve(self):
+        place = ("--host", "127.0.0.1", "--port", str(self.port), "--history", self.history, "--rate", "0")
+        self.server = self.start("server", "--cli", *place)
+        self.port = int(self.server.stdout.readline().rsplit(":", 1)[1])
+        threading.Thread(target=self.server.stdout.read, daemon=True).start()
+
+    def come(self):
+        self.came += 1
+        name = "p%d" % self.came
+        process = self.start("client", "--cli", "127.0.0.1:%d" % self.port, "--name", name, "--json", "--stay")
+        lines = []
+        threading.Thread(target=lambda: lines.extend(map(json.loads, process.stdout)), daemon=True).start()
+        self.clients[name] = (process, lines)
+
+    def pick(self):
+        return list(self.clients)[int(self.draw() * len(self.clients))]
+
+    def say(self):
+        process, _ = self.clients[self.pick()]
+        for _ in range(1 + int(self.draw() * 40)):
+            self.said += 1
+            process.stdin.write("text %d\n" % self.said)
+
+    def kill_server(self):
+        self.server.kill()
+        self.server.wait()
+        time.sleep(self.draw() * 2)
+        self.serve()
+
+    def kill_client(self):
+        process, _ = self.clients.pop(self.pick())
+        process.kill()
+        process.wait()
+        self.come()
+
+    def stop(self):
+        process = self.server if self.draw() < 0.3 else self.clients[self.pick()][0]
+        if hasattr(signal, "SIGSTOP"):
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(self.draw() * (5 if process is self.server else self.stop_seconds))
+            process.send_signal(signal.SIGCONT)
+
+    def flood(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+            for number in range(3000):
+                junk = bytes((VERSION_BYTE, number % 20)) + os.urandom(int(self.draw() * 200))
+                out.sendto(junk, ("127.0.0.1", self.port))
+
+    ACTIONS = (say, say, say, say, say, kill_server, kill_client, stop, flood)
+
+    def run(self, until):
         while time.monotonic() < until:
-            self.run_rounds(10, random.random)
-            self.doCleanups()
-            count += 10
-        print("%d kills of a real server" % count)
+            action = self.ACTIONS[int(self.draw() * len(self.ACTIONS))]
+            self.steps.append(action.__name__)
+            action(self)
+            time.sleep(self.draw())
+        self.check()
+
+    def check(self):
+        """Say a last text; when all have it, whatever was confirmed is in the history and on screens once."""
+        last, (process, _) = "the end", next(iter(self.clients.values()))
+        process.stdin.write(last + "\n")
+        others = [lines for _, lines in list(self.clients.values())[1:]]
+        end = time.monotonic() + 40
+        while not all(any(line.get("text") == last for line in lines) for lines in others):
+            assert time.monotonic() < end, "the last text did not reach everybody"
+            time.sleep(0.1)
+        written = [entry.text for _, entry in chat.read_history(self.history) if entry.kind == chat.TEXT]
+        assert len(set(written)) == len(written), "a text is in the history twice"
+        for name, (_, lines) in self.clients.items():
+            seqs = [line["seq"] for line in list(lines) if line["event"] == "message"]
+            assert seqs == sorted(set(seqs)), "%s was shown something twice or out of order" % name
+            first = seqs[0] if seqs else 0
+            texts = [
+                (number, entry.text)
+                for number, entry in chat.read_history(self.history)
+                if entry.kind == chat.TEXT and number >= first and entry.name != name
+            ]
+            shown = [(line["seq"], line["text"]) for line in list(lines) if line["event"] == "message"]
+            assert shown[: len(texts)] == texts[: len(shown)], "%s saw %s" % (name, difference(shown, texts))
+
+    def close(self):
+        for process in [self.server] + [process for process, _ in self.clients.values()]:
+            process.kill()
+            process.wait()
+            process.stdin.close()
 
 
-def soak_kills(seconds):
-    """Kill real servers until the time is up; return whether nothing was lost or doubled."""
-    KillSoak.seconds = seconds
-    suite = unittest.TestSuite([KillSoak("rounds")])
-    return unittest.TextTestRunner(verbosity=0).run(suite).wasSuccessful()
+def soak_processes(seed, until):
+    """Storm with real processes for half a minute at most; a failure tells the seed and the steps."""
+    with tempfile.TemporaryDirectory() as folder:
+        storm = ProcessStorm(seed, folder, 60.0 if until - time.monotonic() > 300 else 6.0)
+        try:
+            storm.run(min(until, time.monotonic() + 30))
+        except (AssertionError, OSError, UsageError) as fault:
+            raise AssertionError("processes, seed %d: %s\nsteps: %s" % (seed, fault, storm.steps)) from fault
+        finally:
+            storm.close()
+
+
+def fuzz_targets():
+    """Return (sample, what takes its mutations) for everything that reads what strangers wrote."""
+    targets = [(encode(message), functools.partial(decode, chat.TYPE_CODES[type(message)])) for message in MESSAGES]
+    targets += [(encode_entry(entry), decode_entry) for entry in ENTRIES]
+    targets += [(encode_batch(100, 7, encode_entry(entry)), decode_batch) for entry in ENTRIES]
+    targets += [(encode_row(Row(2, b"m" * 8, 0, "ann")), decode_rows), (b"LOGIN ann s", show_bytes)]
+    return targets + [("he\u202ello\x1b[2J\r\n\x9b wörld 田".encode(), show_bytes), (b"/msg bob hello", show_bytes)]
+
+
+def show_bytes(data):
+    """Let a stranger's text take every way to a screen; none may carry a control character there."""
+    text = data.decode("utf-8", "replace")
+    lines = chat.Transcript().apply(Said(1, 1000, b"a" * 8, text, text, False, False, False))
+    shown = display_text(text) + "".join(chat.paint_line(line, False) for line in lines)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown), ascii(text)
+    with contextlib.suppress(UsageError):
+        chat.parse_input(text, chat.CLIENT_COMMANDS)
+    chat.decode_classic_login(text)
+
+
+def soak_fuzz(seed, until):
+    """Mutate every sample until the time is up, twenty thousand times at most."""
+    draw, targets = random.Random(seed).random, fuzz_targets()
+    for count in range(20_000):
+        sample, take = targets[count % len(targets)]
+        data = mutated(sample, draw)
+        try:
+            with contextlib.suppress(MalformedDatagram):
+                take(data)
+        except Exception as fault:
+            raise AssertionError("fuzz, seed %d: %s takes %r: %r" % (seed, take, data, fault)) from fault
+        if time.monotonic() > until:
+            return
+
+
+def soak_history_file(seed, until):
+    """Damage a history: opening and reading it work or say a sentence."""
+    draw = random.Random(seed).random
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "history")
+        log = SqliteLog(path, 1)
+        log.append([record(entry) for entry in ENTRIES * 20])
+        log.commit()
+        log.close()
+        with open(path, "rb") as file:
+            whole = file.read()
+        for _ in range(20):
+            with open(path, "wb") as file:
+                file.write(mutated(whole, draw))
+            try:
+                with contextlib.suppress(UsageError):
+                    list(chat.read_history(path))
+                    SqliteLog(path, 1).close()
+            except Exception as fault:
+                raise AssertionError("history file, seed %d: %r" % (seed, fault)) from fault
+
+
+def soak_full_disk(seed, until):
+    """Let a server write until its files may not grow: nothing is confirmed that is not written."""
+    if sys.platform != "linux":
+        return  # Nothing else limits another process.
+    import resource
+
+    with tempfile.TemporaryDirectory() as folder:
+        storm = ProcessStorm(seed, folder, 0.0)
+        try:
+            bound = os.path.getsize(storm.history + "-wal") + 30_000
+            resource.prlimit(storm.server.pid, resource.RLIMIT_FSIZE, (bound, bound))
+            for _ in range(20):
+                storm.say()
+                time.sleep(0.05)
+            time.sleep(2)
+            storm.kill_server()
+            storm.check()
+        except (AssertionError, OSError, UsageError) as fault:
+            raise AssertionError("full disk, seed %d: %s" % (seed, fault)) from fault
+        finally:
+            storm.close()
+
+
+def soak_storm(seed, until):
+    run_storm(seed)
+
+
+# Each part's share of the time.
+SOAKS = (
+    (soak_storm, 0.45),
+    (soak_processes, 0.3),
+    (soak_fuzz, 0.15),
+    (soak_history_file, 0.05),
+    (soak_full_disk, 0.05),
+)
 
 
 def soak(seconds):
-    """Run the main test with fresh seeds, and kills of real servers, until the time is up; return the exit status."""
-    whole = soak_kills(seconds / 5)
-    seconds -= seconds / 5
+    """Run every part with fresh seeds for its share of the time; return the exit status."""
     first = seed = int.from_bytes(os.urandom(4), "big")
-    failed, until = [], time.monotonic() + seconds
-    while time.monotonic() < until:
+    failed, began = [], time.monotonic()
+    used, runs = dict.fromkeys(SOAKS, 0.0), collections.Counter()
+    while time.monotonic() < began + seconds and len(failed) < 20:
+        part = min(SOAKS, key=lambda each: used[each] / each[1])
+        started = time.monotonic()
         try:
-            run_storm(seed)
+            part[0](seed, began + seconds)
         except AssertionError as fault:
-            failed.append(seed)
+            failed.append("%s %d" % (part[0].__name__, seed))
             print(fault, flush=True)
+        used[part] += time.monotonic() - started
+        runs[part[0].__name__] += 1
         seed += 1
-    print("%d seeds from %d, failed: %s" % (seed - first, first, failed or "none"))
-    return 1 if failed or not whole else 0
+    print("%d seeds from %d: %s; failed: %s" % (seed - first, first, dict(runs), ", ".join(failed) or "none"))
+    return 1 if failed else 0
+
+
+# ======================================================================================================
+# The command line of the tests
+# ======================================================================================================
 
 
 def run_tests():

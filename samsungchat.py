@@ -1559,9 +1559,9 @@ def _record(data: bytes, at: int, author: bytes, number: int, audience: Optional
 def history_failure(fault: Union[sqlite3.Error, UnicodeDecodeError], path: str) -> str:
     """Return the sentence for a history that cannot be opened or written.
 
-    A UnicodeDecodeError is sqlite3's own, where the complaint that it quotes damaged bytes in is not UTF-8.
+    A complaint that quotes damaged bytes is no UTF-8: sqlite3 then says nothing (Python 3.8), or fails to decode it.
     """
-    reason = "malformed" if isinstance(fault, UnicodeDecodeError) else str(fault).lower()
+    reason = "malformed" if isinstance(fault, UnicodeDecodeError) or not str(fault) else str(fault).lower()
     for word, sentence in (
         ("locked", "%s is in use by another server; stop that one, or choose another file."),
         ("readonly", "%s is read-only; make it writable, or choose another file."),

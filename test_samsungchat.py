@@ -936,6 +936,9 @@ RFC_7748 = [  # Section 5.2: scalar, u-coordinate, result.
 ]
 
 
+EXCHANGES = ((b"right", 1), (b"right", 2), (b"guess", 3))
+
+
 class LoginTest(unittest.TestCase):
     """The key exchange gives the published results, and the same key to both sides only with the same password."""
 
@@ -974,6 +977,11 @@ class LoginTest(unittest.TestCase):
             client, server = Exchange(b"secret", b"sid", b"1" * 32), Exchange(password, b"sid", b"2" * 32)
             keys = client.start(server.share, b"name"), server.finish(client.share, b"name")
             self.assertEqual(same, keys[0] == keys[1])
+
+    def test_a_man_in_the_middle_gets_no_key(self):
+        ann, server, eve = (Exchange(word, b"sid", bytes((number,)) * 32) for word, number in EXCHANGES)
+        self.assertNotEqual(ann.start(eve.share, b"1234"), eve.finish(ann.share, b"1234"))
+        self.assertNotEqual(server.finish(eve.share, b"1234"), eve.start(server.share, b"1234"))
 
     def test_the_key_covers_the_session_and_both_nonces(self):
         client = Exchange(b"secret", b"sid", b"1" * 32)
@@ -5626,6 +5634,11 @@ class ReadmeTest(unittest.TestCase):
             table = self.readme.split("### `%s`" % role)[1].split("###")[0].split("\n## ")[0]
             found = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", out.getvalue())) - {"--help"}
             self.assertEqual(set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", table)), found)
+
+    def test_the_tests_of_its_attack_table_exist(self):
+        named = set(re.findall(r"`(test_\w+)` \|$", self.readme, re.MULTILINE))
+        self.assertEqual(16, len(named))
+        self.assertEqual(set(), named - set(re.findall(r"def (test_\w+)", read_text(os.path.abspath(__file__)))))
 
     def test_its_section_map_is_the_programs(self):
         titles = re.findall(r"^# (\d+)\. (.+)$", read_text(SOURCE), re.MULTILINE)

@@ -4805,13 +4805,20 @@ def line_runs(line: Line, grouped: bool) -> List[Run]:
         runs.append(("  private " + to, (row, "head", "secret")))
     runs += [] if grouped else [(at + "\n", (row, "head", "time"))]
     for code, text in split_code(line.text):
-        runs += [(text + "\n", (row, "code"))] if code else _body(text, row, "body") + [("\n", (row, "body"))]
+        runs += _code(text, row) if code else _body(text, row, "body") + [("\n", (row, "body"))]
     last, tags = runs.pop()
     return runs + [(last[:-1], tags), *_state(line, row), ("\n", tags)]
 
 
 def _body(text: str, row: str, style: str) -> List[Run]:
     return [(piece, (row, style, "link") if link else (row, style)) for link, piece in split_links(text)]
+
+
+def _code(text: str, row: str) -> List[Run]:
+    """Return a block of code, its first and its last line with room above and below."""
+    lines = text.split("\n")
+    top, bottom = {0: ("top",)}, {len(lines) - 1: ("bottom",)}
+    return [(each + "\n", (row, "code", *top.get(at, ()), *bottom.get(at, ()))) for at, each in enumerate(lines)]
 
 
 def _state(line: Line, row: str) -> List[Run]:
@@ -6508,6 +6515,8 @@ def _style_text(text: Any, palette: Palette) -> None:
     text.tag_configure("action", font="ChatItalic")
     text.tag_configure("code", font="ChatCode", background=palette.code, wrap="char", spacing1=1, spacing3=1)
     _fill_margins(text, "code", palette.code)
+    text.tag_configure("top", spacing1=px(text, S))
+    text.tag_configure("bottom", spacing3=px(text, S))
     text.tag_configure("gap", font="ChatRule", spacing1=px(text, XS), spacing3=0)
     for number, colour in enumerate(palette.names):
         text.tag_configure("name%d" % number, foreground=colour)

@@ -3138,6 +3138,78 @@ def entry_event(seq: int, covered: int, entry: Entry, text: str, earlier: bool) 
     return Missing(seq, covered) if entry.kind == SKIP and entry.why == TRIMMED else None
 
 
+class Roster:
+    """Who is here: the pages that were asked for, and the joins and leaves that came since."""
+
+    def __init__(self) -> None:
+        """Nobody is known; ``after`` is the join from which the next page is to be asked for."""
+        self.after = 0
+        self._rows: Dict[bytes, Tuple[int, str]] = {}
+        self._left: Dict[bytes, int] = {}
+        self._classics: Dict[bytes, None] = {}
+        self._listed: Dict[bytes, None] = {}
+        self._as_of = 0
+
+    def ask(self, keep: bool) -> None:
+        """Begin with the first page again; ``keep`` what is known, which is of the same log."""
+        self.after = 0
+        self._left.clear()
+        if not keep:
+            self._rows.clear()
+
+    def read(self, seq: int, entry: Entry, current: bool) -> None:
+        """Take a JOINED, LEFT or STARTED; of a JOINED only what is ``current`` counts."""
+        ident = entry.author
+        if entry.kind == STARTED:
+            self._rows = {other: row for other, row in self._rows.items() if row[0] > seq}
+        elif entry.kind == LEFT:
+            self._left[ident] = seq
+            if self._rows.get(ident, (0, ""))[0] < seq:
+                self._rows.pop(ident, None)
+        elif current:
+            self._add(ident, seq, entry.name)
+        while len(self._left) > LEFT_MEMBERS_MAX:
+            del self._left[next(iter(self._left))]
+
+    def _add(self, ident: bytes, joined: int, name: str) -> None:
+        """A row counts unless the same member left later or joined again."""
+        known = ident in self._rows or len(self._rows) < ROSTER_MAX
+        if known and joined > self._left.get(ident, 0) and joined >= self._rows.get(ident, (0, ""))[0]:
+            self._rows[ident] = (joined, name)
+
+    def take(self, page: Members) -> bool:
+        """Take a page that was asked for; return whether another one follows.  Raises MalformedDatagram."""
+        rows = decode_rows(page.rows)
+        if not page.after:
+            self._as_of = page.as_of
+            self._listed.clear()
+            self._classics.clear()
+        for row in rows:
+            self._add(row.member, row.joined, row.name)
+            self._listed[row.member] = None
+            self.after = max(self.after, row.joined)
+            if row.flags & CLASSIC:
+                self._classics[row.member] = None
+        if page.more and rows and len(self._listed) < ROSTER_MAX:
+            return True
+        # Who was here before the list was made and is not on it has left, though its LEFT may be trimmed.
+        self._rows = {ident: row for ident, row in self._rows.items() if ident in self._listed or row[0] > self._as_of}
+        return False
+
+    def members(self) -> Tuple[Tuple[bytes, str], ...]:
+        """Return (member id, name) of everybody."""
+        return tuple((ident, name) for ident, (_, name) in self._rows.items())
+
+    def classics(self) -> Tuple[bytes, ...]:
+        """Return the ids of those who are not encrypted."""
+        return tuple(self._classics)
+
+    def find(self, name: str) -> Optional[bytes]:
+        """Return the id of the member with that name, or None."""
+        key = name_key(name)
+        return next((ident for ident, (_, other) in self._rows.items() if name_key(other) == key), None)
+
+
 class Past:
     """One request for history: pulls the entries in (start, before) as a cursor does, then tells them."""
 
@@ -3221,13 +3293,9 @@ class Client(Core):
         self._past: Optional[Past] = None
         self._stuck = False
         self._shown: Dict[bytes, int] = {}
-        self._roster: Dict[bytes, Tuple[int, str]] = {}
-        self._left: Dict[bytes, int] = {}
-        self._classics: Dict[bytes, None] = {}
+        self._roster = Roster()
         self._resumed = self._again_connected = False
         self._who = Timer(entropy)
-        self._who_after = self._who_as_of = 0
-        self._listed: Dict[bytes, None] = {}
         self._held: Optional[List[Any]] = None
         # Writing.
         self._outbox: Dict[int, Submission] = {}
@@ -3284,11 +3352,10 @@ class Client(Core):
         self._report(queued)
 
     def _find(self, name: str) -> bytes:
-        key = name_key(name)
-        for member, (_, other) in self._roster.items():
-            if name_key(other) == key:
-                return member
-        raise UsageError("Nobody here is called %s." % display_text(name, " "))
+        member = self._roster.find(name)
+        if member is None:
+            raise UsageError("Nobody here is called %s." % display_text(name, " "))
+        return member
 
     def earlier(self, count: int, now: float) -> None:
         """Ask for the last ``count`` messages before the first that was shown; reports EarlierRead."""
@@ -3455,8 +3522,7 @@ class Client(Core):
         if not welcome.resumed:
             self._stream, self._runs = Stream(welcome.start, welcome.start_time), RunReader()
             self._first, self._past = welcome.start + 1, None
-            self._roster.clear()
-        self._left.clear()
+        self._roster.ask(keep=self._resumed)
         self._asked_at.clear()
         self._keys.clear()
         self._learn_key(welcome.key_id, welcome.key)
@@ -3464,7 +3530,6 @@ class Client(Core):
         self._taken = self._on_way = max(self._oldest - 1, min(welcome.taken, self._number))
         self._taken_head = welcome.head
         self._held = self._held or []
-        self._who_after = 0
         self._who.start(now, self._round_trip.retry_seconds(), RETRY_SECONDS_MAX, at_once=True)
         self._ask_at = now
         self._busy = False
@@ -3601,7 +3666,8 @@ class Client(Core):
         earlier = seq <= self._earlier_until
         text = self._runs.read(entry)
         if entry.kind in (JOINED, LEFT, STARTED):
-            self._read_roster(entry, seq, earlier)
+            # Of what is earlier, the roster that was asked for is newer.
+            self._roster.read(seq, entry, current=self._resumed or not earlier)
         if entry.kind == UNDELIVERED:
             self._read_undelivered(entry)
         elif entry.author == self._id:
@@ -3637,55 +3703,20 @@ class Client(Core):
             reason = "%s has left; nobody got your private message." % display_text(queued.to_name, " ")
             self._report_in_room(NotSent(queued.number, queued.text, reason))
 
-    # --- roster
-
-    def _read_roster(self, entry: Entry, seq: int, earlier: bool) -> None:
-        ident = entry.author
-        if entry.kind == STARTED:
-            self._roster = {other: row for other, row in self._roster.items() if row[0] > seq}
-        elif entry.kind == LEFT:
-            self._left[ident] = seq
-            if self._roster.get(ident, (0, ""))[0] < seq:
-                self._roster.pop(ident, None)
-        elif self._resumed or not earlier:  # Else the roster that was asked for is newer.
-            self._add_row(ident, seq, entry.name)
-        while len(self._left) > LEFT_MEMBERS_MAX:
-            del self._left[next(iter(self._left))]
-
-    def _add_row(self, ident: bytes, joined: int, name: str) -> None:
-        """A row counts unless the same member left later or joined again."""
-        known = ident in self._roster or len(self._roster) < ROSTER_MAX
-        if known and joined > self._left.get(ident, 0) and joined >= self._roster.get(ident, (0, ""))[0]:
-            self._roster[ident] = (joined, name)
-
     def _receive_members(self, page: Members, now: float) -> None:
-        if self._who.at is None or page.after != self._who_after:
+        if self._who.at is None or page.after != self._roster.after:
             raise MalformedDatagram("not asked for")
-        rows = decode_rows(page.rows)
-        if not page.after:
-            self._who_as_of, self._listed = page.as_of, {}
-            self._classics.clear()
-        for row in rows:
-            self._add_row(row.member, row.joined, row.name)
-            if row.flags & CLASSIC:
-                self._classics[row.member] = None
-            self._listed[row.member] = None
-            self._who_after = max(self._who_after, row.joined)
-        if page.more and rows:
+        if self._roster.take(page):
             self._who.start(now, self._round_trip.retry_seconds(), RETRY_SECONDS_MAX, at_once=True)
-            return
-        self._who.stop()
-        # Who was here before the list was made and is not on it has left, though its LEFT may be trimmed.
-        self._roster = {
-            ident: row for ident, row in self._roster.items() if ident in self._listed or row[0] > self._who_as_of
-        }
-        self._report_connected()
+        else:
+            self._who.stop()
+            self._report_connected()
 
     def _report_connected(self) -> None:
         """Report Connected, and then what happened since WELCOME."""
         held, self._held = self._held or [], None
-        members = tuple((ident, name) for ident, (_, name) in self._roster.items())
-        self._report(Connected(self._room, self._name, self._id, members, self._again_connected, tuple(self._classics)))
+        members, classics = self._roster.members(), self._roster.classics()
+        self._report(Connected(self._room, self._name, self._id, members, self._again_connected, classics))
         self._events += held
 
     # --- writing
@@ -3723,7 +3754,7 @@ class Client(Core):
 
     def _tick_sync(self, now: float) -> None:
         if self._who.due(now):
-            self._send(Who(self._who_after))
+            self._send(Who(self._roster.after))
             self._who.again(now)
         if self._past is not None and self._past.timer.due(now):
             self._send(self._past.question(now))

@@ -58,6 +58,7 @@ import getpass
 import hashlib
 import hmac
 import ipaddress
+import itertools
 import json
 import os
 import pathlib
@@ -136,7 +137,7 @@ HALF_OPEN_MAX = 2000
 HALF_OPEN_SECONDS = 10
 REFUSED_SECONDS = 2  # A refused login is answered so long; less than it takes to fill the table with them.
 LOGIN_QUEUE_MAX = 256
-LOGINS_PER_TURN = 4  # About 2 ms each: the room waits 10 ms at most.
+LOGINS_PER_TURN = 4  # About 2.5 ms each: the room waits 10 ms at most.
 LOGIN_BURST = 32  # Unproven logins of one address ...
 LOGIN_SECONDS = 10  # ... one more each so many seconds.
 ADDRESSES_MAX = 4096  # Addresses of which unproven logins are counted.
@@ -1971,6 +1972,91 @@ class HalfOpen:
         self.proven = False
 
 
+class Door:
+    """Logins between HELLO and PROOF: cookies that are kept nowhere, rationed arithmetic, bounded tables."""
+
+    def __init__(self, password: bytes, entropy: Callable[[int], bytes]) -> None:
+        """``waiting`` are LOGINs to be answered, ``asked`` those that were, ``half_open`` the same by session id."""
+        self.waiting: Dict[Tuple[Any, bytes], None] = {}
+        self.asked: Dict[Tuple[Any, bytes], HalfOpen] = {}
+        self.half_open: Dict[bytes, HalfOpen] = {}
+        self._password = password
+        self._entropy = entropy
+        self._cookie_key = entropy(32)
+        self._addresses: Dict[str, TokenBucket] = {}
+
+    def cookie(self, address: Any, nonce: bytes, now: float) -> bytes:
+        """Return what proves, for COOKIE_SECONDS, that a client receives at an address."""
+        return self._cookie(address, nonce, int(now).to_bytes(4, "big"))
+
+    def _cookie(self, address: Any, nonce: bytes, stamp: bytes) -> bytes:
+        place = repr(address[:2]).encode()
+        return stamp + hashlib.blake2b(stamp + nonce + place, key=self._cookie_key, digest_size=16).digest()
+
+    def check(self, login: Login, address: Any, now: float) -> None:
+        """Check a LOGIN's cookie; raises MalformedDatagram."""
+        stamp = login.cookie[:4]
+        # SECURITY: test_a_spoofed_address_costs_no_multiplication
+        if not hmac.compare_digest(login.cookie, self._cookie(address, login.nonce, stamp)):
+            raise MalformedDatagram("cookie")
+        if not 0 <= int(now) - int.from_bytes(stamp, "big") <= COOKIE_SECONDS:
+            raise MalformedDatagram("old cookie")
+
+    def queue(self, question: Tuple[Any, bytes], now: float) -> bool:
+        """Take a LOGIN (address, datagram) to be answered; return False where there are too many."""
+        if question in self.waiting:
+            return True
+        waiting = len(self.waiting)
+        full = waiting >= LOGIN_QUEUE_MAX or waiting + len(self.half_open) >= HALF_OPEN_MAX
+        # SECURITY: test_guessing_online_is_slow
+        if full or not self.bucket(question[0], now).take(1, now):
+            return False
+        self.waiting[question] = None
+        return True
+
+    def bucket(self, address: Any, now: float) -> TokenBucket:
+        """Return the bucket of an address, an IPv6 one counted by its /64; an empty one when all are in use."""
+        place = address_place(address[0])
+        bucket = self._addresses.get(place)
+        if bucket is None:
+            bucket = TokenBucket(1 / LOGIN_SECONDS, LOGIN_BURST, now)
+            if len(self._addresses) >= ADDRESSES_MAX:
+                return TokenBucket(1 / LOGIN_SECONDS, 0, now)
+            self._addresses[place] = bucket
+        return bucket
+
+    def start(self, question: Tuple[Any, bytes], used: Sequence[Dict[bytes, Any]], now: float) -> HalfOpen:
+        """Do the arithmetic of a LOGIN that waited; session ids in ``used`` are not given again.
+
+        Raises MalformedDatagram for a share that can only be an attack.
+        """
+        address, datagram = question
+        del self.waiting[question]
+        login = decode(datagram[1], datagram[2:])
+        name = self._entropy(4)
+        while any(name in table for table in (self.half_open, *used)):
+            name = self._entropy(4)
+        exchange = Exchange(self._password, login.nonce + login.cookie, self._entropy(32))
+        session = Session(name, exchange.finish(login.share, name), server=True)
+        answer = session.tag_keys(Keys(login.nonce, exchange.share))
+        half = self.half_open[name] = self.asked[question] = HalfOpen(session, address, question, answer, now)
+        return half
+
+    def forget(self, half: HalfOpen) -> None:
+        """A login is over."""
+        self.half_open.pop(half.session.id, None)
+        self.asked.pop(half.question, None)
+
+    def sweep(self, now: float) -> List[HalfOpen]:
+        """Drop what has had its time; return the logins among it."""
+        expired = [half for half in self.half_open.values() if now >= half.expires_at]
+        for half in expired:
+            self.forget(half)
+        for place in [place for place, bucket in self._addresses.items() if bucket.full(now)]:
+            del self._addresses[place]
+        return expired
+
+
 @dataclass(frozen=True)
 class Contest:
     """A newcomer who waits to see whether the holder of a name is still there."""
@@ -2015,7 +2101,7 @@ class Server(Core):
         self._password = password_bytes(password)
         self._entropy = entropy
         self._id = entropy(8)
-        self._cookie_key = entropy(32)
+        self._door = Door(self._password, entropy)
         self._room_key = RoomKey(1, entropy(32))
         self._rekey = False
         self._members: Dict[bytes, Member] = {}
@@ -2032,12 +2118,8 @@ class Server(Core):
         self._classic_runs = RunReader()
         self._unencrypted = False
         self._sessions: Dict[bytes, Member] = {}
-        self._half_open: Dict[bytes, HalfOpen] = {}
-        self._questions: Dict[Tuple[Any, bytes], HalfOpen] = {}
         self._ended: Dict[bytes, Tuple[Session, Bye, float]] = {}
-        self._logins: Dict[Tuple[Any, bytes], None] = {}
         self._contests: Dict[bytes, Contest] = {}
-        self._addresses: Dict[str, TokenBucket] = {}
         self._bans: Dict[Union[bytes, str], float] = {}
         self._submitted: Dict[bytes, Member] = {}
         self._asked: Dict[bytes, Member] = {}
@@ -2129,7 +2211,7 @@ class Server(Core):
 
     def deadline(self) -> Optional[float]:
         """Return when tick() is due without further input."""
-        waiting = self._ticked_at + TURN_SECONDS if self._logins or self._asked or self._pasts else None
+        waiting = self._ticked_at + TURN_SECONDS if self._door.waiting or self._asked or self._pasts else None
         beat = self._beats[0] if self._beats else None
         closing = self._closing[0] if self._closing else None
         return earliest(self._sweep_at, self._take_at, self._ping_at, self._write_at, beat, closing, waiting)
@@ -2172,72 +2254,30 @@ class Server(Core):
         if len(datagram) != STRANGER_BYTES:
             raise MalformedDatagram("size of HELLO")
         nonce = decode(datagram[1], datagram[2:]).nonce
-        cookie = self._cookie(address, nonce, int(now).to_bytes(4, "big"))
+        cookie = self._door.cookie(address, nonce, now)
         offer = Offer(nonce, cookie, self._id, self._count(), self.members_max, self.room)
         self._send_stranger(encode_unsealed(offer), datagram, address)
-
-    def _cookie(self, address: Any, nonce: bytes, stamp: bytes) -> bytes:
-        place = repr(address[:2]).encode()
-        return stamp + hashlib.blake2b(stamp + nonce + place, key=self._cookie_key, digest_size=16).digest()
 
     def _receive_login(self, datagram: bytes, address: Any, now: float) -> None:
         if len(datagram) != STRANGER_BYTES:
             raise MalformedDatagram("size of LOGIN")
         login = decode(datagram[1], datagram[2:])
-        stamp = login.cookie[:4]
-        # SECURITY: test_a_spoofed_address_costs_no_multiplication
-        if not hmac.compare_digest(login.cookie, self._cookie(address, login.nonce, stamp)):
-            raise MalformedDatagram("cookie")
-        if not 0 <= int(now) - int.from_bytes(stamp, "big") <= COOKIE_SECONDS:
-            raise MalformedDatagram("old cookie")
+        self._door.check(login, address, now)
         question = (address, datagram)
-        known = self._questions.get(question)
+        known = self._door.asked.get(question)
         if known is not None:
             self._send_stranger(known.answer, datagram, address)
-        elif question not in self._logins:
-            self._queue_login(question, now)
-
-    def _queue_login(self, question: Tuple[Any, bytes], now: float) -> None:
-        address, datagram = question
-        waiting = len(self._logins)
-        full = self._stuck or waiting >= LOGIN_QUEUE_MAX or waiting + len(self._half_open) >= HALF_OPEN_MAX
-        # SECURITY: test_guessing_online_is_slow
-        if full or not self._login_bucket(address, now).take(1, now):
+        elif self._stuck or not self._door.queue(question, now):
             self._advise(datagram, TRY_LATER, address)
-        else:
-            self._logins[question] = None
-
-    def _login_bucket(self, address: Any, now: float) -> TokenBucket:
-        """Return the bucket of an address, an IPv6 one counted by its /64; an empty one when all are in use."""
-        place = address_place(address[0])
-        bucket = self._addresses.get(place)
-        if bucket is None:
-            bucket = TokenBucket(1 / LOGIN_SECONDS, LOGIN_BURST, now)
-            if len(self._addresses) >= ADDRESSES_MAX:
-                return TokenBucket(1 / LOGIN_SECONDS, 0, now)
-            self._addresses[place] = bucket
-        return bucket
 
     def _start_logins(self, now: float) -> None:
-        for question in list(self._logins)[:LOGINS_PER_TURN]:
-            del self._logins[question]
+        for question in list(self._door.waiting)[:LOGINS_PER_TURN]:
+            address, datagram = question
             try:
-                self._start_login(question, now)
+                half = self._door.start(question, (self._sessions, self._ended), now)
+                self._send_stranger(half.answer, datagram, address)
             except MalformedDatagram as fault:
                 self.dropped[str(fault)] += 1
-
-    def _start_login(self, question: Tuple[Any, bytes], now: float) -> None:
-        address, datagram = question
-        login = decode(datagram[1], datagram[2:])
-        name = self._entropy(4)
-        while name in self._sessions or name in self._half_open or name in self._ended:
-            name = self._entropy(4)
-        exchange = Exchange(self._password, login.nonce + login.cookie, self._entropy(32))
-        session = Session(name, exchange.finish(login.share, name), server=True)
-        answer = session.tag_keys(Keys(login.nonce, exchange.share))
-        half = HalfOpen(session, address, question, answer, now)
-        self._half_open[name] = self._questions[question] = half
-        self._send_stranger(answer, datagram, address)
 
     # --- sealed datagrams
 
@@ -2259,7 +2299,7 @@ class Server(Core):
             member.address = address
 
     def _receive_half_open(self, name: bytes, datagram: bytes, address: Any, now: float) -> None:
-        half = self._half_open.get(name)
+        half = self._door.half_open.get(name)
         if half is not None:
             message = half.session.open(datagram)
             if not isinstance(message, Proof):
@@ -2275,7 +2315,7 @@ class Server(Core):
     def _receive_proof(self, half: HalfOpen, proof: Proof, address: Any, now: float) -> None:
         if not half.proven:
             half.proven = True
-            self._login_bucket(half.question[0], now).give(1)
+            self._door.bucket(half.question[0], now).give(1)
         if half.session.newest:
             half.address = address
         if half.refusal is not None:
@@ -2396,7 +2436,7 @@ class Server(Core):
         )
         member.admit(half, proof.attempt, welcome, now)
         self._sessions[half.session.id] = member
-        self._forget_login(half)
+        self._door.forget(half)
         self._send(member, welcome)
         self._events.append(MemberArrived(member.name, member.address, known is not None, count))
 
@@ -2431,10 +2471,6 @@ class Server(Core):
         del self._names[member.key], self._rows[member.joined]
         del self._joins[bisect.bisect_left(self._joins, member.joined)]
 
-    def _forget_login(self, half: HalfOpen) -> None:
-        self._half_open.pop(half.session.id, None)
-        self._questions.pop(half.question, None)
-
     def _leave(self, member: Member, why: str, bye: Optional[Bye], now: float) -> None:
         """Remove a member; with a ``bye`` its session answers with that for a while."""
         del self._members[member.id], self._sessions[member.session.id]
@@ -2460,12 +2496,7 @@ class Server(Core):
         self._log.forget(self._time(now))
         for classic in [other for other in self._classics.values() if now - other.heard_at > CLASSIC_SECONDS]:
             self._leave_classic(classic, "timed out", now)
-        for half in [other for other in self._half_open.values() if now >= other.expires_at]:
-            self._forget_login(half)
-            if not half.proven:
-                self._events.append(LoginAbandoned(half.address))
-        for place in [place for place, bucket in self._addresses.items() if bucket.full(now)]:
-            del self._addresses[place]
+        self._events += [LoginAbandoned(half.address) for half in self._door.sweep(now) if not half.proven]
         for name in [name for name, (_, _, until) in self._ended.items() if now >= until]:
             del self._ended[name]
         for key in [key for key, until in self._bans.items() if now >= until]:
@@ -8145,10 +8176,12 @@ def export_history(path: str, target: str, as_json: bool) -> int:
     """Write a history as text or JSON lines; return the exit status.  Raises UsageError and OSError."""
     if target == "-" and sys.stdout is None:
         raise UsageError("Standard output is closed; name a file to export to.")
+    lines = history_lines(path, as_json)
+    first = next(lines, "")  # What cannot be read leaves no file behind.
     with contextlib.ExitStack() as files:
         out = sys.stdout if target == "-" else files.enter_context(open(target, "x", encoding="utf-8"))
         try:
-            for line in history_lines(path, as_json):
+            for line in itertools.chain([first] if first else [], lines):
                 out.write(line + "\n")
             out.flush()
         except BrokenPipeError:  # The reader has seen enough.

@@ -154,7 +154,8 @@ SLEEP_SECONDS = 5.0  # A longer gap between turns was sleep, not silence.
 BEAT_SECONDS = (0.05, 0.3, 1.5)  # After the newest entry: tail loss leaves no gap to see.
 CLOSE_SECONDS = (0.0, 0.05, 0.2)  # SERVER_CLOSED is said three times.
 
-KEEP_ALIVE_SECONDS = 2.4  # Its double stays below SLEEP_SECONDS.
+KEEP_ALIVE_SECONDS = 5.0
+TICK_SECONDS_MAX = 4.0  # A client looks at the clock this often, so that a longer gap can only be sleep.
 GRACE_SECONDS = 0.02  # Reordering, before a gap counts as loss.
 RETRY_SECONDS = 0.1  # First repeat while no round trip is known; doubles up to ...
 RETRY_SECONDS_MIN = 0.02
@@ -3436,6 +3437,7 @@ class Client(Core):
         second = self._ticked_at + 1.0 if self._unanswered_at is not None else None
         return earliest(
             *(self._retry.at, self._ask_at, self._who.at, self._again.at, lost_until, second),
+            self._ticked_at + TICK_SECONDS_MAX,
             self._past.timer.at if self._past and self._session else None,
             *((attempt.timer.at, attempt.wrong_at, self._attempt_until()) if attempt else ()),
         )

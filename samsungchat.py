@@ -4379,6 +4379,8 @@ class Transcript:
 
     def _apply_earlier(self, event: EarlierRead) -> List[Line]:
         """Return history that was asked for: a block of lines that belongs before all others."""
+        if not event.events:
+            return [self.note("Nothing was said before.")]
         past = Transcript()
         past.name, past.room, past._key, past._earlier = self.name, self.room, self._key, True
         top = past._line("divider", "the beginning" if event.beginning else "earlier")
@@ -6816,6 +6818,10 @@ class View:
         self.text.see(place)
         self.frame.after_idle(self.look)
 
+    def at_top(self) -> bool:
+        """Return whether somebody has gone up to the first line."""
+        return not self.following and float(self.text.yview()[0]) == 0.0
+
     def to_end(self) -> None:
         """Go to the end and follow it from now on."""
         self.following = True
@@ -7453,7 +7459,7 @@ class ClientWindow(Window):
         self.transcript = Transcript()
         self._options = options
         self._values: Optional[LoginValues] = None
-        self._entered = False
+        self._entered = self._earlier_there = False
         self._found: List[ServerFound] = []
         self._generation = 0
         super().__init__(root, settings, 960, 640)
@@ -7569,8 +7575,10 @@ class ClientWindow(Window):
             return self._failed(event)
         elif isinstance(event, EarlierRead):
             self.chat.conversation.show_before(self.transcript.apply(event))
+            self._earlier_there = not event.beginning
             return []
         elif isinstance(event, Connected):
+            self._earlier_there = True
             self._enter()
         elif isinstance(event, NotSent) and not self.chat.composer.get():
             self.chat.composer.set(event.text)
@@ -7599,6 +7607,9 @@ class ClientWindow(Window):
         if self.closed:
             return
         self.transcript.read(self.front() and self.chat.conversation.following)
+        if self._earlier_there and self.chat.conversation.at_top():
+            self._earlier_there = False  # Until the answer has come.
+            fetch_earlier(self._loop, self._client, Command("earlier"))
         if self._values is not None:
             self.chat.update(address_text((self._values.server, self._values.port)))
         self.root.title(drawable(self.transcript.title(), False))

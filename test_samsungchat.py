@@ -4661,7 +4661,7 @@ class ClientWindowTest(WindowTest):
             window.chat.conversation.show([window.transcript.note("line %d" % number)])
         view = window.chat.conversation
         self.wait(window, lambda: view.text.dlineinfo("end-1c"))
-        view._scroll("moveto", "0.0")
+        view._scroll("moveto", "0.3")
         top = view.text.index("@0,0")
         bob = self.guest("bob")
         bob.say("are you there?")
@@ -4727,9 +4727,12 @@ class ClientWindowTest(WindowTest):
         view = window.chat.conversation
         view._scroll("moveto", "0.0")
         top = view.text.get("@0,0", "@0,0 lineend")
-        window.send("/earlier 100")
         self.wait(window, lambda: "line 3." in self.shown(window))
         self.assertEqual(view.text.get("@0,0", "@0,0 lineend"), top)
+        view._scroll("moveto", "0.0")  # Nothing stands before it, and nothing more is asked for.
+        bob.say("and more.")
+        self.wait(window, lambda: "and more." in self.shown(window))
+        self.assertEqual(self.shown(window).count("line 3."), 1)
         self.assertLess(self.shown(window).index("line 3."), self.shown(window).index("line 79."))
 
     def wait_until_sent(self, guest):

@@ -22,7 +22,7 @@ Sections, each using only those above it:
      4  wire format             messages and log entries, and their bytes
      5  password login          CPace over X25519: prove the password, never send it
      6  sealed datagrams        encryption, tags, replay window, the shared form for a whole room
-     7  room log                the numbered entries, in memory
+     7  room log                the numbered entries, in memory or in a file
      8  delivery                round trip, token bucket, drawn timers
      9  server                  the room: admits, takes, numbers and hands out
     10  client                  one member: logs in, sends, repairs, resumes
@@ -39,8 +39,9 @@ its public digest; *head*, the newest entry's number; *taken*, the highest numbe
 
 An attacker who listens learns who talks to whom, when and how much, but no text, and nothing to test password
 guesses on.  One who takes part in a login, as a client or as a false server, gets one guess for each login.
-Who knows the password can read the room and can run a false server for newcomers.  The cryptography is built
-from hashlib's primitives in published ways and has not been audited; Python integers are not constant-time.
+Who knows the password can read the room and can run a false server for newcomers.  With ``--classic`` the
+original program's plain text is admitted, and everything said can be read.  The cryptography is built from
+hashlib's primitives in published ways and has not been audited; Python integers are not constant-time.
 """
 
 import argparse
@@ -2847,8 +2848,8 @@ def address_text(address: Any) -> str:
 # ======================================================================================================
 # 10. Client
 # ======================================================================================================
-# One member as a value.  It keeps a cursor into the room's log and moves it to the head; everything that it
-# asks of the server is a SYNC.  While a silent session may still be alive it pulls on with it and looks for
+# One member as a value.  It keeps a cursor into the room's log and moves it to the head; what it is missing it
+# asks for with SYNC.  While a silent session may still be alive it pulls on with it and looks for
 # the server anew at the same time; whichever answers first is believed.
 
 

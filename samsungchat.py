@@ -2849,8 +2849,8 @@ def address_text(address: Any) -> str:
 # 10. Client
 # ======================================================================================================
 # One member as a value.  It keeps a cursor into the room's log and moves it to the head; what it is missing it
-# asks for with SYNC.  While a silent session may still be alive it pulls on with it and looks for
-# the server anew at the same time; whichever answers first is believed.
+# asks for with SYNC.  While a silent session may still be alive it pulls on with it and looks for the server
+# anew at the same time; whichever answers first is believed.
 
 
 class State(enum.Enum):

@@ -77,7 +77,23 @@ import time
 import unicodedata
 import zlib
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Sequence, TextIO, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Deque,
+    Dict,
+    Generator,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    TextIO,
+    Tuple,
+    TypeVar,
+    Union,
+    cast,
+)
 
 __version__ = "1.0.0"
 
@@ -138,7 +154,8 @@ HALF_OPEN_MAX = 2000
 HALF_OPEN_SECONDS = 10
 REFUSED_SECONDS = 2  # A refused login is answered so long; less than it takes to fill the table with them.
 LOGIN_QUEUE_MAX = 256
-LOGINS_PER_TURN = 4  # About 2.5 ms each: the room waits 10 ms at most.
+SLICE_BITS = 85  # Of a login's two multiplications of 255, about 1.2 ms each, in one go ...
+LOGIN_SLICE_MEMBERS = 40  # ... and one more slice a turn for so many members.
 LOGIN_BURST = 32  # Unproven logins of one address ...
 LOGIN_SECONDS = 10  # ... one more each so many seconds.
 ADDRESSES_MAX = 4096  # Addresses of which unproven logins are counted.
@@ -152,10 +169,12 @@ ENDED_MAX = 4096
 SWEEP_SECONDS = 1.0
 TURN_SECONDS = 0.0001  # From a turn that left work undone to the next.
 SLEEP_SECONDS = 5.0  # A longer gap between turns was sleep, not silence.
-BEAT_SECONDS = (0.05, 0.3, 1.5)  # After the newest entry: tail loss leaves no gap to see.
+BEAT_SECONDS = (0.05, 0.3)  # After the newest entry: tail loss leaves no gap to see.
+HEARTBEAT_SECONDS = 1.5  # Then to all, as long as nothing new comes: one hears soon that the server is gone.
 CLOSE_SECONDS = (0.0, 0.05, 0.2)  # SERVER_CLOSED is said three times.
 
-KEEP_ALIVE_SECONDS = 5.0
+KEEP_ALIVE_SECONDS = 12.0  # Twice that is well below SILENT_SECONDS.
+QUIET_SECONDS = 2.0  # Without a heartbeat; then a client asks.
 TICK_SECONDS_MAX = 4.0  # A client looks at the clock this often, so that a longer gap can only be sleep.
 GRACE_SECONDS = 0.02  # Reordering, before a gap counts as loss.
 RETRY_SECONDS = 0.1  # First repeat while no round trip is known; doubles up to ...
@@ -414,7 +433,7 @@ def random_draw(entropy: Callable[[int], bytes], low: float, high: float) -> flo
 # ======================================================================================================
 # 4. Wire format
 # ======================================================================================================
-# Every message and every entry is a frozen dataclass with a layout: one codec for each field, in order.
+# Every message and every entry is a value with a layout: how each of its fields is written, in order.
 # Numbers are big-endian.  Decoding bytes from the network either succeeds or raises MalformedDatagram.
 
 VERSION = 1
@@ -478,25 +497,56 @@ def encode_string(text: str) -> bytes:
     return bytes((len(data),)) + data
 
 
-Codec = Tuple[Callable[[Any], bytes], Callable[[Reader], Any]]
-
-
-def _raw(count: int) -> Codec:
-    return bytes, lambda reader: reader.take(count)
-
-
-def _number(count: int) -> Codec:
-    return lambda value: value.to_bytes(count, "big"), lambda reader: reader.number(count)
-
-
 def _long_text(text: str) -> bytes:
     data = text.encode("utf-8")
     return len(data).to_bytes(2, "big") + data
 
 
+Codec = Tuple[Callable[[Any], bytes], Callable[[Reader], Any]]
 _STRING: Codec = (encode_string, Reader.string)
 _REST: Codec = (bytes, Reader.rest)
 _TEXT: Codec = (_long_text, lambda reader: decode_text(reader.take(reader.number(2))))
+
+
+class Layout:
+    """How fields stand behind each other: a letter of struct's for one of fixed size, else its codec.
+
+    Neighbours of fixed size are read and written at once.
+    """
+
+    def __init__(self, *fields: Union[str, Codec]) -> None:
+        """``fields`` are, in order, "B", "H", "I" or "Q" for a number, "16s" for so many bytes, or a codec."""
+        self._steps: List[Tuple[Optional[struct.Struct], int, Any]] = []
+        for fixed, group in itertools.groupby(fields, lambda field: isinstance(field, str)):
+            letters = list(group)
+            if fixed:
+                wide = [at for at, letter in enumerate(letters) if letter == "Q"]
+                self._steps.append((struct.Struct(">" + "".join(map(str, letters))), len(letters), wide))
+            else:
+                self._steps += [(None, 1, codec) for codec in letters]
+
+    def put(self, values: Sequence[Any]) -> bytes:
+        """Encode the values of all fields."""
+        data, at = b"", 0
+        for fixed, count, codec in self._steps:
+            data += fixed.pack(*values[at : at + count]) if fixed else codec[0](values[at])
+            at += count
+        return data
+
+    def take(self, reader: Reader) -> List[Any]:
+        """Decode the values of all fields; raises MalformedDatagram."""
+        values: List[Any] = []
+        for fixed, _, more in self._steps:
+            if fixed is None:
+                values.append(more[1](reader))
+                continue
+            found = fixed.unpack(reader.take(fixed.size))
+            for wide in more:
+                if found[wide] >> 63:
+                    raise MalformedDatagram("number too large")
+            values += found
+        return values
+
 
 # --- messages
 
@@ -587,8 +637,7 @@ class Refused:
     text: str
 
 
-@dataclass(frozen=True)
-class Submission:
+class Submission(NamedTuple):
     """A part on its way into the log; ``kind`` is an entry's, with FIRST and LAST."""
 
     number: int
@@ -651,7 +700,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Members:
-    """Server: a page of the roster, by join, as decode_rows() reads it; ``more`` where it does not end here."""
+    """Server: a page of the roster, by join, as decode_rows() reads it.
+
+    ``more`` is 0 where it ends here, else whether the next page is on its way or waits to be asked for.
+    """
 
     as_of: int
     after: int
@@ -686,20 +738,21 @@ class History:
 
 
 ASK, STUCK, BEGINNING = 1, 2, 4
+MORE_IF_ASKED, MORE_COMES = 1, 2
 
-_ROW = (_number(8), _raw(8), _number(1), _STRING)
+_ROW = Layout("Q", "8s", "B", _STRING)
 
 
 def encode_row(row: Row) -> bytes:
     """Encode one row of the roster."""
-    return b"".join(put(value) for (put, _), value in zip(_ROW, vars(row).values()))
+    return _ROW.put(list(vars(row).values()))
 
 
 def decode_rows(data: bytes) -> List[Row]:
     """Decode the rows of a page; raises MalformedDatagram."""
     reader, rows = Reader(data), []
     while reader.left():
-        rows.append(Row(*[take(reader) for _, take in _ROW]))
+        rows.append(Row(*_ROW.take(reader)))
     return rows
 
 
@@ -721,40 +774,45 @@ def _put_submissions(messages: Sequence[Submission]) -> bytes:
 
 
 def _take_submissions(reader: Reader) -> Tuple[Submission, ...]:
-    messages = []
-    while reader.left():
-        number, kind = _SUBMISSION.unpack(reader.take(5))
-        if kind & KIND_BITS not in (TEXT, ACTION, PRIVATE) or not number:
+    """Decode the parts in a SYNC: the one loop over what strangers wrote that runs for every message."""
+    data, at, messages = reader.rest(), 0, []
+    end = len(data)
+    while at < end:
+        if at + _SUBMISSION.size > end:
+            raise MalformedDatagram("truncated")
+        number, kind = _SUBMISSION.unpack_from(data, at)
+        at += _SUBMISSION.size
+        bare = kind & KIND_BITS
+        if bare not in (TEXT, ACTION, PRIVATE) or not number:
             raise MalformedDatagram("submission kind")
-        to = reader.take(8) if kind & KIND_BITS == PRIVATE else b""
-        text = reader.take(reader.number(2))
-        if not 0 < len(text) <= PART_BYTES_MAX:
+        to = data[at : at + 8] if bare == PRIVATE else b""
+        at += len(to) + 2
+        start, at = at, at + int.from_bytes(data[at - 2 : at], "big")
+        if at > end or not start < at <= start + PART_BYTES_MAX:
             raise MalformedDatagram("submission size")
+        text = data[start:at]
         decode_text(text)
         messages.append(Submission(number, kind, to, text))
     return tuple(messages)
 
 
-_LAYOUTS: Dict[type, Tuple[Codec, ...]] = {
-    Hello: (_raw(16),),
-    Offer: (_raw(16), _raw(20), _raw(8), _number(2), _number(2), _STRING),
-    Later: (_raw(16), _STRING),
-    Login: (_raw(16), _raw(20), _raw(32)),
-    Keys: (_raw(16), _raw(32)),
-    Proof: (_number(4), _raw(16), _STRING, _number(8), _number(8), _number(4), _number(2)),
-    Welcome: (
-        *(_STRING, _raw(8), _STRING, _number(8), _number(8), _number(1), _number(8)),
-        *(_number(4), _number(4), _raw(32), _number(2)),
-    ),
-    Refused: (_STRING, _TEXT),
-    Sync: (_number(8), _number(4), _number(2), (_put_submissions, _take_submissions)),
-    Entries: (_number(8), _number(4), _number(1), _number(4), _raw(32), _REST),
-    Room: (_number(4), _raw(8), _REST),
-    Who: (_number(8),),
-    Members: (_number(8), _number(8), _number(1), _REST),
-    Bye: (_STRING,),
-    Earlier: (_number(8), _number(2), _number(8)),
-    History: (_number(8), _number(8), _number(1), _REST),
+_LAYOUTS: Dict[type, Layout] = {
+    Hello: Layout("16s"),
+    Offer: Layout("16s", "20s", "8s", "H", "H", _STRING),
+    Later: Layout("16s", _STRING),
+    Login: Layout("16s", "20s", "32s"),
+    Keys: Layout("16s", "32s"),
+    Proof: Layout("I", "16s", _STRING, "Q", "Q", "I", "H"),
+    Welcome: Layout(_STRING, "8s", _STRING, "Q", "Q", "B", "Q", "I", "I", "32s", "H"),
+    Refused: Layout(_STRING, _TEXT),
+    Sync: Layout("Q", "I", "H", (_put_submissions, _take_submissions)),
+    Entries: Layout("Q", "I", "B", "I", "32s", _REST),
+    Room: Layout("I", "8s", _REST),
+    Who: Layout("Q"),
+    Members: Layout("Q", "Q", "B", _REST),
+    Bye: Layout(_STRING),
+    Earlier: Layout("Q", "H", "Q"),
+    History: Layout("Q", "Q", "B", _REST),
 }
 _MESSAGE_TYPES: Dict[int, type] = dict(enumerate(_LAYOUTS, 1))
 TYPE_CODES: Dict[type, int] = {kind: code for code, kind in _MESSAGE_TYPES.items()}
@@ -762,8 +820,7 @@ TYPE_CODES: Dict[type, int] = {kind: code for code, kind in _MESSAGE_TYPES.items
 
 def encode(message: Any) -> bytes:
     """Encode a message's fields, without header."""
-    layout = _LAYOUTS[type(message)]
-    return b"".join([put(value) for (put, _), value in zip(layout, vars(message).values())])
+    return _LAYOUTS[type(message)].put(list(vars(message).values()))
 
 
 def decode(code: int, body: bytes) -> Any:
@@ -772,8 +829,8 @@ def decode(code: int, body: bytes) -> Any:
     if kind is None:
         raise MalformedDatagram("unknown type")
     reader = Reader(body)
-    message = kind(*[take(reader) for _, take in _LAYOUTS[kind]])
-    if any(reader.rest()):
+    message = kind(*_LAYOUTS[kind].take(reader))
+    if reader.left() and any(reader.rest()):
         raise MalformedDatagram("trailing bytes")
     return message
 
@@ -813,28 +870,25 @@ class Entry:
     last: bool = True
 
 
-_TIME = ("time", _number(8))
-_BODY = (("text", _TEXT),)
-_AUTHOR = (_TIME, ("author", _raw(8)), ("number", _number(4)), ("name", _STRING))
-_MEMBER = (_TIME, ("author", _raw(8)), ("name", _STRING), ("text", _STRING))
-_ENTRY_LAYOUTS: Dict[int, Tuple[Tuple[str, Codec], ...]] = {
-    TEXT: _AUTHOR + _BODY,
-    ACTION: _AUTHOR + _BODY,
-    PRIVATE: _AUTHOR + (("to", _raw(8)), ("to_name", _STRING)) + _BODY,
-    JOINED: _MEMBER,
-    LEFT: _MEMBER,
-    NOTICE: (_TIME,) + _BODY,
-    STARTED: (_TIME,) + _BODY,
-    UNDELIVERED: (_TIME, ("number", _number(4))),
-    SKIP: (_TIME, ("count", _number(8)), ("why", _number(1))),
+_AUTHORED = ("time", "author", "number", "name")
+_ENTRY_LAYOUTS: Dict[int, Tuple[Tuple[str, ...], Layout]] = {
+    TEXT: ((*_AUTHORED, "text"), Layout("Q", "8s", "I", _STRING, _TEXT)),
+    ACTION: ((*_AUTHORED, "text"), Layout("Q", "8s", "I", _STRING, _TEXT)),
+    PRIVATE: ((*_AUTHORED, "to", "to_name", "text"), Layout("Q", "8s", "I", _STRING, "8s", _STRING, _TEXT)),
+    JOINED: (("time", "author", "name", "text"), Layout("Q", "8s", _STRING, _STRING)),
+    LEFT: (("time", "author", "name", "text"), Layout("Q", "8s", _STRING, _STRING)),
+    NOTICE: (("time", "text"), Layout("Q", _TEXT)),
+    STARTED: (("time", "text"), Layout("Q", _TEXT)),
+    UNDELIVERED: (("time", "number"), Layout("Q", "I")),
+    SKIP: (("time", "count", "why"), Layout("Q", "Q", "B")),
 }
 
 
 def encode_entry(entry: Entry) -> bytes:
     """Encode one entry, as it stands in the log and in every batch."""
     mark = entry.kind | FIRST * entry.first | LAST * entry.last
-    fields = _ENTRY_LAYOUTS[entry.kind]
-    return b"".join([bytes((mark,))] + [put(getattr(entry, name)) for name, (put, _) in fields])
+    names, layout = _ENTRY_LAYOUTS[entry.kind]
+    return bytes((mark,)) + layout.put([getattr(entry, name) for name in names])
 
 
 _PART = struct.Struct(">BQ8sI")
@@ -853,11 +907,11 @@ def encode_part(
 
 
 def _take_entry(reader: Reader, mark: int) -> Entry:
-    fields = _ENTRY_LAYOUTS.get(mark & KIND_BITS)
-    if fields is None:
+    kind = mark & KIND_BITS
+    if kind not in _ENTRY_LAYOUTS:
         raise MalformedDatagram("entry kind")
-    values = {name: take(reader) for name, (_, take) in fields}
-    return Entry(mark & KIND_BITS, first=bool(mark & FIRST), last=bool(mark & LAST), **values)
+    names, layout = _ENTRY_LAYOUTS[kind]
+    return Entry(kind, first=bool(mark & FIRST), last=bool(mark & LAST), **dict(zip(names, layout.take(reader))))
 
 
 def decode_entry(data: bytes) -> Entry:
@@ -968,8 +1022,26 @@ _HASH_BLOCK_BYTES = 128  # SHA-512's.
 _CI = b"\x14SamsungChat 1 client\x14SamsungChat 1 server"
 
 
+Result = TypeVar("Result")
+Slices = Generator[None, None, Result]  # Arithmetic that can pause after each slice, a third of a multiplication.
+
+
+def run_slices(slices: Slices[Result]) -> Result:
+    """Do arithmetic to its end, without a pause."""
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            return cast(Result, end.value)
+
+
 def x25519(scalar: bytes, point: bytes) -> bytes:
-    """Multiply a point (u-coordinate, 32 bytes) by a scalar (32 bytes): RFC 7748, section 5.
+    """Multiply a point (u-coordinate, 32 bytes) by a scalar (32 bytes): RFC 7748, section 5."""
+    return run_slices(_ladder(scalar, point))
+
+
+def _ladder(scalar: bytes, point: bytes) -> Slices[bytes]:
+    """Multiply by the Montgomery ladder, pausing after each SLICE_BITS of the scalar.
 
     Every other reduction is only a fold, 2**255 being 19: half the time of a division, and few bits too many.
     """
@@ -978,22 +1050,25 @@ def x25519(scalar: bytes, point: bytes) -> bytes:
     u = int.from_bytes(point, "little") & low
     x2, z2, x3, z3 = 1, 0, u % p, 1
     swapped = "0"
-    for bit in bin(k)[2:]:
-        if bit != swapped:
-            x2, x3, z2, z3 = x3, x2, z3, z2
-            swapped = bit
-        a, b = x2 + z2, x2 - z2
-        da, cb = (x3 - z3) * a, (x3 + z3) * b
-        total, difference = da + cb, da - cb
-        total = (total & low) + 19 * (total >> 255)
-        difference = (difference & low) + 19 * (difference >> 255)
-        difference *= difference
-        a *= a
-        b *= b
-        a, b = (a & low) + 19 * (a >> 255), (b & low) + 19 * (b >> 255)
-        e = a - b
-        x3, z3 = total * total % p, ((difference & low) + 19 * (difference >> 255)) * u % p
-        x2, z2 = a * b % p, e * (a + 121665 * e) % p
+    bits = bin(k)[2:]
+    for start in range(0, 255, SLICE_BITS):
+        for bit in bits[start : start + SLICE_BITS]:
+            if bit != swapped:
+                x2, x3, z2, z3 = x3, x2, z3, z2
+                swapped = bit
+            a, b = x2 + z2, x2 - z2
+            da, cb = (x3 - z3) * a, (x3 + z3) * b
+            total, difference = da + cb, da - cb
+            total = (total & low) + 19 * (total >> 255)
+            difference = (difference & low) + 19 * (difference >> 255)
+            difference *= difference
+            a *= a
+            b *= b
+            a, b = (a & low) + 19 * (a >> 255), (b & low) + 19 * (b >> 255)
+            e = a - b
+            x3, z3 = total * total % p, ((difference & low) + 19 * (difference >> 255)) * u % p
+            x2, z2 = a * b % p, e * (a + 121665 * e) % p
+        yield
     if swapped == "1":
         x2, z2 = x3, z3
     return (x2 * (pow(z2, -1, p) if z2 else 0) % p).to_bytes(32, "little")
@@ -1022,12 +1097,12 @@ def cpace_generator(password: bytes, channel: bytes, sid: bytes) -> bytes:
     return _elligator2(hashlib.sha512(seed).digest()[:32])
 
 
-def cpace_key(scalar: bytes, share: bytes, sid: bytes, transcript: bytes) -> bytes:
+def cpace_key(scalar: bytes, share: bytes, sid: bytes, transcript: bytes) -> Slices[bytes]:
     """Return the intermediate session key (64 bytes); raises MalformedDatagram on a low-order share.
 
     ``share`` is the peer's; ``transcript`` is lv(Ya) lv(ADa) lv(Yb) lv(ADb), the draft's transcript_ir.
     """
-    shared = x25519(scalar, share)
+    shared = yield from _ladder(scalar, share)
     # SECURITY: test_a_low_order_share_aborts_the_login
     if not any(shared):
         raise MalformedDatagram("low-order share")
@@ -1042,21 +1117,27 @@ def cpace_transcript(share_a: bytes, data_a: bytes, share_b: bytes, data_b: byte
 class Exchange:
     """One side of one login: draws a secret, shows its share, and derives the session key."""
 
+    share = b""
+
     def __init__(self, password: bytes, sid: bytes, secret: bytes) -> None:
         """``secret`` is 32 random bytes; ``sid`` the client's nonce and the server's cookie."""
+        self._password = password
         self._sid = sid
         self._secret = secret
-        self.share = x25519(secret, cpace_generator(password, _CI, sid))
 
-    def start(self, peer_share: bytes, session: bytes) -> bytes:
+    def begin(self) -> Slices[None]:
+        """Compute the share."""
+        self.share = yield from _ladder(self._secret, cpace_generator(self._password, _CI, self._sid))
+
+    def start(self, peer_share: bytes, session: bytes) -> Slices[bytes]:
         """Return the key as the client, from the server's share; raises MalformedDatagram."""
         return self._key(peer_share, self.share, peer_share, session)
 
-    def finish(self, peer_share: bytes, session: bytes) -> bytes:
+    def finish(self, peer_share: bytes, session: bytes) -> Slices[bytes]:
         """Return the key as the server, from the client's share; raises MalformedDatagram."""
         return self._key(peer_share, peer_share, self.share, session)
 
-    def _key(self, peer_share: bytes, share_a: bytes, share_b: bytes, session: bytes) -> bytes:
+    def _key(self, peer_share: bytes, share_a: bytes, share_b: bytes, session: bytes) -> Slices[bytes]:
         data_a = bytes((VERSION_BYTE, TYPE_CODES[Login]))
         data_b = bytes((VERSION_BYTE, TYPE_CODES[Keys])) + session
         return cpace_key(self._secret, peer_share, self._sid, cpace_transcript(share_a, data_a, share_b, data_b))
@@ -1963,13 +2044,14 @@ class HalfOpen:
 
     __slots__ = ("session", "address", "question", "answer", "expires_at", "refusal", "proven")
 
-    def __init__(self, session: Session, address: Any, question: Tuple[Any, bytes], answer: bytes, now: float) -> None:
+    expires_at: float
+
+    def __init__(self, session: Session, address: Any, question: Tuple[Any, bytes], answer: bytes) -> None:
         """``question`` and ``answer`` are the LOGIN and the KEYS, for when the LOGIN is repeated."""
         self.session = session
         self.address = address
         self.question = question
         self.answer = answer
-        self.expires_at = now + HALF_OPEN_SECONDS
         self.refusal: Optional[Refused] = None
         self.proven = False
 
@@ -1979,7 +2061,7 @@ class Door:
 
     def __init__(self, password: bytes, entropy: Callable[[int], bytes]) -> None:
         """``waiting`` are LOGINs to be answered, ``asked`` those that were, ``half_open`` the same by session id."""
-        self.waiting: Dict[Tuple[Any, bytes], None] = {}
+        self.waiting: Dict[Tuple[Any, bytes], Slices[HalfOpen]] = {}
         self.asked: Dict[Tuple[Any, bytes], HalfOpen] = {}
         self.half_open: Dict[bytes, HalfOpen] = {}
         self._password = password
@@ -2004,8 +2086,11 @@ class Door:
         if not 0 <= int(now) - int.from_bytes(stamp, "big") <= COOKIE_SECONDS:
             raise MalformedDatagram("old cookie")
 
-    def queue(self, question: Tuple[Any, bytes], now: float) -> bool:
-        """Take a LOGIN (address, datagram) to be answered; return False where there are too many."""
+    def queue(self, question: Tuple[Any, bytes], used: Sequence[Dict[bytes, Any]], now: float) -> bool:
+        """Take a LOGIN (address, datagram) to be answered; return False where there are too many.
+
+        Session ids in ``used`` are not given again.
+        """
         if question in self.waiting:
             return True
         waiting = len(self.waiting)
@@ -2013,7 +2098,7 @@ class Door:
         # SECURITY: test_guessing_online_is_slow
         if full or not self.bucket(question[0], now).take(1, now):
             return False
-        self.waiting[question] = None
+        self.waiting[question] = self._start(question, used)
         return True
 
     def bucket(self, address: Any, now: float) -> TokenBucket:
@@ -2027,21 +2112,34 @@ class Door:
             self._addresses[place] = bucket
         return bucket
 
-    def start(self, question: Tuple[Any, bytes], used: Sequence[Dict[bytes, Any]], now: float) -> HalfOpen:
-        """Do the arithmetic of a LOGIN that waited; session ids in ``used`` are not given again.
-
-        Raises MalformedDatagram for a share that can only be an attack.
-        """
+    def _start(self, question: Tuple[Any, bytes], used: Sequence[Dict[bytes, Any]]) -> Slices[HalfOpen]:
         address, datagram = question
-        del self.waiting[question]
         login = decode(datagram[1], datagram[2:])
+        exchange = Exchange(self._password, login.nonce + login.cookie, self._entropy(32))
+        yield from exchange.begin()
         name = self._entropy(4)
         while any(name in table for table in (self.half_open, *used)):
             name = self._entropy(4)
-        exchange = Exchange(self._password, login.nonce + login.cookie, self._entropy(32))
-        session = Session(name, exchange.finish(login.share, name), server=True)
-        answer = session.tag_keys(Keys(login.nonce, exchange.share))
-        half = self.half_open[name] = self.asked[question] = HalfOpen(session, address, question, answer, now)
+        session = Session(name, (yield from exchange.finish(login.share, name)), server=True)
+        return HalfOpen(session, address, question, session.tag_keys(Keys(login.nonce, exchange.share)))
+
+    def work(self, now: float) -> Optional[HalfOpen]:
+        """Do a slice of the arithmetic of the first LOGIN that waits; return the login if that was the last.
+
+        Raises MalformedDatagram for a share that can only be an attack.
+        """
+        question, slices = next(iter(self.waiting.items()))
+        try:
+            next(slices)
+            return None
+        except StopIteration as end:
+            half: HalfOpen = end.value
+        except MalformedDatagram:
+            del self.waiting[question]
+            raise
+        del self.waiting[question]
+        half.expires_at = now + HALF_OPEN_SECONDS
+        self.half_open[half.session.id] = self.asked[question] = half
         return half
 
     def forget(self, half: HalfOpen) -> None:
@@ -2135,6 +2233,7 @@ class Server(Core):
         self._take_at: Optional[float] = None
         self._ping_at: Optional[float] = None
         self._beats: List[float] = []
+        self._heartbeat_at = now + HEARTBEAT_SECONDS
         self._closing: List[float] = []
         self._receivers: Dict[type, Callable[[Member, Any, float], None]] = {
             Proof: self._receive_repeated_proof,
@@ -2159,7 +2258,7 @@ class Server(Core):
         if now >= self._sweep_at:
             self._sweep(now)
         self._decide_contests(now)
-        self._start_logins(now)
+        self._work_on_logins(now)
         self._take(now)
         self._tell_unencrypted(now)
         self._flush(now)
@@ -2216,7 +2315,10 @@ class Server(Core):
         waiting = self._ticked_at + TURN_SECONDS if self._door.waiting or self._asked or self._pasts else None
         beat = self._beats[0] if self._beats else None
         closing = self._closing[0] if self._closing else None
-        return earliest(self._sweep_at, self._take_at, self._ping_at, self._write_at, beat, closing, waiting)
+        return earliest(
+            *(self._sweep_at, self._take_at, self._ping_at, self._write_at),
+            *(self._heartbeat_at, beat, closing, waiting),
+        )
 
     # --- strangers: fixed-size fields, one hash, no answer larger than its question
 
@@ -2269,15 +2371,18 @@ class Server(Core):
         known = self._door.asked.get(question)
         if known is not None:
             self._send_stranger(known.answer, datagram, address)
-        elif self._stuck or not self._door.queue(question, now):
+        elif self._stuck or not self._door.queue(question, (self._sessions, self._ended), now):
             self._advise(datagram, TRY_LATER, address)
 
-    def _start_logins(self, now: float) -> None:
-        for question in list(self._door.waiting)[:LOGINS_PER_TURN]:
-            address, datagram = question
+    def _work_on_logins(self, now: float) -> None:
+        """Go on with the logins that wait, about as long as handing an entry out takes: the larger, the more."""
+        for _ in range(1 + len(self._members) // LOGIN_SLICE_MEMBERS):
+            if not self._door.waiting:
+                return
             try:
-                half = self._door.start(question, (self._sessions, self._ended), now)
-                self._send_stranger(half.answer, datagram, address)
+                half = self._door.work(now)
+                if half is not None:
+                    self._send_stranger(half.answer, half.question[1], half.address)
             except MalformedDatagram as fault:
                 self.dropped[str(fault)] += 1
 
@@ -2342,13 +2447,21 @@ class Server(Core):
             self._asked[member.id] = member
 
     def _receive_who(self, member: Member, who: Who, now: float) -> None:
-        last = bisect.bisect_right(self._joins, who.after)
-        size, page = 0, []
-        while last < len(self._joins) and size + len(self._rows[self._joins[last]]) <= MEMBERS_BYTES_MAX:
-            page.append(self._rows[self._joins[last]])
-            size += len(page[-1])
-            last += 1
-        self._send(member, Members(self._flushed, who.after, last < len(self._joins), b"".join(page)))
+        after, pages = who.after, member.answer_datagrams(now)
+        while pages:
+            pages -= 1
+            at = last = bisect.bisect_right(self._joins, after)
+            size = 0
+            while last < len(self._joins) and size + len(self._rows[self._joins[last]]) <= MEMBERS_BYTES_MAX:
+                size += len(self._rows[self._joins[last]])
+                last += 1
+            rows = b"".join([self._rows[joined] for joined in self._joins[at:last]])
+            if last == len(self._joins):
+                pages, follows = 0, 0
+            else:
+                follows = MORE_COMES if pages else MORE_IF_ASKED
+            self._send(member, Members(self._flushed, after, follows, rows))
+            after = self._joins[last - 1] if last else 0
 
     def _receive_earlier(self, member: Member, earlier: Earlier, now: float) -> None:
         if not 0 < earlier.before <= self._flushed + 1:
@@ -2590,6 +2703,7 @@ class Server(Core):
         if self._flushed > after:
             self._hand_out(after)
             self._beats = [now + seconds for seconds in BEAT_SECONDS]
+            self._heartbeat_at = now + HEARTBEAT_SECONDS
         self._rekey = False
 
     def _commit(self, now: float) -> bool:
@@ -2686,13 +2800,16 @@ class Server(Core):
         self._outgoing.append(Fanout(sizes, recipients))
 
     def _beat(self, now: float) -> None:
-        """Say where the head is, a few times after the newest entry, to those not known to be there."""
-        if not self._beats or now < self._beats[0]:
+        """Say where the head is: soon after the newest entry to those not known to be there, then to all."""
+        members = list(self._members.values())
+        if now >= self._heartbeat_at:
+            self._heartbeat_at = now + HEARTBEAT_SECONDS
+        elif self._beats and now >= self._beats[0]:
+            members = [member for member in members if member.cursor < self._flushed]
+        else:
             return
-        while self._beats and now >= self._beats[0]:
-            del self._beats[0]
-        behind = [member for member in self._members.values() if member.cursor < self._flushed]
-        self._fan_out([encode_batch(self._flushed, self._flushed + 1, b"")], behind)
+        self._beats = [at for at in self._beats if at > now]
+        self._fan_out([encode_batch(self._flushed, self._flushed + 1, b"")], members)
 
     # --- original clients
 
@@ -3094,6 +3211,7 @@ class LoginAttempt:
     def _answer_offer(self, offer: Offer, address: Any, now: float) -> None:
         self.address = address
         self._exchange = Exchange(self._password, self._nonce + offer.cookie, self._entropy(32))
+        run_slices(self._exchange.begin())
         self._login = encode_unsealed(Login(self._nonce, offer.cookie, self._exchange.share))
         self._unanswered = 0
         self._restart(now)
@@ -3107,7 +3225,8 @@ class LoginAttempt:
         self._tested.append(datagram)
         self.heard_at = now
         try:
-            session = Session(datagram[2:6], self._exchange.start(keys.share, datagram[2:6]), server=False)
+            key = run_slices(self._exchange.start(keys.share, datagram[2:6]))
+            session = Session(datagram[2:6], key, server=False)
             session.verify(datagram)
         except MalformedDatagram:
             self._try_another(now)
@@ -3344,6 +3463,7 @@ class Client(Core):
         self._ask_at: Optional[float] = None
         self._asked_at: Dict[int, float] = {}
         self._unanswered_at: Optional[float] = None
+        self._heard_at = self._quiet_seconds = 0.0
         self._round_trip = RoundTrip()
         self._leave_until: Optional[float] = None
         self._ticked_at = 0.0
@@ -3435,13 +3555,17 @@ class Client(Core):
             return earliest(self._retry.at, self._leave_until)
         attempt = self._attempt
         lost_until = self._lost_at + self._patience if self._lost_at is not None and self._patience else None
-        second = self._ticked_at + 1.0 if self._unanswered_at is not None else None
+        second = self._ticked_at + 1.0 if self._unanswered_at is not None else self._quiet_until()
         return earliest(
             *(self._retry.at, self._ask_at, self._who.at, self._again.at, lost_until, second),
             self._ticked_at + TICK_SECONDS_MAX,
             self._past.timer.at if self._past and self._session else None,
             *((attempt.timer.at, attempt.wrong_at, self._attempt_until()) if attempt else ()),
         )
+
+    def _quiet_until(self) -> Optional[float]:
+        """Return when a server that owes no answer has been silent for so long that it has to be asked."""
+        return None if self._session is None else self._heard_at + self._quiet_seconds
 
     def _report(self, event: Any) -> None:
         self._events.append(event)
@@ -3566,6 +3690,7 @@ class Client(Core):
         self._held = self._held or []
         self._who.start(now, self._round_trip.retry_seconds(), RETRY_SECONDS_MAX, at_once=True)
         self._ask_at = now
+        self._quiet_seconds = random_draw(self._entropy, QUIET_SECONDS, 2 * QUIET_SECONDS)
         self._busy = False
         self._lost_at = None
         self.state = State.CONNECTED
@@ -3632,6 +3757,7 @@ class Client(Core):
     def _hear(self, now: float) -> None:
         """The session lives: whatever else was tried meanwhile is not needed."""
         self._unanswered_at = None
+        self._heard_at = now
         if self.state is State.RECONNECTING:
             self._lost_at = None
             self.state = State.CONNECTED
@@ -3741,7 +3867,8 @@ class Client(Core):
         if self._who.at is None or page.after != self._roster.after:
             raise MalformedDatagram("not asked for")
         if self._roster.take(page):
-            self._who.start(now, self._round_trip.retry_seconds(), RETRY_SECONDS_MAX, at_once=True)
+            seconds = self._round_trip.retry_seconds()
+            self._who.start(now, seconds, RETRY_SECONDS_MAX, at_once=page.more == MORE_IF_ASKED)
         else:
             self._who.stop()
             self._report_connected()
@@ -3794,7 +3921,8 @@ class Client(Core):
             self._send(self._past.question(now))
         fresh = self._parts(self._on_way + 1)
         due = self._retry.due(now)
-        if fresh or due or (self._ask_at is not None and now >= self._ask_at):
+        quiet = self._unanswered_at is None and now >= self._heard_at + self._quiet_seconds
+        if fresh or due or quiet or (self._ask_at is not None and now >= self._ask_at):
             self._send_sync(self._parts(self._taken + 1) if due else fresh, now)
         self._arm(now, due)
         if self._unanswered_at is not None and now - self._unanswered_at >= UNANSWERED_SECONDS:
@@ -5029,7 +5157,8 @@ class Sender:
                 try:
                     if not self.segmented:
                         raise OSError("segmentation was refused before")
-                    self._sockets[len(address) == 4].sendmsg(chunk, control, 0, address)
+                    # One buffer: the system takes it faster than it walks through many small ones.
+                    self._sockets[len(address) == 4].sendmsg((b"".join(chunk),), control, 0, address)
                 except (OSError, KeyError) as fault:
                     self.segmented = self.segmented and isinstance(fault, (BlockingIOError, KeyError))
                     for start in range(0, len(chunk), 3):

@@ -425,6 +425,12 @@ def _width(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
+def whole_number(text: str) -> int:
+    """Return the number that somebody typed, or -1 where it is none or has more than nine digits."""
+    text = text.strip()
+    return int(text) if text.isdecimal() and len(text) <= 9 else -1
+
+
 def random_draw(entropy: Callable[[int], bytes], low: float, high: float) -> float:
     """Draw evenly from [low, high) with the randomness that was passed in."""
     return low + (high - low) * int.from_bytes(entropy(4), "big") / 2**32
@@ -1496,6 +1502,7 @@ class SqliteLog:
     def _connect(path: str, opened: contextlib.ExitStack) -> sqlite3.Connection:
         database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         opened.callback(database.close)
+        database.text_factory = bytes  # There is no text in it, unless bytes have changed by themselves.
         return database
 
     def _check(self) -> None:
@@ -1518,15 +1525,16 @@ class SqliteLog:
             database.execute("PRAGMA application_id = %d" % _APPLICATION_ID)
         database.execute("PRAGMA user_version = %d" % _SCHEMA_VERSION)  # Fails where the file is read-only.
         self.began = self._one("SELECT began FROM room")
-        head = self._one("SELECT seq FROM sqlite_sequence WHERE name = 'entries'")
+        sequence = self._one("SELECT seq FROM sqlite_sequence WHERE name = 'entries'")
+        head = max(sequence, self._one("SELECT max(seq) FROM entries"))
         self._oldest = self._one("SELECT min(seq) FROM entries") or head + 1
         self._recent = MemoryLog(self.began, head)
         database.execute("COMMIT")
 
     def _one(self, query: str, *values: Any) -> int:
         """Return the first number that a query finds, or 0."""
-        rows = self._rows(query, *values)
-        return int(rows[0][0] or 0) if rows else 0
+        found = [row[0] for row in self._rows(query, *values)][:1]
+        return found[0] if found and isinstance(found[0], int) else 0
 
     def _rows(self, query: str, *values: Any) -> List[Any]:
         """Return what a query finds; raises LogFailure where the file has become unreadable."""
@@ -1578,11 +1586,15 @@ class SqliteLog:
         self._database.execute("COMMIT")
 
     def records(self, first: int, last: int) -> Iterator[Record]:
-        """Yield the records from ``first`` to ``last``, all of which are kept."""
+        """Yield the records from ``first`` to ``last``, all of which are kept.
+
+        What bytes of the file have changed by themselves reads as one that is no longer kept.
+        """
         while first <= last and first < self._recent.oldest:
             top = min(last, self._recent.oldest - 1, first + HISTORY_ROWS - 1)
-            for row in self._rows(_SELECT_RECORDS, first, top):
-                yield _record(*row)
+            rows = {row[0]: row[1:] for row in self._rows(_SELECT_RECORDS, first, top)}
+            for number in range(first, top + 1):
+                yield _record(*rows.get(number, (None, 0, b"", 0, None)))
             first = top + 1
         yield from self._recent.records(first, last)
 
@@ -1630,12 +1642,23 @@ class SqliteLog:
         self._lock.close()
 
 
-_SELECT_RECORDS = "SELECT data, time, author, number, audience FROM entries WHERE seq BETWEEN ? AND ? ORDER BY seq"
+_SELECT_RECORDS = "SELECT seq, data, time, author, number, audience FROM entries WHERE seq BETWEEN ? AND ? ORDER BY seq"
 _SELECT_RUN = "SELECT %s FROM entries WHERE instr('4567CDEF', substr(hex(substr(data, 1, 1)), 1, 1))"  # The bit FIRST.
 
 
-def _record(data: bytes, at: int, author: bytes, number: int, audience: Optional[bytes]) -> Record:
-    """Make a record from a row of the file."""
+def _record(data: Any, at: Any, author: Any, number: Any, audience: Any) -> Record:
+    """Make a record from a row of the file, a blank one where that is damaged."""
+    try:
+        for value, kinds in ((data, bytes), (at, int), (author, bytes), (number, int), (audience, (bytes, type(None)))):
+            if not isinstance(value, kinds):
+                raise MalformedDatagram("damaged row")
+        entry = decode_entry(data)
+        shown_to_all = audience is None and entry.kind in (PRIVATE, UNDELIVERED)
+        if entry.kind == SKIP or shown_to_all or encode_entry(entry) != data:
+            raise MalformedDatagram("damaged row")
+    except MalformedDatagram:
+        blank = encode_entry(Entry(SKIP, at if isinstance(at, int) and at > 0 else 0, why=TRIMMED))
+        return Record(blank, 0, b"", 0)
     readers = None if audience is None else tuple(audience[start : start + 8] for start in range(0, len(audience), 8))
     return Record(data, at, author, number, readers)
 
@@ -4248,7 +4271,7 @@ def parse_server(text: str, port: int) -> Tuple[str, int]:
     if match is None:
         raise UsageError("Write the server as HOST or HOST:PORT, like 192.168.1.5 or lab1:11111.")
     host = match.group(1) or match.group(3) or match.group(5)
-    number = int(match.group(2) or match.group(4) or port)
+    number = whole_number(match.group(2) or match.group(4) or str(port))
     if not 0 < number < 65536:
         raise UsageError("A port is a number from 1 to 65535.")
     if match.group(5) and ":" in host and not _is_ipv6(host):
@@ -4866,12 +4889,12 @@ def read_login(server: str, port: str, name: str, password: str) -> Tuple[Option
     """Return the values of a login form, or None and what is wrong with each field: "server", "port" and so on."""
     errors: Dict[str, str] = {}
     host, number = "", 0
-    if not (port.strip().isdecimal() and 0 < int(port) < 65536):
+    if not 0 < whole_number(port) < 65536:
         errors["port"] = "1 to 65535"
     try:
         if not server.strip():
             raise UsageError("Type the address that the server shows, or choose one found on this network.")
-        host, number = parse_server(server, 1 if errors else int(port))
+        host, number = parse_server(server, 1 if errors else whole_number(port))
     except UsageError as fault:
         errors["server"] = str(fault)
     try:
@@ -5791,8 +5814,8 @@ class TerminalClient:
             self._terminal.redraw()
 
     def _choose_server(self, text: str) -> None:
-        if self._found and (text.isdigit() or not text):
-            number = int(text or "1")
+        number = whole_number(text or "1")
+        if self._found and number >= 0:
             if not 1 <= number <= len(self._found):
                 raise UsageError("Type a number from 1 to %d, or an address." % len(self._found))
             self._options.server, self._options.port = self._found[number - 1].address[:2]
@@ -5968,9 +5991,9 @@ class TerminalClient:
 
 def fetch_earlier(loop: Loop, client: AnyClient, command: Command) -> None:
     """Ask for more history, as ``/earlier [N]`` does; raises UsageError."""
-    if command.text and not (command.text.isdigit() and 0 < int(command.text) <= EARLIER_MAX):
+    count = whole_number(command.text) if command.text else EARLIER_DEFAULT
+    if not 0 < count <= EARLIER_MAX:
         raise UsageError("Write /earlier N, with a number from 1 to %d." % EARLIER_MAX)
-    count = int(command.text or EARLIER_DEFAULT)
     loop.call(lambda now: client.earlier(count, now))
 
 
@@ -7649,8 +7672,8 @@ class ClientWindow(Window):
         self._found = []
         port = self.form.port.value.get()
         with contextlib.suppress(OSError):
-            known = int(port) if port.isdecimal() and 0 < int(port) < 65536 else PORT
-            start_discovery(known, lambda event: self.inbox.put((0, event)))
+            known = whole_number(port)
+            start_discovery(known if 0 < known < 65536 else PORT, lambda event: self.inbox.put((0, event)))
 
     def _search_again(self) -> None:
         if not self._entered:
@@ -8026,8 +8049,9 @@ class ServerWindow(Window):
                 self.stop()
         else:
             port = self.strip.port.value.get() if self.strip.port.frame.winfo_manager() else str(self.options.port)
-            if port.isdecimal() and int(port) < 65536:
-                self.start(int(port))
+            number = whole_number(port)
+            if 0 <= number < 65536:
+                self.start(number)
             else:
                 self.strip.port.complain("0 to 65535")
 

@@ -16,6 +16,7 @@ import argparse
 import ast
 import collections
 import contextlib
+import dataclasses
 import functools
 import gc
 import hashlib
@@ -87,8 +88,8 @@ class Person:
         self.network, self.name, self.address, self.client = network, name, address, client
         self.heard = []
 
-    def login(self, password="secret", name=None):
-        self.client.login(name or self.name, password, [SERVER], self.network.now)
+    def login(self, password="secret", name=None, places=(SERVER,)):
+        self.client.login(name or self.name, password, places, self.network.now)
         self.network.wake(self.address)
 
     def say(self, text, **how):
@@ -175,8 +176,10 @@ class Network:
         self.draw = random.Random(seed).random
         self.weather = weather or Weather()
         self.now = 100.0
+        self.epoch = EPOCH
         self.cores = {}
         self.people = {}
+        self._owners = {}  # Who has a core, by the core's identity.
         self.cut = set()
         self.trace = collections.deque(maxlen=40)
         self.wire = []  # Every datagram sent, as (source, target, bytes).
@@ -206,12 +209,12 @@ class Network:
         return SERVER not in self.cores
 
     def start_server(self):
-        began = int((self.now + EPOCH) * 1000)
+        began = int((self.now + self.epoch) * 1000)
         if self.history is None:
             self.logs.append(MemoryDisk(began))
         else:
             self.logs = [FileDisk(self.history, began)]
-        self.server = Server(self.log, "secret", self.entropy, self.now, EPOCH, **self._options)
+        self.server = Server(self.log, "secret", self.entropy, self.now, self.epoch, **self._options)
         self.cores[SERVER] = self.server
         self.wake(SERVER)
 
@@ -224,8 +227,13 @@ class Network:
         address = (host or "10.0.1.%d" % self._next(), 5000 + self._next())
         person = Person(self, name, address, Client(self.entropy, EPOCH, **options))
         self.cores[address] = person.client
-        self.people[key or name] = person
+        self.people[key or name] = self._owners[id(person.client)] = person
         return person
+
+    def set_clock(self, seconds):
+        """Set the clock of the server's machine forward, or back."""
+        self.epoch += seconds
+        self.server.epoch = self.epoch
 
     def _next(self):
         self._count += 1
@@ -273,11 +281,8 @@ class Network:
     def _collect(self, core):
         if core is self.server:
             self.server_events += core.events()
-            return
-        for person in self.people.values():
-            if person.client is core:
-                person.heard += core.events()
-                return
+        elif id(core) in self._owners:
+            self._owners[id(core)].heard += core.events()
 
     def send(self, source, datagram):
         """Put a datagram on the wire."""
@@ -1295,6 +1300,28 @@ class DamagedHistoryTest(unittest.TestCase):
             database.execute("UPDATE entries SET data = 7")
         with self.assertRaisesRegex(UsageError, "is damaged"):
             list(chat.read_history(path))
+
+    def test_a_damaged_entry_is_a_blank_and_the_others_are_served(self):
+        path = os.path.join(temporary_folder(self), "room.db")
+        with contextlib.closing(SqliteLog(path, 1)) as log:
+            log.append([record(text_entry("text %d" % number, number)) for number in range(1, 12)])
+            log.append([record(Entry(PRIVATE, 1, b"a" * 8, 12, "ann", b"b" * 8, "bob", "psst"), (b"a" * 8, b"b" * 8))])
+            log.commit()
+        damages = ["data = 7", "data = X'FF'", "data = data || X'00'", "time = 'x'", "author = 3", "number = 'x'"]
+        damages += ["audience = 5", "data = X'C9' || substr(data, 2)"]  # The last one claims to be a SKIP.
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+            for number, damage in enumerate(damages, 1):
+                database.execute("UPDATE entries SET %s WHERE seq = %d" % (damage, number))
+            database.execute("DELETE FROM entries WHERE seq = 9")
+            database.execute("UPDATE entries SET audience = NULL WHERE seq = 12")
+            database.execute("UPDATE sqlite_sequence SET seq = 5")
+        with contextlib.closing(SqliteLog(path, 1)) as log:
+            [(first, last, entries)] = chat.batches(log, 0, 12, None, 9)
+        read = [
+            (number, entry.text or entry.why) for number, entry in decode_batch(encode_batch(last, first, entries))[1]
+        ]
+        blanks = [(number, chat.TRIMMED) for number in range(1, 10)]
+        self.assertEqual([*blanks, (10, "text 10"), (11, "text 11"), (12, chat.TRIMMED)], read)
 
 
 class SqliteLogTest(LogContract, unittest.TestCase):
@@ -3495,6 +3522,30 @@ class FalseServer(Insider):
                 self.network.send(self.address, Datagram(answer, address))
 
 
+class LyingServer(Insider):
+    """A server that does know the password, admits everybody, and means harm."""
+
+    def __init__(self, network, address=("10.0.0.67", 11111)):
+        super().__init__(network, "liar")
+        self.address = address
+        network.cores[address] = self
+
+    def receive(self, datagram, address, now):
+        if datagram[1] == chat.TYPE_CODES[Hello]:
+            offer = Offer(decode_unsealed(datagram).nonce, bytes(20), b"liar....", 1, 9, "Trap")
+            self.network.send(self.address, Datagram(encode_unsealed(offer), address))
+        elif datagram[1] == chat.TYPE_CODES[Login]:
+            login = decode_unsealed(datagram)
+            exchange = exchange_of(b"secret", login.nonce + login.cookie, self.network.entropy(32))
+            self.session = Session(b"liar", run_slices(exchange.finish(login.share, b"liar")), server=True)
+            answer = self.session.tag_keys(Keys(login.nonce, exchange.share))
+            self.network.send(self.address, Datagram(answer, address))
+        elif datagram[1] == chat.TYPE_CODES[Proof]:
+            proof = self.session.open(datagram)
+            welcome = Welcome(proof.name, member_id(proof.instance), "Trap", 0, 0, 0, 99, 0, 1, bytes(32), 1)
+            self.network.send(self.address, Datagram(self.session.seal(welcome), address))
+
+
 # ======================================================================================================
 # The main test
 # ======================================================================================================
@@ -3508,14 +3559,15 @@ LOG_TIMED = (Said, MemberJoined, MemberLeft, Announced)
 class Storm:
     """One run of the main test, drawn from a seed; with the path of a history, the server remembers."""
 
-    def __init__(self, seed, history=None):
+    def __init__(self, seed, history=None, size=4):
         self.network = Network(seed, history=history, rate=(30, 0, 5)[seed % 3], classic=seed % 4 < 2)
         self.draw = self.network.draw
         self.present = []
         self.everybody = []
         self.absent = []  # Names of those who vanished.
-        self.said = 0
-        for name in ("ann", "bob", "cem", "dan"):
+        self.insiders = []  # Members who know the password and mean harm.
+        self.said, self.size = 0, size
+        for name in ["ann", "bob", "cem", "dan"] + ["member%d" % number for number in range(4, size)]:
             self.come(name)
 
     # --- what happens
@@ -3583,7 +3635,7 @@ class Storm:
             (person.leave if self.draw() < 0.5 else person.finish)()
 
     def join(self):
-        if len(self.present) < 7:
+        if len(self.present) < self.size + 3:
             self.come("new%d" % len(self.everybody))
 
     def restart(self):
@@ -3618,10 +3670,60 @@ class Storm:
     def sleep(self):
         self.network.sleep(self.draw() * 60)
 
+    def attack(self):
+        """Let strangers replay, reflect, redirect, damage and invent datagrams."""
+        recorded = [item for item in self.network.wire[-400:] if item[2][0] == VERSION_BYTE]
+        stranger = ("10.0.6.%d" % int(self.draw() * 9), 9000)
+        for _ in range(int(self.draw() * 30)):
+            source, target, data = self.pick(recorded)
+            junk = bytes((VERSION_BYTE, int(self.draw() * 20))) + self.network.entropy(int(self.draw() * 200))
+            self.network.inject(
+                *self.pick(
+                    (
+                        *((data, source, target), (data, target, source), (data, stranger, target)),
+                        *((mutated(data, self.draw), source, target), (junk, source, target), (junk, stranger, target)),
+                    )
+                ),
+                delay=self.draw(),
+            )
+
+    def intrude(self):
+        """Let somebody in who knows the password, if the weather allows it."""
+        insider = Insider(self.network, "eve%d" % len(self.insiders), self.network.entropy(16))
+        with contextlib.suppress(IndexError, StopIteration, AttributeError, MalformedDatagram):
+            self.insiders.append(insider.enter())
+
+    def do_mischief(self):
+        """Let one of them send messages full of lies, some damaged before they are sealed."""
+        if not self.insiders or self.draw() < 0.3:  # A session may have ended with its server.
+            self.intrude()
+            return
+        insider, whole = self.pick(self.insiders), chat.encode
+        number = lambda: self.pick((0, 1, int(self.draw() * 40), int(self.draw() * 2**31)))  # noqa: E731
+        for _ in range(int(self.draw() * 20)):
+            kinds = (chat.TEXT, ACTION, PRIVATE, FIRST | chat.TEXT, FIRST | LAST | chat.TEXT, LAST | PRIVATE)
+            texts = [part(number(), self.text(int(self.draw() * 900)), self.pick(kinds), bytes(8)) for _ in range(3)]
+            texts = [text if text.kind & chat.KIND_BITS == PRIVATE else text._replace(to=b"") for text in texts]
+            proof = Proof(number(), insider.instance, "eve", number(), number(), number(), 9)
+            lies = (Sync(number(), number(), 9, (self.pick(texts),)), Who(number()), Earlier(number(), 9, number()))
+            damage = (lambda message: mutated(whole(message), self.draw)) if self.draw() < 0.5 else whole
+            with mock.patch.object(chat, "encode", damage):
+                data = insider.session.seal(self.pick((*lies, proof, self.pick(MESSAGES))))
+            self.network.send(insider.address, Datagram(data, SERVER))
+
+    def set_clock(self):
+        """Set a clock: somebody's, or the server's; back only where restarts need not be told apart by time."""
+        seconds = (self.draw() - 0.5) * 2 * 86400 * self.draw() ** 2
+        if self.draw() < 0.5:
+            self.pick(self.present).client.epoch += seconds
+        else:
+            self.network.set_clock(seconds if self.network.history else abs(seconds))
+
     CHANCES = [(say, 40), (whisper, 8), (burst, 3), (say_at_length, 3), (announce, 3), (turn_weather, 6)]
     CHANCES += [(cut, 4), (mend, 5), (move, 4), (vanish, 2), (come_back, 3), (leave, 1), (join, 2), (restart, 2)]
     CHANCES += [(kick, 1), (log_in_again, 1), (wait, 1), (sleep, 0.5)]
     CHANCES += [(fill_disk, 1), (make_room, 3), (say_as_original, 8)]
+    CHANCES += [(attack, 5), (do_mischief, 6), (set_clock, 2)]
 
     def run(self, steps=60):
         """Let everything happen, demanding safety; then heal, and demand that all is well soon."""
@@ -3657,7 +3759,7 @@ class Storm:
         self.network.weather = Weather(delay=0.002, jitter=0.002)
         self.settle()
         for person in self.present:
-            for other in self.present:
+            for other in self.present[:7]:
                 person.say(self.text(), to_name=other.name)
             person.say(self.text())
         self.network.server.say("the end", self.network.now)
@@ -3700,7 +3802,7 @@ class Storm:
         member, views = connected[0].member, collections.defaultdict(list)
         for event in person.all(*LOG_TIMED):
             began = [life.log.began for life in self.lives if life.log.began <= event.time]
-            views[len(began) - 1].append(event_line(event))
+            views[max(0, len(began) - 1)].append(event_line(event))  # A clock may have been set back.
         shown = collections.Counter()
         for number, life in enumerate(self.lives):
             view = views[number]
@@ -3789,16 +3891,17 @@ def difference(view, expected):
     return "%s instead of %s, %s" % (view[at : at + 2], expected[at : at + 2], sizes)
 
 
-def run_storm(seed):
+def run_storm(seed, size=4, steps=60):
     """Run the main test with a seed; a failure tells the seed and the last lines of the wire."""
     storm = None
     with tempfile.TemporaryDirectory() as folder:
         try:
-            storm = Storm(seed, os.path.join(folder, "room.db") if seed % 2 else None)
-            storm.run()
+            storm = Storm(seed, os.path.join(folder, "room.db") if seed % 2 else None, size)
+            storm.run(steps)
         except Exception as fault:
             trace = storm.network.trace_text() if storm else ""
-            raise AssertionError("SEED=%d: %s: %s\n%s" % (seed, type(fault).__name__, fault, trace)) from fault
+            kind = type(fault).__name__
+            raise AssertionError("SEED=%d, %d people: %s: %s\n%s" % (seed, size, kind, fault, trace)) from fault
         finally:
             if storm is not None:
                 storm.network.log.close()
@@ -4053,6 +4156,14 @@ class CommandTest(unittest.TestCase):
         ):
             with self.subTest(text):
                 self.assertEqual(chat.parse_input(text, chat.CLIENT_COMMANDS), command)
+
+    def test_numbers_that_are_none_are_told(self):
+        for text in ("", "\u00b2", "-1", "1.5", "9" * 10, "9" * 5000, "x"):
+            self.assertEqual(-1, chat.whole_number(text))
+        self.assertEqual([7, 7, 0], [chat.whole_number(text) for text in ("7", " \u0667 ", "0")])
+        for text in ("lab1:" + "9" * 5000, "[::1]:123456789", "lab1:0"):
+            with self.subTest(text[:20]), self.assertRaisesRegex(UsageError, "from 1 to 65535"):
+                chat.parse_server(text, 1)
 
     def test_what_is_no_command_is_refused(self):
         for text in ("/", "/quti", "/msg", "/msg bob", "/me", "/ me x", "/\x1b[2J"):
@@ -6372,35 +6483,56 @@ def allow_files(count):
 # ======================================================================================================
 # Fresh seeds until the time is up, which its parts share: storms, real processes, mutated inputs, a full disk.
 
+# Runs a program whose wall clock is ahead of the system's by the seconds that a file says.
+JUMPING_CLOCK = """
+import os, runpy, sys, time
+place, real = sys.argv.pop(1), time.time
+def jumping():
+    with open(place) as file:
+        return real() + float(file.read() or 0)
+time.time = jumping
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
 
 class ProcessStorm:
     """Real processes in a room that is killed, stopped and flooded; every text is there exactly once."""
 
     def __init__(self, seed, folder, stop_seconds):
         self.draw, self.stop_seconds, self.steps = random.Random(seed).random, stop_seconds, []
-        self.history, self.port, self.said, self.came = os.path.join(folder, "history-%d" % seed), 0, 0, 0
+        self.folder, self.history = folder, os.path.join(folder, "history-%d" % seed)
+        self.port = self.said = self.came = 0
         self.clients = {}  # By name: the process and the list of the objects that it has printed.
-        self.server = None
+        self.given = collections.defaultdict(list)  # By name: what was typed.
+        self.server, self.log = None, []
         self.serve()
         for _ in range(3):
             self.come()
 
-    def start(self, *arguments):
+    def start(self, name, *arguments):
+        self.set_clock(name, 0)
         environment = {**os.environ, "SAMSUNGCHAT_PASSWORD": "s"}
         options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        command = [sys.executable, SOURCE, *arguments]
+        command = [sys.executable, "-c", JUMPING_CLOCK, os.path.join(self.folder, name), SOURCE, *arguments]
         return subprocess.Popen(command, encoding="utf-8", bufsize=1, env=environment, **options)
+
+    def set_clock(self, name, seconds):
+        place = os.path.join(self.folder, name)
+        with open(place + ".new", "w") as file:
+            file.write(str(seconds))
+        os.replace(place + ".new", place)
 
     def serve(self):
         place = ("--host", "127.0.0.1", "--port", str(self.port), "--history", self.history, "--rate", "0")
-        self.server = self.start("server", "--cli", *place)
-        self.port = int(self.server.stdout.readline().rsplit(":", 1)[1])
-        threading.Thread(target=self.server.stdout.read, daemon=True).start()
+        server = self.server = self.start("server", "server", "--cli", *place)
+        self.port = int(server.stdout.readline().rsplit(":", 1)[1])
+        threading.Thread(target=lambda: self.log.extend(server.stdout), daemon=True).start()
 
     def come(self):
         self.came += 1
         name = "p%d" % self.came
-        process = self.start("client", "--cli", "127.0.0.1:%d" % self.port, "--name", name, "--json", "--stay")
+        process = self.start(name, "client", "--cli", "127.0.0.1:%d" % self.port, "--name", name, "--json", "--stay")
         lines = []
         threading.Thread(target=lambda: lines.extend(map(json.loads, process.stdout)), daemon=True).start()
         self.clients[name] = (process, lines)
@@ -6408,11 +6540,15 @@ class ProcessStorm:
     def pick(self):
         return list(self.clients)[int(self.draw() * len(self.clients))]
 
+    def type(self, name, text):
+        self.given[name].append(text)
+        self.clients[name][0].stdin.write(text + "\n")
+
     def say(self):
-        process, _ = self.clients[self.pick()]
+        name = self.pick()
         for _ in range(1 + int(self.draw() * 40)):
             self.said += 1
-            process.stdin.write("text %d\n" % self.said)
+            self.type(name, "text %d" % self.said)
 
     def kill_server(self):
         self.server.kill()
@@ -6427,11 +6563,14 @@ class ProcessStorm:
         self.come()
 
     def stop(self):
-        process = self.server if self.draw() < 0.3 else self.clients[self.pick()][0]
-        if hasattr(signal, "SIGSTOP"):
-            process.send_signal(signal.SIGSTOP)
-            time.sleep(self.draw() * (5 if process is self.server else self.stop_seconds))
-            process.send_signal(signal.SIGCONT)
+        """Suspend a process.  A server for less than the minute after which a pipe gives the connection up."""
+        if not hasattr(signal, "SIGSTOP"):
+            return
+        of_server = self.draw() < 0.3
+        process = self.server if of_server else self.clients[self.pick()][0]
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(self.draw() * min(self.stop_seconds, 50 if of_server else 70))
+        process.send_signal(signal.SIGCONT)
 
     def flood(self):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
@@ -6439,7 +6578,11 @@ class ProcessStorm:
                 junk = bytes((VERSION_BYTE, number % 20)) + os.urandom(int(self.draw() * 200))
                 out.sendto(junk, ("127.0.0.1", self.port))
 
-    ACTIONS = (say, say, say, say, say, kill_server, kill_client, stop, flood)
+    def jump(self):
+        """Set the clock of the server or of a client by up to a day, in either direction."""
+        self.set_clock("server" if self.draw() < 0.5 else self.pick(), (self.draw() - 0.5) * 2 * 86400)
+
+    ACTIONS = (say, say, say, say, say, say, kill_server, kill_client, stop, flood, jump)
 
     def run(self, until):
         while time.monotonic() < until:
@@ -6449,28 +6592,47 @@ class ProcessStorm:
             time.sleep(self.draw())
         self.check()
 
+    def wait(self, what, so):
+        end = time.monotonic() + 60
+        while not so():
+            assert time.monotonic() < end, what
+            time.sleep(0.1)
+
     def check(self):
         """Say a last text; when all have it, whatever was confirmed is in the history and on screens once."""
-        last, (process, _) = "the end", next(iter(self.clients.values()))
-        process.stdin.write(last + "\n")
-        others = [lines for _, lines in list(self.clients.values())[1:]]
-        end = time.monotonic() + 40
-        while not all(any(line.get("text") == last for line in lines) for lines in others):
-            assert time.monotonic() < end, "the last text did not reach everybody"
-            time.sleep(0.1)
-        written = [entry.text for _, entry in chat.read_history(self.history) if entry.kind == chat.TEXT]
-        assert len(set(written)) == len(written), "a text is in the history twice"
+        first, last = next(iter(self.clients)), "the end"
+        self.type(first, last)
+        for name, (process, _) in self.clients.items():
+            self.wait("%s has not heard the last text, or has no receipts" % name, self.has_caught_up(name, last))
+            assert process.poll() is None, "%s has ended" % name
+        written = list(chat.read_history(self.history))
+        texts = [entry.text for _, entry in written if entry.kind == chat.TEXT]
+        assert len(set(texts)) == len(texts), "a text is in the history twice"
         for name, (_, lines) in self.clients.items():
-            seqs = [line["seq"] for line in list(lines) if line["event"] == "message"]
-            assert seqs == sorted(set(seqs)), "%s was shown something twice or out of order" % name
-            first = seqs[0] if seqs else 0
-            texts = [
-                (number, entry.text)
-                for number, entry in chat.read_history(self.history)
-                if entry.kind == chat.TEXT and number >= first and entry.name != name
-            ]
-            shown = [(line["seq"], line["text"]) for line in list(lines) if line["event"] == "message"]
-            assert shown[: len(texts)] == texts[: len(shown)], "%s saw %s" % (name, difference(shown, texts))
+            self.check_client(name, list(lines), written)
+
+    def has_caught_up(self, name, last):
+        """Return what tells whether one has that text and a receipt for each of its own."""
+
+        def so():
+            lines = list(self.clients[name][1])
+            heard = last in self.given[name] or any(line.get("text") == last for line in lines)
+            return heard and sum(line["event"] == "sent" for line in lines) >= len(self.given[name])
+
+        return so
+
+    def check_client(self, name, lines, written):
+        """What one was shown is the history from its first line on; each receipt names its own text there."""
+        shown = [(line["seq"], line["text"]) for line in lines if line["event"] == "message"]
+        assert [seq for seq, _ in shown] == sorted({seq for seq, _ in shown}), "%s was shown something twice" % name
+        said = [(seq, entry) for seq, entry in written if entry.kind == chat.TEXT]
+        others = [(seq, entry.text) for seq, entry in said if entry.name != name and shown and seq >= shown[0][0]]
+        assert shown[: len(others)] == others[: len(shown)], "%s saw %s" % (name, difference(shown, others))
+        by_seq = {seq: (entry.name, entry.text) for seq, entry in said}
+        receipts = [(line["number"], line["seq"]) for line in lines if line["event"] == "sent"]
+        assert [number for number, _ in receipts] == list(range(1, len(receipts) + 1)), "receipts of %s" % name
+        for number, seq in receipts:
+            assert by_seq.get(seq) == (name, self.given[name][number - 1]), "receipt %d of %s is false" % (seq, name)
 
     def close(self):
         for process in [self.server] + [process for process, _ in self.clients.values()]:
@@ -6481,35 +6643,93 @@ class ProcessStorm:
 
 
 def soak_processes(seed, until):
-    """Storm with real processes for half a minute at most; a failure tells the seed and the steps."""
+    """Storm with real processes for half a minute and more; a failure tells the seed and the steps."""
     with tempfile.TemporaryDirectory() as folder:
-        storm = ProcessStorm(seed, folder, 50.0 if until - time.monotonic() > 300 else 6.0)
+        storm = ProcessStorm(seed, folder, 70.0 if until - time.monotonic() > 300 else 6.0)
         try:
             storm.run(min(until, time.monotonic() + 30))
         except (AssertionError, OSError, UsageError) as fault:
             raise AssertionError("processes, seed %d: %s\nsteps: %s" % (seed, fault, storm.steps)) from fault
         finally:
             storm.close()
+    return len(storm.steps)
 
 
 def fuzz_targets():
-    """Return (sample, what takes its mutations) for everything that reads what strangers wrote."""
+    """Return (sample, what takes its mutations) for everything that reads what strangers or people wrote."""
     targets = [(encode(message), functools.partial(decode, chat.TYPE_CODES[type(message)])) for message in MESSAGES]
     targets += [(encode_entry(entry), decode_entry) for entry in ENTRIES]
     targets += [(encode_batch(100, 7, encode_entry(entry)), decode_batch) for entry in ENTRIES]
-    targets += [(encode_row(Row(2, b"m" * 8, 0, "ann")), decode_rows), (b"LOGIN ann s", show_bytes)]
-    return targets + [("he\u202ello\x1b[2J\r\n\x9b wörld 田".encode(), show_bytes), (b"/msg bob hello", show_bytes)]
+    targets += [(encode_row(Row(2, b"m" * 8, 0, "ann")), decode_rows)]
+    ours, theirs = (Session(b"name", b"K" * 64, server=side) for side in (True, False))
+    targets += [(theirs.seal(message), ours.open) for message in MESSAGES]
+    texts = ("he\u202ello\x1b[2J\r\n\x9b w\u00f6rld \u7530\u2066\U0001f600", "```c\nint x;\n```\nhttp://a.b/c_(d).")
+    targets += [(text.encode(), show_bytes) for text in texts]
+    typed = (
+        "/msg bob hello",
+        "/earlier 20",
+        "//etc",
+        "/kick bob",
+        "/me \u00b2",
+        "LOGIN ann s",
+        "ann",
+        "2",
+        "[::1]:11111",
+    )
+    targets += [(text.encode(), type_bytes) for text in (*typed, "lab1:11111", "\x1b[200~a\nb\x1b[201~\x1b[A\x17\t\r")]
+    settings = json.dumps(dataclasses.asdict(chat.Settings())).encode()
+    return targets + [(settings, lambda data: chat.parse_settings(data.decode("utf-8", "replace")))]
+
+
+UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 
 def show_bytes(data):
-    """Let a stranger's text take every way to a screen; none may carry a control character there."""
+    """Let a stranger's text take every way to a screen; none may carry there what could act on it."""
     text = data.decode("utf-8", "replace")
-    lines = chat.Transcript().apply(Said(1, 1000, b"a" * 8, text, text, False, False, False))
-    shown = display_text(text) + "".join(chat.paint_line(line, False) for line in lines)
-    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown), ascii(text)
-    with contextlib.suppress(UsageError):
-        chat.parse_input(text, chat.CLIENT_COMMANDS)
-    chat.decode_classic_login(text)
+    name, at, ident = text[:64], int.from_bytes(data[:8], "big"), data[:8]
+    transcript, shown = chat.Transcript(), [display_text(text)]
+    events = (
+        Connected(text, name, ident, ((ident, name), (b"bob", "bob")), bool(at & 1)),
+        *(Said(1, at, ident, name, text, bool(at & 1), bool(at & 2), bool(at & 4)) for _ in range(2)),
+        *(MemberJoined(2, at, ident, name, False), MemberLeft(3, at, ident, name, text, False)),
+        *(Announced(4, at, text, False), NotSent(0, text, "why")),
+        *(Queued(1, at, text, False, name), Sent(1, 5)),
+    )
+    for event in events:
+        for line in transcript.apply(event):
+            for columns in (0, 40):
+                shown.append(re.sub("\x1b\\[[0-9;]*m", "", chat.paint_line(line, True, columns)))
+            shown += [drawn for code, piece in chat.split_code(line.text) for _, drawn in chat.split_links(piece)]
+        plain = chat.plain_line(event)
+        assert plain is None or "\n" not in plain, ascii(plain)
+        shown += [plain or "", json.dumps(chat.json_object(event))]
+    for event in (chat.MemberArrived(name, ("h", 1), False, 1), LoginRefused(name, ("h", 1), "X")):
+        shown.append(chat.log_line(event) or "")
+    shown += chat.report_lines(ServerReport((chat.MemberRow(name, ("h", 1), 1, 1, at / 1000),), 9, 1, ()))
+    shown.append(chat.found_text(chat.ServerFound(text, 1, 9, ("h", 1))))
+    for entry in (text_entry(text, name=name), Entry(JOINED, 1, ident, name=name)):
+        shown += [piece.decode() for piece in chat.classic_datagrams(entry, entry.text)]
+    for each in shown:
+        assert not UNSAFE.search(each), ascii(each)
+        chat.drawable(each, False)
+
+
+def type_bytes(data):
+    """Let a person type it, wherever something can be typed."""
+    text = data.decode("utf-8", "replace")
+    for parse in (
+        *(lambda: chat.parse_input(text, chat.CLIENT_COMMANDS), lambda: chat.parse_input(text, chat.SERVER_COMMANDS)),
+        *(lambda: chat.parse_server(text, 1), lambda: chat.clean_name(text), lambda: chat.clean_text(text)),
+        *(lambda: chat.decode_classic_login(text), lambda: chat.whole_number(text)),
+    ):
+        with contextlib.suppress(UsageError):
+            parse()
+    chat.read_login(text, text, text, text)
+    editor = chat.LineEditor()
+    editor.feed(text)
+    editor.complete(lambda before: chat.complete(before, ["ann", text], chat.CLIENT_COMMANDS))
+    assert not UNSAFE.search("".join(editor.layout("> ", 40)[0])), ascii(text)
 
 
 def soak_fuzz(seed, until):
@@ -6524,16 +6744,46 @@ def soak_fuzz(seed, until):
         except Exception as fault:
             raise AssertionError("fuzz, seed %d: %s takes %r: %r" % (seed, take, data, fault)) from fault
         if time.monotonic() > until:
-            return
+            break
+    return count + 1
+
+
+def soak_members(seed, until):
+    """Damage what a member says before it is sealed, and what a server says: nobody else notices."""
+    network = Network(seed)
+    people = [network.person(name) for name in ("ann", "bob", "victim")]
+    insider, liar = Insider(network, "eve").enter(), LyingServer(network)
+    for person in people:
+        person.login(places=[liar.address if person.name == "victim" else SERVER])
+    network.run(2, lambda: all(person.connected() for person in people[:2]))
+    whole, cores = chat.encode, (network.server, people[2].client)
+    before = [weight(core) for core in cores]
+    try:
+        for count in range(2000):
+            liar_speaks = bool(count % 2) and liar.session is not None
+            sender, target = (liar, people[2].address) if liar_speaks else (insider, SERVER)
+            with mock.patch.object(chat, "encode", lambda message: mutated(whole(message), network.draw)):
+                data = sender.session.seal(MESSAGES[int(network.draw() * len(MESSAGES))])
+            network.inject(data, sender.address, target)
+            network.run(0.002)
+        network.run(40)
+        people[0].say("the end")
+        network.run(5)
+        assert people[1].texts()[-1:] == ["the end"], "the room does not work: %s" % people[1].texts()[-3:]
+        for core, weighed in zip(cores, before):
+            assert weight(core) < weighed + 30_000, "a core holds %d, before it was %d" % (weight(core), weighed)
+    except Exception as fault:
+        raise AssertionError("members, seed %d: %r\n%s" % (seed, fault, network.trace_text())) from fault
+    return count + 1
 
 
 def soak_history_file(seed, until):
-    """Damage a history: opening and reading it work or say a sentence."""
+    """Damage a history: opening and reading it, and serving from it, work or say a sentence."""
     draw = random.Random(seed).random
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "history")
         log = SqliteLog(path, 1)
-        log.append([record(entry) for entry in ENTRIES * 20])
+        log.append([record(entry) for entry in ENTRIES * 20 if entry.kind != SKIP])
         log.commit()
         log.close()
         with open(path, "rb") as file:
@@ -6544,25 +6794,28 @@ def soak_history_file(seed, until):
             try:
                 with contextlib.suppress(UsageError):
                     list(chat.read_history(path))
-                    SqliteLog(path, 1).close()
+                with contextlib.suppress(UsageError, LogFailure), contextlib.closing(SqliteLog(path, 1)) as log:
+                    cut = chat.batches(log, log.oldest - 1, log.head, None, 10_000)
+                    assert not cut or cut[-1][1] == log.head, "%s of %d" % (cut[-1][:2], log.head)
+                    for first, _, entries in cut:
+                        decode_batch(encode_batch(log.head, first, entries))
+                    log.start(50, log.head + 1)
+                    log.taken(b"a" * 8)
             except Exception as fault:
                 raise AssertionError("history file, seed %d: %r" % (seed, fault)) from fault
+    return 20
 
 
 def soak_full_disk(seed, until):
     """Let a server write until its files may not grow: nothing is confirmed that is not written."""
     if sys.platform != "linux":
-        return  # Nothing else limits another process.
-    import resource
-
+        return 0  # Nothing else limits another process.
     with tempfile.TemporaryDirectory() as folder:
         storm = ProcessStorm(seed, folder, 0.0)
         try:
             bound = os.path.getsize(storm.history + "-wal") + 30_000
             resource.prlimit(storm.server.pid, resource.RLIMIT_FSIZE, (bound, bound))
-            for _ in range(20):
-                storm.say()
-                time.sleep(0.05)
+            storm.wait("the disk was never full", lambda: storm.say() or any("full" in line for line in storm.log))
             time.sleep(2)
             storm.kill_server()
             storm.check()
@@ -6570,19 +6823,29 @@ def soak_full_disk(seed, until):
             raise AssertionError("full disk, seed %d: %s" % (seed, fault)) from fault
         finally:
             storm.close()
+    return storm.said
 
 
 def soak_storm(seed, until):
     run_storm(seed)
+    return 1
 
 
-# Each part's share of the time.
+def soak_crowd(seed, until):
+    """Storm with up to 200 people."""
+    run_storm(seed, 20 + seed % 181, 25)
+    return 1
+
+
+# Each part's share of the time, and what it counts.
 SOAKS = (
-    (soak_storm, 0.45),
-    (soak_processes, 0.3),
-    (soak_fuzz, 0.15),
-    (soak_history_file, 0.05),
-    (soak_full_disk, 0.05),
+    (soak_storm, 0.35, "storms"),
+    (soak_crowd, 0.1, "storms of up to 200"),
+    (soak_processes, 0.3, "steps with processes"),
+    (soak_fuzz, 0.1, "mutated inputs"),
+    (soak_members, 0.05, "damaged messages of members and server"),
+    (soak_history_file, 0.05, "damaged files"),
+    (soak_full_disk, 0.05, "texts to a full disk"),
 )
 
 
@@ -6590,19 +6853,19 @@ def soak(seconds):
     """Run every part with fresh seeds for its share of the time; return the exit status."""
     first = seed = int.from_bytes(os.urandom(4), "big")
     failed, began = [], time.monotonic()
-    used, runs = dict.fromkeys(SOAKS, 0.0), collections.Counter()
+    used, counts = dict.fromkeys(SOAKS, 0.0), collections.Counter()
     while time.monotonic() < began + seconds and len(failed) < 20:
         part = min(SOAKS, key=lambda each: used[each] / each[1])
         started = time.monotonic()
         try:
-            part[0](seed, began + seconds)
+            counts[part[2]] += part[0](seed, began + seconds)
         except AssertionError as fault:
-            failed.append("%s %d" % (part[0].__name__, seed))
+            failed.append("%s(%d)" % (part[0].__name__, seed))
             print(fault, flush=True)
         used[part] += time.monotonic() - started
-        runs[part[0].__name__] += 1
         seed += 1
-    print("%d seeds from %d: %s; failed: %s" % (seed - first, first, dict(runs), ", ".join(failed) or "none"))
+    done = ", ".join("%s %s" % (format(count, ","), name) for name, count in counts.items())
+    print("%d seeds from %d: %s; failed: %s" % (seed - first, first, done, ", ".join(failed) or "none"))
     return 1 if failed else 0
 
 

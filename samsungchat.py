@@ -1275,28 +1275,6 @@ class Session:
         return bytes(tagger.digest())
 
 
-def tag_for_all(members: Sequence[Tuple[Any, Session]], bodies: Sequence[bytes]) -> List[Tuple[Any, List[bytes]]]:
-    """Tag shared ROOM bodies for each (address, session): (address, [header, body, tag, header, ...]).
-
-    The hot loop of the program; what a member does not need of its own is done once, before it.
-    """
-    start = bytes((VERSION_BYTE, TYPE_CODES[Room]))
-    digests = [(body, body_digest(body)) for body in bodies]
-    recipients = []
-    for address, session in members:
-        prefix, base, counter = start + session.id, session.sealer, session.sent
-        pieces: List[bytes] = []
-        for body, digest in digests:
-            counter += 1
-            header = prefix + counter.to_bytes(8, "big")
-            tagger = base.copy()
-            tagger.update(header + digest)
-            pieces += (header, body, tagger.digest())
-        session.sent = counter
-        recipients.append((address, pieces))
-    return recipients
-
-
 class RoomKey:
     """The key that all members share for ROOM bodies; a new one is drawn when somebody leaves."""
 
@@ -1323,16 +1301,29 @@ class Datagram:
 
 @dataclass(frozen=True)
 class Fanout:
-    """Datagrams of one size each to many members: (address, [header, body, tag, header, body, tag, ...])."""
+    """ROOM bodies of one size on their way to many members: (address, session) of each.
 
-    sizes: Tuple[int, ...]
-    recipients: List[Tuple[Any, List[bytes]]]
+    Each datagram is tagged as it is taken to be sent, once: made in advance, a thousand would leave the caches.
+    """
 
-    def datagrams(self) -> Iterator[Datagram]:
-        """Write every datagram out, one by one."""
-        for address, pieces in self.recipients:
-            for at in range(0, len(pieces), 3):
-                yield Datagram(b"".join(pieces[at : at + 3]), address)
+    bodies: Sequence[bytes]
+    members: Sequence[Tuple[Any, Session]]
+
+    def datagrams(self) -> Iterator[Tuple[bytes, Any]]:
+        """Yield (datagram, address), those of one member behind each other.
+
+        The hot loop of the program; what a member does not need of its own is done once, before it.
+        """
+        start = bytes((VERSION_BYTE, TYPE_CODES[Room]))
+        digests = [(body, body_digest(body)) for body in self.bodies]
+        for address, session in self.members:
+            prefix, base = start + session.id, session.sealer
+            for body, digest in digests:
+                session.sent = counter = session.sent + 1
+                header = prefix + counter.to_bytes(8, "big")
+                tagger = base.copy()
+                tagger.update(header + digest)
+                yield header + body + tagger.digest(), address
 
 
 # ======================================================================================================
@@ -2818,9 +2809,7 @@ class Server(Core):
             return
         size = max(map(len, plain))
         bodies = [self._room_key.seal(batch.ljust(size, b"\0")) for batch in plain]
-        recipients = tag_for_all([(member.address, member.session) for member in members], bodies)
-        sizes = tuple(HEADER_BYTES + len(body) + TAG_BYTES for body in bodies)
-        self._outgoing.append(Fanout(sizes, recipients))
+        self._outgoing.append(Fanout(bodies, [(member.address, member.session) for member in members]))
 
     def _beat(self, now: float) -> None:
         """Say where the head is: soon after the newest entry to those not known to be there, then to all."""
@@ -5143,14 +5132,11 @@ class Sender:
         for item in items:
             if isinstance(item, Datagram):
                 self._send(item.data, item.address)
-            elif len(item.sizes) > 1 and self.segmented:
+            elif len(item.bodies) > 1 and self.segmented:
                 self._send_segmented(item)
-            elif len(item.sizes) > 1:
-                for datagram in item.datagrams():
-                    self._send(datagram.data, datagram.address)
             else:
-                for address, pieces in item.recipients:
-                    self._send(b"".join(pieces), address)
+                for data, address in item.datagrams():
+                    self._send(data, address)
 
     def _send(self, data: bytes, address: Any) -> None:
         try:
@@ -5173,10 +5159,13 @@ class Sender:
 
     def _send_segmented(self, fanout: Fanout) -> None:
         """Send each member's datagrams, which are of one size, in as few calls as there may be."""
-        control = [(socket.IPPROTO_UDP, _UDP_SEGMENT, struct.pack("=H", fanout.sizes[0]))]
-        for address, pieces in fanout.recipients:
-            for at in range(0, len(pieces), 3 * SEGMENTS_MAX):
-                chunk = pieces[at : at + 3 * SEGMENTS_MAX]
+        size = HEADER_BYTES + len(fanout.bodies[0]) + TAG_BYTES
+        control = [(socket.IPPROTO_UDP, _UDP_SEGMENT, struct.pack("=H", size))]
+        datagrams = fanout.datagrams()
+        for address, _ in fanout.members:
+            for at in range(0, len(fanout.bodies), SEGMENTS_MAX):
+                count = min(len(fanout.bodies) - at, SEGMENTS_MAX)
+                chunk = [data for data, _ in itertools.islice(datagrams, count)]
                 try:
                     if not self.segmented:
                         raise OSError("segmentation was refused before")
@@ -5184,8 +5173,8 @@ class Sender:
                     self._sockets[len(address) == 4].sendmsg((b"".join(chunk),), control, 0, address)
                 except (OSError, KeyError) as fault:
                     self.segmented = self.segmented and isinstance(fault, (BlockingIOError, KeyError))
-                    for start in range(0, len(chunk), 3):
-                        self._send(b"".join(chunk[start : start + 3]), address)
+                    for data in chunk:
+                        self._send(data, address)
 
 
 class Loop:

@@ -185,7 +185,7 @@ UNANSWERED_SECONDS = 4.0  # Then the client says "reconnecting" and looks for th
 HELLO_SECONDS = 0.15
 LOOK_SECONDS = 5.0  # Without a word from a server: "no server answered".
 LOGIN_SECONDS_MAX = 30.0  # From the first HELLO to WELCOME, with a server that answers.
-LOGINS_UNANSWERED_MAX = 3  # Then the server may be another one since its offer: HELLO again.
+LOGINS_UNANSWERED_MAX = 6  # Then the server may be another one since its offer: HELLO again.
 KEYS_SECONDS = 0.5  # After a wrong KEYS the true server may still speak.
 KEYS_TESTED_MAX = 2
 ASKED_MAX = 64  # SYNCs on their way whose round trip is measured.
@@ -2075,7 +2075,8 @@ class Door:
 
     def __init__(self, password: bytes, entropy: Callable[[int], bytes]) -> None:
         """``waiting`` are LOGINs to be answered, ``asked`` those that were, ``half_open`` the same by session id."""
-        self.waiting: Dict[Tuple[Any, bytes], Slices[HalfOpen]] = {}
+        # By address, with the datagram: who asks anew, because we are slow, keeps his place.
+        self.waiting: Dict[Any, Tuple[bytes, Slices[HalfOpen]]] = {}
         self.asked: Dict[Tuple[Any, bytes], HalfOpen] = {}
         self.half_open: Dict[bytes, HalfOpen] = {}
         self._password = password
@@ -2105,14 +2106,17 @@ class Door:
 
         Session ids in ``used`` are not given again.
         """
-        if question in self.waiting:
+        address, datagram = question
+        known, waiting = address in self.waiting, len(self.waiting)
+        if known and self.waiting[address][0] == datagram:
             return True
-        waiting = len(self.waiting)
-        full = waiting >= LOGIN_QUEUE_MAX or waiting + len(self.half_open) >= HALF_OPEN_MAX
-        # SECURITY: test_guessing_online_is_slow
-        if full or not self.bucket(question[0], now).take(1, now):
+        if not known and (waiting >= LOGIN_QUEUE_MAX or waiting + len(self.half_open) >= HALF_OPEN_MAX):
             return False
-        self.waiting[question] = self._start(question, used)
+        free = known and next(iter(self.waiting)) != address  # Nothing was done yet for who is not the first.
+        # SECURITY: test_guessing_online_is_slow
+        if not free and not self.bucket(address, now).take(1, now):
+            return False
+        self.waiting[address] = (datagram, self._start(question, used))
         return True
 
     def bucket(self, address: Any, now: float) -> TokenBucket:
@@ -2142,18 +2146,18 @@ class Door:
 
         Raises MalformedDatagram for a share that can only be an attack.
         """
-        question, slices = next(iter(self.waiting.items()))
+        address, (_, slices) = next(iter(self.waiting.items()))
         try:
             next(slices)
             return None
         except StopIteration as end:
             half: HalfOpen = end.value
         except MalformedDatagram:
-            del self.waiting[question]
+            del self.waiting[address]
             raise
-        del self.waiting[question]
+        del self.waiting[address]
         half.expires_at = now + HALF_OPEN_SECONDS
-        self.half_open[half.session.id] = self.asked[question] = half
+        self.half_open[half.session.id] = self.asked[half.question] = half
         return half
 
     def forget(self, half: HalfOpen) -> None:

@@ -41,6 +41,7 @@ import tempfile
 import threading
 import time
 import tokenize
+import tracemalloc
 import types
 import unicodedata
 import unittest
@@ -3185,7 +3186,7 @@ class AttackTest(RoomCase):
         stranger = Insider(self.network, "eve")
         offer = stranger.offer()
         login = encode_unsealed(Login(stranger.nonce, offer.cookie, b"\x09" + bytes(31)))
-        with self.assertDropped("cookie"), mock.patch.object(chat, "x25519", side_effect=AssertionError):
+        with self.assertDropped("cookie"), mock.patch.object(chat, "Exchange", side_effect=AssertionError):
             self.network.inject(login, ("10.6.6.6", stranger.address[1]))
             self.network.inject(encode_unsealed(Login(b"?" * 16, offer.cookie, bytes(32))), stranger.address)
             self.run_for(1)
@@ -3195,7 +3196,7 @@ class AttackTest(RoomCase):
         self.room()
         stranger = Insider(self.network, "eve")
         first = stranger.begin()
-        with mock.patch.object(chat, "x25519", side_effect=AssertionError):
+        with mock.patch.object(chat, "Exchange", side_effect=AssertionError):
             for _ in range(50):
                 self.assertEqual(first, stranger.ask(stranger.login))
 
@@ -3230,6 +3231,36 @@ class AttackTest(RoomCase):
         tested, _ = guesses(20)
         self.assertTrue(10 <= tested <= 11, tested)
 
+    def test_who_asks_anew_while_he_waits_keeps_his_place_and_pays_once(self):
+        self.room()
+        ann, bob = ("10.0.3.1", 7000), ("10.0.3.2", 7000)
+        for address in [ann] + [bob] * (LOGIN_BURST + 9):
+            self.server.receive(self.login_of(address), address, self.network.now)
+        self.assertEqual([], self.answers(Later))
+        for turn in range(1, 15):
+            self.server.tick(self.network.now + turn / 1000)
+        self.assertEqual([ann, bob], self.answers(Keys))
+
+    def test_arithmetic_that_was_begun_is_paid_for_though_it_is_thrown_away(self):
+        self.room()
+        address, later = ("10.0.3.1", 7000), []
+        for number in range(LOGIN_BURST + 5):
+            self.server.receive(self.login_of(address), address, self.network.now)
+            self.server.tick(self.network.now + number / 1000)
+            later += self.answers(Later)
+        self.assertGreaterEqual(len(later), 4)
+
+    def answers(self, kind):
+        """Return to which addresses the server has just sent such messages."""
+        return [item.address for item in self.server.outgoing() if item.data[1] == chat.TYPE_CODES[kind]]
+
+    def login_of(self, address):
+        """Return a LOGIN from an address, with a cookie that was given to it."""
+        nonce = self.network.entropy(16)
+        self.server.receive(encode_unsealed(Hello(nonce)), address, self.network.now)
+        offer = decode_unsealed(self.server.outgoing()[-1].data)
+        return encode_unsealed(Login(nonce, offer.cookie, b"\x09" + bytes(31)))
+
     def test_one_guesser_does_not_lock_others_out(self):
         self.room()
         stranger = Insider(self.network, "eve")
@@ -3261,7 +3292,7 @@ class AttackTest(RoomCase):
             one.pace = 0.002
             offer = one.offer()
             logins.append(encode_unsealed(Login(one.nonce, offer.cookie, b"\x09" + bytes(31))))
-        with mock.patch.object(chat, "x25519", side_effect=AssertionError):
+        with mock.patch.object(chat, "Exchange", side_effect=AssertionError):
             for one, login in zip(crowd, logins):
                 self.server.receive(login, one.address, self.network.now)
         later = [datagram for datagram in self.server.outgoing() if datagram.data[1] == chat.TYPE_CODES[Later]]
@@ -5868,15 +5899,6 @@ def answer_lines(first, answer):
         print(json.dumps(answer(*line.split())), flush=True)
 
 
-def memory_bytes():
-    """Return the memory that this process has in use, or the most it had where the system tells no more."""
-    with contextlib.suppress(OSError), open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 def burn(share, seconds):
     """Keep this thread busy for a share of the time, two milliseconds at once."""
     until = time.monotonic() + seconds
@@ -5887,9 +5909,11 @@ def burn(share, seconds):
         time.sleep(0.002 / share - 0.002)
 
 
-def serve_child(port="0", history=""):
-    """Serve on loopback, as run_server() does, and tell figures of this process."""
+def serve_child(port="0", history="", traced=""):
+    """Serve on loopback, as run_server() does, and tell figures of this process; ``traced``: its memory, too."""
     chat.tune_process()
+    if traced:
+        tracemalloc.start()
     now = time.monotonic()
     sockets = chat.open_server_sockets("127.0.0.1", int(port))
     began = int(time.time() * 1000)
@@ -5902,7 +5926,10 @@ def serve_child(port="0", history=""):
             loop.sender.segmented = values[0] == "1" and sys.platform == "linux"
         elif word == "busy":
             burn(0.2, float(values[0]))
-        return {"cpu": time.process_time(), "memory": memory_bytes(), "gso": loop.sender.segmented}
+        elif word == "memory":
+            gc.collect()
+        memory = tracemalloc.get_traced_memory()[0] if traced else None
+        return {"cpu": time.process_time(), "memory": memory, "gso": loop.sender.segmented}
 
     loop.start()
     answer_lines(sockets[0].getsockname()[1], answer)
@@ -6317,8 +6344,26 @@ def come_back(crowd, seconds):
             raise RuntimeError("%d did not come back" % len(away))
 
 
+def bench_memory():
+    """What the server's objects take for a member who has said something; counted by Python, not by the system."""
+    server = Child("server", 0, "", "traced")
+    crowd = Crowd(server.first, 50)
+    try:
+        before = server.ask("memory")["memory"]
+        crowd.login()
+        crowd.settle()
+        for seat in crowd.seats:
+            seat.say(TEXT, time.monotonic())
+        crowd.run(20, lambda: all(seat.sent for seat in crowd.seats))
+        crowd.run(HALF_OPEN_SECONDS)
+        yield Figure("memory", (server.ask("memory")["memory"] - before) / 50 / 1024, "KiB/member", 8.0)
+    finally:
+        crowd.close()
+        server.close()
+
+
 def bench_thousand():
-    """Login, memory, idling, and coming back after a restart, with 1,000 members."""
+    """Login, idling, and coming back after a restart, with 1,000 members."""
     server = Child("server")
     crowd = Crowd(server.first, 1000)
     try:
@@ -6329,8 +6374,6 @@ def bench_thousand():
         yield Figure("login, server", used * 1000, "ms CPU each", 1000 / 300)
         yield Figure("login, both sides on this machine", 1000 / seconds, "logins/s")
         crowd.settle()
-        after = server.ask("cpu")
-        yield Figure("memory", (after["memory"] - before["memory"]) / 1000 / 1024, "KiB/member", 8.0)
         crowd.run(3)
         before = server.ask("cpu")["cpu"]
         crowd.run(10)
@@ -6368,8 +6411,10 @@ def bench_catchup():
 
 def commit_seconds(folder, mode, entries):
     """Return the seconds that one commit of so many entries takes in the middle, in a mode of SQLite's."""
-    log = SqliteLog(os.path.join(folder, "commit-%s-%d" % (mode, entries)), 1)
-    log._database.execute("PRAGMA synchronous = " + mode)
+    opened, connect = [], sqlite3.connect
+    with mock.patch.object(sqlite3, "connect", lambda *how, **more: opened.append(connect(*how, **more)) or opened[-1]):
+        log = SqliteLog(os.path.join(folder, "commit-%s-%d" % (mode, entries)), 1)
+    opened[-1].execute("PRAGMA synchronous = " + mode)
     taken = []
     for at in range(100):
         log.append([record(text_entry(TEXT, number=at + 1)) for _ in range(entries)])
@@ -6451,6 +6496,7 @@ BENCHES = {
     "latency": bench_latency,
     "busy": bench_busy,
     "thousand": bench_thousand,
+    "memory": bench_memory,
     "catchup": bench_catchup,
     "history": bench_history,
     "loss": bench_loss,
@@ -6549,6 +6595,8 @@ class ProcessStorm:
         lines = []
         threading.Thread(target=lambda: lines.extend(map(json.loads, process.stdout)), daemon=True).start()
         self.clients[name] = (process, lines)
+        # Who never was in the room rightly gives up, or is told only the newest of what was said before.
+        self.wait("%s does not get in" % name, lambda: any(line["event"] == "connected" for line in list(lines)))
 
     def pick(self):
         return list(self.clients)[int(self.draw() * len(self.clients))]
@@ -6608,8 +6656,18 @@ class ProcessStorm:
     def wait(self, what, so):
         end = time.monotonic() + 60
         while not so():
-            assert time.monotonic() < end, what
+            if time.monotonic() > end:
+                raise AssertionError("%s\n%s" % (what, "\n".join(self.state())))
             time.sleep(0.1)
+
+    def state(self):
+        """Yield what the server has logged last, and where each client stands."""
+        yield "server: %s" % "".join(self.log[-8:])
+        for name, (process, lines) in self.clients.items():
+            events = [line for line in list(lines) if line["event"] not in ("message", "sent", "joined", "left")]
+            receipts = sum(line["event"] == "sent" for line in list(lines))
+            facts = (name, process.poll(), receipts, len(self.given[name]), events[-3:])
+            yield "%s: exit status %s, %d of %d receipts, last events %s" % facts
 
     def check(self):
         """Say a last text; when all have it, whatever was confirmed is in the history and on screens once."""

@@ -61,7 +61,7 @@ from samsungchat import *  # noqa: E402, F403
 # ruff: noqa: F405  (The tests speak the program's own words.)
 
 SEEDS = range(1, 37)
-KEPT_SEEDS = (1991171471,)  # Those that failed once.
+KEPT_SEEDS = (1991171471, 4193642071)  # Those that failed once.
 SOURCE = os.path.abspath(chat.__file__)
 
 # ======================================================================================================
@@ -954,15 +954,15 @@ class LoginTest(unittest.TestCase):
 
     def test_multiplication_as_in_rfc_7748(self):
         for scalar, point, result in RFC_7748:
-            self.assertEqual(result, x25519(bytes.fromhex(scalar), bytes.fromhex(point)).hex())
+            self.assertEqual(result, run_slices(x25519(bytes.fromhex(scalar), bytes.fromhex(point))).hex())
 
     def test_generator_and_shares_as_published(self):
         v = self.v
         generator = cpace_generator(v["PRS"], v["CI"], v["sid"])
         self.assertEqual(v["g"], generator)
-        self.assertEqual(v["Ya"], x25519(v["ya"], generator))
-        self.assertEqual(v["Yb"], x25519(v["yb"], generator))
-        self.assertEqual(v["K"], x25519(v["ya"], v["Yb"]))
+        self.assertEqual(v["Ya"], run_slices(x25519(v["ya"], generator)))
+        self.assertEqual(v["Yb"], run_slices(x25519(v["yb"], generator)))
+        self.assertEqual(v["K"], run_slices(x25519(v["ya"], v["Yb"])))
 
     def test_session_key_as_published(self):
         v = self.v
@@ -972,7 +972,7 @@ class LoginTest(unittest.TestCase):
 
     def test_a_low_order_share_aborts_the_login(self):
         for point, result in LOW_ORDER.items():
-            found = x25519(bytes.fromhex(LOW_ORDER_SCALAR), bytes.fromhex(point))
+            found = run_slices(x25519(bytes.fromhex(LOW_ORDER_SCALAR), bytes.fromhex(point)))
             self.assertEqual(result or "00" * 32, found.hex())
             with self.subTest(point=point), contextlib.ExitStack() as stack:
                 if result is None:
@@ -3726,6 +3726,7 @@ class Storm:
             self.intrude()
             return
         insider, whole = self.pick(self.insiders), chat.encode
+        others = [message for message in MESSAGES if not isinstance(message, Sync)]  # Its texts would come twice.
         number = lambda: self.pick((0, 1, int(self.draw() * 40), int(self.draw() * 2**31)))  # noqa: E731
         for _ in range(int(self.draw() * 20)):
             kinds = (chat.TEXT, ACTION, PRIVATE, FIRST | chat.TEXT, FIRST | LAST | chat.TEXT, LAST | PRIVATE)
@@ -3735,7 +3736,7 @@ class Storm:
             lies = (Sync(number(), number(), 9, (self.pick(texts),)), Who(number()), Earlier(number(), 9, number()))
             damage = (lambda message: mutated(whole(message), self.draw)) if self.draw() < 0.5 else whole
             with mock.patch.object(chat, "encode", damage):
-                data = insider.session.seal(self.pick((*lies, proof, self.pick(MESSAGES))))
+                data = insider.session.seal(self.pick((*lies, proof, self.pick(others))))
             self.network.send(insider.address, Datagram(data, SERVER))
 
     def set_clock(self):

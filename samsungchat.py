@@ -244,7 +244,12 @@ class LogFailure(Exception):
 
 
 class UsageError(Exception):
-    """What the person typed cannot be used; the argument is the sentence that says what to do."""
+    """What the person typed cannot be used: the sentence that says what to do, and ``code``, its word for programs."""
+
+    def __init__(self, text: str, code: str = "BAD_COMMAND") -> None:
+        """``code`` is one of those in ``not_sent``."""
+        super().__init__(text)
+        self.code = code
 
 
 USERNAME_TAKEN = "USERNAME_TAKEN"
@@ -258,6 +263,8 @@ VERSION_MISMATCH = "VERSION_MISMATCH"
 SERVER_CLOSED = "SERVER_CLOSED"
 UNKNOWN_SESSION = "UNKNOWN_SESSION"  # Advice between programs; no person sees it.
 NO_ANSWER = "NO_ANSWER"  # Said by the client itself, as WRONG_PASSWORD is.
+# Why a text was not sent.
+NO_SUCH_NAME, TOO_LONG, FULL, HAS_LEFT = "NO_SUCH_NAME", "TOO_LONG", "FULL", "LEFT"
 
 REFUSALS: Dict[str, str] = {
     USERNAME_TAKEN: "This name is in use; choose another.",
@@ -337,7 +344,8 @@ def clean_text(text: str) -> str:
     if size > TEXT_BYTES_MAX:
         raise UsageError(
             "This message has %s bytes; at most %s fit. Send it in pieces."
-            % (format(size, ","), format(TEXT_BYTES_MAX, ","))
+            % (format(size, ","), format(TEXT_BYTES_MAX, ",")),
+            TOO_LONG,
         )
     return text
 
@@ -852,7 +860,7 @@ def encode_unsealed(message: Any) -> bytes:
 
 # --- entries
 
-TEXT, ACTION, PRIVATE, JOINED, LEFT, NOTICE, STARTED, UNDELIVERED, SKIP = range(1, 10)
+TEXT, ACTION, PRIVATE, JOINED, LEFT, NOTICE, STARTED, REFUSED, SKIP = range(1, 10)
 KIND_BITS, FIRST, LAST = 0x3F, 0x40, 0x80  # Kind 0 is padding.
 HIDDEN, TRIMMED = 1, 2  # Why numbers are skipped.
 
@@ -888,7 +896,7 @@ _ENTRY_LAYOUTS: Dict[int, Tuple[Tuple[str, ...], Layout]] = {
     LEFT: (("time", "author", "name", "text"), Layout("Q", "8s", _STRING, _STRING)),
     NOTICE: (("time", "text"), Layout("Q", _TEXT)),
     STARTED: (("time", "text"), Layout("Q", _TEXT)),
-    UNDELIVERED: (("time", "number"), Layout("Q", "I")),
+    REFUSED: (("time", "number", "text"), Layout("Q", "I", _STRING)),
     SKIP: (("time", "count", "why"), Layout("Q", "Q", "B")),
 }
 
@@ -906,9 +914,9 @@ _PART = struct.Struct(">BQ8sI")
 def encode_part(
     mark: int, at: int, author: bytes, number: int, name: str, text: bytes, to: bytes = b"", to_name: str = ""
 ) -> bytes:
-    """Encode a TEXT, ACTION, PRIVATE or UNDELIVERED entry as encode_entry() does, several times as fast."""
-    if mark & KIND_BITS == UNDELIVERED:
-        return bytes((mark,)) + at.to_bytes(8, "big") + number.to_bytes(4, "big")
+    """Encode a TEXT, ACTION, PRIVATE or REFUSED entry as encode_entry() does, several times as fast."""
+    if mark & KIND_BITS == REFUSED:
+        return bytes((mark,)) + at.to_bytes(8, "big") + number.to_bytes(4, "big") + encode_string(HAS_LEFT)
     recipient = to + encode_string(to_name) if to else b""
     return b"".join(
         (_PART.pack(mark, at, author, number), encode_string(name), recipient, len(text).to_bytes(2, "big"), text)
@@ -1644,7 +1652,7 @@ def _record(data: Any, at: Any, author: Any, number: Any, audience: Any) -> Reco
             if not isinstance(value, kinds):
                 raise MalformedDatagram("damaged row")
         entry = decode_entry(data)
-        shown_to_all = audience is None and entry.kind in (PRIVATE, UNDELIVERED)
+        shown_to_all = audience is None and entry.kind in (PRIVATE, REFUSED)
         if entry.kind == SKIP or shown_to_all or encode_entry(entry) != data:
             raise MalformedDatagram("damaged row")
     except MalformedDatagram:
@@ -1912,52 +1920,17 @@ def earliest(*instants: Optional[float]) -> Optional[float]:
 
 
 @dataclass(frozen=True)
-class MemberArrived:
-    """Somebody has joined the room, or (``resumed``) is back under an old name without having left."""
+class Activity:
+    """What the server's own log says and the room's need not; ``what`` names a sentence of ACTIVITY.
 
-    name: str
-    address: Any
-    resumed: bool
-    members: int
+    ``why`` is a code word or a reason; ``members`` how many are here now.
+    """
 
-
-@dataclass(frozen=True)
-class MemberDeparted:
-    """Somebody has left the room: "left", "timed out", "kicked" or "superseded"."""
-
-    name: str
-    why: str
-    members: int
-
-
-@dataclass(frozen=True)
-class LoginRefused:
-    """Somebody who knows the password was not admitted."""
-
-    name: str
-    address: Any
-    code: str
-
-
-@dataclass(frozen=True)
-class LoginAbandoned:
-    """A login was begun and not completed: the password was wrong, or the connection broke."""
-
-    address: Any
-
-
-@dataclass(frozen=True)
-class ClassicTried:
-    """An original client has tried to log in where they are not admitted; reported once for each address."""
-
-    address: Any
-
-
-@dataclass(frozen=True)
-class HistoryStuck:
-    """The history cannot be written, for the reason given; "" when it goes on."""
-
-    reason: str
+    what: str
+    name: str = ""
+    address: Any = None
+    why: str = ""
+    members: int = 0
 
 
 @dataclass(frozen=True)
@@ -2528,7 +2501,7 @@ class Server(Core):
         half.expires_at = now + REFUSED_SECONDS
         half.refusal = Refused(code, text or REFUSALS[code])
         self._outgoing.append(Datagram(half.session.seal(half.refusal), half.address))
-        self._events.append(LoginRefused(name, half.address, code))
+        self._events.append(Activity("refused", name, half.address, code))
 
     def _decide_contests(self, now: float) -> None:
         """Ask the holders of contested names for a sign of life, and decide where they gave one or had time."""
@@ -2571,7 +2544,7 @@ class Server(Core):
         self._sessions[half.session.id] = member
         self._door.forget(half)
         self._send(member, welcome)
-        self._events.append(MemberArrived(member.name, member.address, known is not None, count))
+        self._events.append(Activity("back" if known else "joined", member.name, member.address, members=count))
 
     def _start(self, proof: Proof) -> Tuple[bool, int]:
         """Return whether a client resumes, and the cursor it is to start from.
@@ -2619,7 +2592,7 @@ class Server(Core):
         self._append(Entry(LEFT, self._time(now), member.id, name=member.name, text=why))
         # SECURITY: test_who_has_left_can_read_nothing_more
         self._rekey = True
-        self._events.append(MemberDeparted(member.name, why, self._count()))
+        self._events.append(Activity(why, member.name, member.address, members=self._count()))
 
     def _sweep(self, now: float) -> None:
         """Drop what has had its time."""
@@ -2629,7 +2602,8 @@ class Server(Core):
         self._log.forget(self._time(now))
         for classic in [other for other in self._classics.values() if now - other.heard_at > CLASSIC_SECONDS]:
             self._leave_classic(classic, "timed out", now)
-        self._events += [LoginAbandoned(half.address) for half in self._door.sweep(now) if not half.proven]
+        expired = self._door.sweep(now)
+        self._events += [Activity("abandoned", address=half.address) for half in expired if not half.proven]
         for name in [name for name, (_, _, until) in self._ended.items() if now >= until]:
             del self._ended[name]
         for key in [key for key, until in self._bans.items() if now >= until]:
@@ -2688,7 +2662,7 @@ class Server(Core):
         to_name = recipient.name if recipient else ""
         records, early = [], member.early
         for part in run:
-            kind = part.kind if recipient or not to else part.kind & ~KIND_BITS | UNDELIVERED
+            kind = part.kind if recipient or not to else part.kind & ~KIND_BITS | REFUSED
             data = encode_part(kind, at, member.id, part.number, member.name, part.text, to, to_name)
             records.append(Record(data, at, member.id, part.number, audience))
             del early[part.number]
@@ -2737,7 +2711,7 @@ class Server(Core):
         if bool(reason) != self._stuck:
             self._stuck = bool(reason)
             self._contests.clear()  # Nobody is admitted meanwhile; who still asks is contested anew.
-            self._events.append(HistoryStuck(reason))
+            self._events.append(Activity("stuck" if reason else "goes on", why=reason))
             for member in self._members.values():
                 self._send(member, self._entries(member, 0, b""))
             self._send_classics(encode_classic(CLASSIC_STUCK if reason else CLASSIC_GOES_ON))
@@ -2849,7 +2823,7 @@ class Server(Core):
         place = address_place(address[0])
         if place not in self._classic_seen and len(self._classic_seen) < CLASSIC_SEEN_MAX:
             self._classic_seen[place] = None
-            self._events.append(ClassicTried(address))
+            self._events.append(Activity("foreign", address=address))
 
     def _login_classic(self, name: str, password: str, address: Any, now: float) -> None:
         # SECURITY: test_guessing_as_an_original_client_is_slow
@@ -2857,7 +2831,7 @@ class Server(Core):
         if not self._classic_guesses.take(1, now):
             raise MalformedDatagram("too many guesses")
         if not hmac.compare_digest(password_bytes(password), self._password):
-            self._events.append(LoginRefused(name, address, WRONG_PASSWORD))
+            self._events.append(Activity("refused", name, address, WRONG_PASSWORD))
             self._outgoing.append(Datagram(CLASSIC_WRONG.encode(), address))
             return
         self._classic_guesses.give(1)
@@ -2868,7 +2842,7 @@ class Server(Core):
             reason = USERNAME_INVALID
         if reason:
             # The protocol knows no other refusal, and this one makes the person choose another name.
-            self._events.append(LoginRefused(name, address, reason))
+            self._events.append(Activity("refused", name, address, reason))
             self._outgoing.append(Datagram(USERNAME_TAKEN.encode(), address))
         else:
             self._outgoing.append(Datagram(CLASSIC_WELCOME.encode(), address))
@@ -2895,7 +2869,7 @@ class Server(Core):
         member.joined, member.joined_at = self._log.head, now + self.epoch
         self._classics[address] = member
         self._come(member)
-        self._events.append(MemberArrived(name, address, False, self._count()))
+        self._events.append(Activity("joined", name, address, members=self._count()))
 
     def _leave_classic(self, member: ClassicMember, why: str, now: float) -> None:
         del self._classics[member.address]
@@ -2903,7 +2877,7 @@ class Server(Core):
         if why in CLASSIC_GOODBYES:
             self._outgoing.append(Datagram(CLASSIC_GOODBYES[why].encode(), member.address))
         self._append(Entry(LEFT, self._time(now), member.id, name=member.name, text=why))
-        self._events.append(MemberDeparted(member.name, why, self._count()))
+        self._events.append(Activity(why, member.name, member.address, members=self._count()))
 
     def _tell_unencrypted(self, now: float) -> None:
         """Tell all when the first original client has come, and when the last one has left."""
@@ -2940,7 +2914,7 @@ class Server(Core):
         for record in self._log.records(after + 1, self._flushed):
             entry = decode_entry(record.data)
             text = self._classic_runs.read(entry)
-            if text is not None and entry.kind != UNDELIVERED:
+            if text is not None and entry.kind != REFUSED:
                 self._send_classics(classic_datagrams(entry, text), entry.author, record)
 
     def _send_classics(self, texts: Sequence[bytes], author: bytes = b"", record: Optional[Record] = None) -> None:
@@ -3013,104 +2987,56 @@ class Connected:
 
 
 @dataclass(frozen=True)
-class Said:
-    """Somebody else said something; reported once, whole.  ``earlier``: before this client was (back) here."""
+class Happened:
+    """An entry of the room's log, as this client meets it; reported once, in the order of the log.
+
+    ``seq`` is its number (of a long text the last part's), ``text`` its whole text.  ``earlier``: it stood there
+    before this client was (back) here.  ``number`` is not 0 where it is this client's own text of that number: its
+    receipt.  A SKIP stands for ``entry.count`` entries that the server no longer keeps.
+    """
 
     seq: int
-    time: int
-    author: bytes
-    name: str
+    entry: Entry
     text: str
-    action: bool
-    private: bool
-    earlier: bool
+    earlier: bool = False
+    number: int = 0
 
 
 @dataclass(frozen=True)
 class Queued:
-    """A text of this client's own was accepted for sending; ``number`` counts them from 1."""
+    """A text of this client's own is on its way; ``entry`` is what is going to stand in the log."""
 
     number: int
-    time: int
-    text: str
-    action: bool
-    to_name: str
+    entry: Entry
 
 
 @dataclass(frozen=True)
 class Sent:
-    """The text with that number is in the log for good, at ``seq`` (0: it is, but was trimmed meanwhile)."""
+    """The text with that number is not waited for any more, though its entry did not come.
+
+    Either it is in the log (``confirmed``) and was trimmed meanwhile, or it went to an original server, which confirms
+    nothing.
+    """
 
     number: int
-    seq: int
-
-
-@dataclass(frozen=True)
-class SentUnconfirmed:
-    """The text with that number went to an original server, which confirms nothing."""
-
-    number: int
+    confirmed: bool
 
 
 @dataclass(frozen=True)
 class NotSent:
-    """A text cannot be delivered, for the reason given; ``number`` is 0 where it was never queued."""
+    """A text cannot be delivered: its number, the code word and the sentence that says why, and what was said."""
 
     number: int
+    code: str
     text: str
     reason: str
 
 
 @dataclass(frozen=True)
-class MemberJoined:
-    """Somebody came into the room; ``classic``: with the original program, not encrypted."""
-
-    seq: int
-    time: int
-    member: bytes
-    name: str
-    earlier: bool
-    classic: bool = False
-
-
-@dataclass(frozen=True)
-class MemberLeft:
-    """Somebody left the room: "left", "timed out", "kicked" or "superseded"."""
-
-    seq: int
-    time: int
-    member: bytes
-    name: str
-    why: str
-    earlier: bool
-
-
-@dataclass(frozen=True)
-class Announced:
-    """The server said something to all."""
-
-    seq: int
-    time: int
-    text: str
-    earlier: bool
-
-
-@dataclass(frozen=True)
-class Missing:
-    """``count`` entries are no longer kept by the server and cannot be shown."""
-
-    seq: int
-    count: int
-
-
-@dataclass(frozen=True)
 class EarlierRead:
-    """History that was asked for, oldest first, as Said, Announced, MemberJoined, MemberLeft and Missing.
+    """History that was asked for, oldest first; ``beginning``: nothing stands before it."""
 
-    ``beginning``: nothing stands before it.
-    """
-
-    events: Tuple[Any, ...]
+    events: Tuple[Happened, ...]
     beginning: bool
 
 
@@ -3260,6 +3186,9 @@ class LoginAttempt:
             self.wrong_at = now + KEYS_SECONDS
 
 
+NOT_SENT = {HAS_LEFT: "%s has left; nobody got your private message."}
+
+
 class Stream:
     """Puts numbered entries into order: a cursor, and what waits above a gap."""
 
@@ -3292,18 +3221,14 @@ class Stream:
         self._above.clear()
 
 
-def entry_event(seq: int, covered: int, entry: Entry, text: str, earlier: bool) -> Any:
-    """Return the event for an entry at ``seq``, or None; ``text`` is the whole text of its run."""
-    if entry.kind in (TEXT, ACTION, PRIVATE):
-        action, private = entry.kind == ACTION, entry.kind == PRIVATE
-        return Said(seq, entry.time, entry.author, entry.name, text, action, private, earlier)
-    if entry.kind in (NOTICE, STARTED):
-        return Announced(seq, entry.time, text, earlier)
-    if entry.kind == JOINED:
-        return MemberJoined(seq, entry.time, entry.author, entry.name, earlier, entry.text == CLASSIC_TEXT)
-    if entry.kind == LEFT:
-        return MemberLeft(seq, entry.time, entry.author, entry.name, entry.text, earlier)
-    return Missing(seq, covered) if entry.kind == SKIP and entry.why == TRIMMED else None
+def happened(seq: int, covered: int, entry: Entry, text: str, earlier: bool = False) -> Optional[Happened]:
+    """Return the event for an entry at ``seq``, or None where there is nothing to tell.
+
+    ``text`` is the whole text of its run; ``covered`` how many entries a SKIP stands for.
+    """
+    if entry.kind == REFUSED or (entry.kind == SKIP and entry.why != TRIMMED):
+        return None
+    return Happened(seq, replace(entry, count=covered) if entry.kind == SKIP else entry, text, earlier)
 
 
 class Roster:
@@ -3406,7 +3331,7 @@ class Past:
         for covered, entry in stream.read(decode_batch(answer.batch)[1]):
             text = self._runs.read(entry)
             if text is not None and len(self._events) < HELD_EVENTS_MAX:
-                self._events.append(entry_event(stream.cursor, covered, entry, text, True))
+                self._events.append(happened(stream.cursor, covered, entry, text, True))
         if stream.cursor >= self._before - 1:
             events = tuple(event for event in self._events if event is not None)
             return self._first, EarlierRead(events, bool(answer.flags & BEGINNING))
@@ -3499,31 +3424,35 @@ class Client(Core):
         self.state = State.CONNECTING
         self._look(now)
 
-    def say(self, text: str, now: float, action: bool = False, to_name: str = "") -> None:
-        """Send a text to all, or to one member; reports Queued, then Sent or NotSent."""
+    def say(self, text: str, now: float, action: bool = False, to_name: str = "", number: int = 0) -> None:
+        """Send a text to all, or to one member; reports Queued, then Happened or Sent, or NotSent.
+
+        ``number`` is the caller's own for it, higher than any before; by itself the client counts from 1.
+        """
+        self._said = number = number or self._said + 1
         try:
             text = clean_text(text)
             to = self._find(to_name) if to_name else b""
             parts = split_parts(text)
             if len(self._outbox) + len(parts) > OUTBOX_PARTS_MAX:
-                raise UsageError("Too much is waiting to be sent; try again when the connection is back.")
+                raise UsageError("Too much is waiting to be sent; try again when the connection is back.", FULL)
         except UsageError as fault:
-            self._report(NotSent(0, text, str(fault)))
+            self._report(NotSent(number, fault.code, text, str(fault)))
             return
         kind = PRIVATE if to else ACTION if action else TEXT
         for position, part in enumerate(parts):
             self._number += 1
             marks = FIRST * (position == 0) | LAST * (position == len(parts) - 1)
             self._outbox[self._number] = Submission(self._number, kind | marks, to, part)
-        self._said += 1
-        queued = Queued(self._said, int((now + self.epoch) * 1000), text, action, to_name)
-        self._receipts[self._number] = queued
-        self._report(queued)
+        at = int((now + self.epoch) * 1000)
+        entry = Entry(kind, at, self._id, self._number, self._name, to, to_name, text)
+        self._receipts[self._number] = Queued(number, entry)
+        self._report(self._receipts[self._number])
 
     def _find(self, name: str) -> bytes:
         member = self._roster.find(name)
         if member is None:
-            raise UsageError("Nobody here is called %s." % display_text(name, " "))
+            raise UsageError("Nobody here is called %s." % display_text(name, " "), NO_SUCH_NAME)
         return member
 
     def earlier(self, count: int, now: float) -> None:
@@ -3837,20 +3766,24 @@ class Client(Core):
         return head
 
     def _advance(self, covered: int, entry: Entry) -> None:
-        """Report what the cursor has just moved over, unless it is this client's own or was shown before."""
+        """Report what the cursor has just moved over, unless it was shown before."""
         seq = self._stream.cursor
         earlier = seq <= self._earlier_until
         text = self._runs.read(entry)
         if entry.kind in (JOINED, LEFT, STARTED):
             # Of what is earlier, the roster that was asked for is newer.
             self._roster.read(seq, entry, current=self._resumed or not earlier)
-        if entry.kind == UNDELIVERED:
-            self._read_undelivered(entry)
-        elif entry.author == self._id:
-            if text is not None and entry.number:
-                self._confirm(entry.number, seq)
-        elif text is not None and (not entry.number or self._note_shown(entry.author, entry.number)):
-            event = entry_event(seq, covered, entry, text, earlier)
+        own = entry.author == self._id
+        queued = self._receipts.get(entry.number) if own or entry.kind == REFUSED else None
+        if entry.kind == REFUSED and queued is not None:
+            self._forget_outbox(entry.number)
+            reason = NOT_SENT.get(entry.text, "%s") % display_text(queued.entry.to_name, " ")
+            self._report_in_room(NotSent(queued.number, entry.text, queued.entry.text, reason))
+        elif own and queued is not None and text is not None:
+            self._forget_outbox(entry.number)
+            self._report_in_room(Happened(seq, entry, text, earlier, queued.number))
+        elif not own and text is not None and (not entry.number or self._note_shown(entry.author, entry.number)):
+            event = happened(seq, covered, entry, text, earlier)
             if event is not None:
                 self._report_in_room(event)
         self._settle_trimmed()
@@ -3871,13 +3804,6 @@ class Client(Core):
         if len(self._shown) > SHOWN_MEMBERS_MAX:
             del self._shown[next(iter(self._shown))]
         return number > highest
-
-    def _read_undelivered(self, entry: Entry) -> None:
-        queued = self._receipts.get(entry.number)
-        if queued is not None:
-            self._forget_outbox(entry.number)
-            reason = "%s has left; nobody got your private message." % display_text(queued.to_name, " ")
-            self._report_in_room(NotSent(queued.number, queued.text, reason))
 
     def _receive_members(self, page: Members, now: float) -> None:
         if self._who.at is None or page.after != self._roster.after:
@@ -3910,13 +3836,8 @@ class Client(Core):
         """A text that was taken before an entry already passed, and did not come back, was trimmed."""
         if self._oldest <= self._taken and self._stream.cursor >= self._taken_head:
             for number in [number for number in self._receipts if number <= self._taken]:
-                self._confirm(number, 0)
-
-    def _confirm(self, number: int, seq: int) -> None:
-        queued = self._receipts.get(number)
-        if queued is not None:
-            self._forget_outbox(number)
-            self._report_in_room(Sent(queued.number, seq))
+                self._report_in_room(Sent(self._receipts[number].number, True))
+                self._forget_outbox(number)
 
     def _forget_outbox(self, number: int) -> None:
         """A text is settled: nothing up to the number of its last part will be sent again."""
@@ -4025,7 +3946,7 @@ class ClassicClient(Core):
     """A member of an original server: its plain text, and nothing else.  Inputs and outputs as Client's.
 
     That protocol has no encryption, no receipts, no roster, no history and no goodbye; what cannot be known is
-    not claimed: a text becomes SentUnconfirmed.
+    not claimed: a text becomes Sent, unconfirmed.
     """
 
     receive_bytes = RECEIVE_CLASSIC_MAX
@@ -4053,19 +3974,19 @@ class ClassicClient(Core):
         self.state = state
         self._events.append(Status(state, 0, 0, 0))
 
-    def say(self, text: str, now: float, action: bool = False, to_name: str = "") -> None:
-        """Send a text to all; reports Queued and SentUnconfirmed, or NotSent."""
+    def say(self, text: str, now: float, action: bool = False, to_name: str = "", number: int = 0) -> None:
+        """Send a text to all; reports Queued and Sent, or NotSent."""
+        self._said = number = number or self._said + 1
         try:
             text = clean_text(text)
             if action or to_name:
                 raise UsageError("An original server has no /me and no /msg.")
         except UsageError as fault:
-            self._events.append(NotSent(0, text, str(fault)))
+            self._events.append(NotSent(number, fault.code, text, str(fault)))
             return
-        self._said += 1
-        at = int((now + self.epoch) * 1000)
+        entry = Entry(TEXT, int((now + self.epoch) * 1000), name=self._name, text=text)
         self._send(encode_classic(text))
-        self._events += [Queued(self._said, at, text, False, ""), SentUnconfirmed(self._said)]
+        self._events += [Queued(number, entry), Sent(number, False)]
 
     def _send(self, datagrams: Sequence[bytes]) -> None:
         self._outgoing += [Datagram(data, address) for data in datagrams for address in self._addresses]
@@ -4098,7 +4019,7 @@ class ClassicClient(Core):
             self._enter(State.CONNECTED)
             own = member_id(self._name.encode("utf-8"))
             self._events.append(Connected("original room", self._name, own, ((own, self._name),), False, (own,)))
-            self._events.append(Announced(0, int((now + self.epoch) * 1000), CLASSIC_NOTICE, False))
+            self._events.append(Happened(0, Entry(NOTICE, int((now + self.epoch) * 1000)), CLASSIC_NOTICE))
         elif text in (CLASSIC_WRONG, USERNAME_TAKEN):
             code = WRONG_PASSWORD if text == CLASSIC_WRONG else USERNAME_TAKEN
             self._fail(code, REFUSALS[code])
@@ -4116,9 +4037,10 @@ class ClassicClient(Core):
         name, colon, said = text.partition(": ")
         if colon and 0 < len(name) <= NAME_CHARACTERS_MAX and not text.startswith("-- "):
             author = member_id(name.encode("utf-8"))
-            self._events.append(Said(self._seq, at, author, name, said, False, False, False))
+            self._events.append(Happened(self._seq, Entry(TEXT, at, author, name=name), said))
         else:
-            self._events.append(Announced(self._seq, at, text[3:] if text.startswith("-- ") else text, False))
+            notice = text[3:] if text.startswith("-- ") else text
+            self._events.append(Happened(self._seq, Entry(NOTICE, at), notice))
 
     def tick(self, now: float) -> None:
         """Repeat LOGIN, or give it up."""
@@ -4356,16 +4278,11 @@ class Transcript:
         self._came: Dict[str, str] = {}
         self._appliers: Dict[type, Callable[[Any], List[Line]]] = {
             Connected: self._apply_connected,
-            Said: self._apply_said,
+            Happened: self._apply_happened,
             Queued: self._apply_queued,
             Sent: self._apply_sent,
             NotSent: self._apply_not_sent,
-            MemberJoined: self._apply_joined,
-            MemberLeft: self._apply_left,
-            Announced: self._apply_announced,
-            Missing: self._apply_missing,
             EarlierRead: self._apply_earlier,
-            SentUnconfirmed: self._apply_unconfirmed,
             ServerStuck: self._apply_stuck,
             Disconnected: self._apply_disconnected,
             LoginFailed: self._apply_failed,
@@ -4441,23 +4358,36 @@ class Transcript:
         words = "Connected again to %s as %s; %s here." if event.again else "Welcome to %s, %s; %s here."
         return [self.note(words % (self.room, self.name, plural(len(self._members), "member")))]
 
-    def _apply_said(self, event: Said) -> List[Line]:
-        name, text = display_text(event.name, " "), display_text(event.text)
-        lines = self._dated(event.time / 1000, event.earlier)
-        mention = not event.earlier and (event.private or self._mentioned(event.text))
+    def _apply_happened(self, event: Happened) -> List[Line]:
+        entry, at = event.entry, event.entry.time / 1000
+        if event.number:
+            own = self._own.pop(event.number, None)
+            return [replace(own, state="sent")] if own else []
+        if entry.kind in (JOINED, LEFT):
+            return self._apply_presence(event)
+        if entry.kind == SKIP:
+            return [self.note(plural(entry.count, "earlier line") + " no longer available.")]
+        if entry.kind in (NOTICE, STARTED):
+            lines = self._dated(at, event.earlier)
+            return lines + [self._line("notice", display_text(event.text), at, earlier=event.earlier)]
+        return self._apply_said(entry, event.text, event.earlier)
+
+    def _apply_said(self, entry: Entry, text: str, earlier: bool) -> List[Line]:
+        name, private, at = display_text(entry.name, " "), entry.kind == PRIVATE, entry.time / 1000
+        lines = self._dated(at, earlier)
+        mention = not earlier and (private or self._mentioned(text))
         self._spoke.pop(name, None)
         self._spoke[name] = None
         if len(self._spoke) > MEMBERS_MAX:
             del self._spoke[next(iter(self._spoke))]
-        if not self._reading and not event.earlier:
+        if not self._reading and not earlier:
             if not self.unread:
                 lines += self._mark_unread()
             self.unread += 1
             self.attention = self.attention or mention
-        more = {"name": name, "colour": name_colour(event.name), "mention": mention, "earlier": event.earlier}
-        private = "from %s" % name if event.private else ""
-        kind = "action" if event.action else "message"
-        return lines + [self._line(kind, text, event.time / 1000, private=private, **more)]
+        more = {"name": name, "colour": name_colour(entry.name), "mention": mention, "earlier": earlier}
+        kind = "action" if entry.kind == ACTION else "message"
+        return lines + [self._line(kind, display_text(text), at, private="from " + name if private else "", **more)]
 
     def _mark_unread(self) -> List[Line]:
         """Return a line to go above the first unread message, and the older one of its kind, gone."""
@@ -4470,34 +4400,33 @@ class Transcript:
         return bool(name) and bool(re.search(r"(?<!\w)%s(?!\w)" % name, name_key(text[:MENTION_CHARACTERS])))
 
     def _apply_queued(self, event: Queued) -> List[Line]:
-        at = event.time / 1000
+        entry = event.entry
+        at = entry.time / 1000
         lines = self._dated(at, False)
-        private = "to %s" % display_text(event.to_name, " ") if event.to_name else ""
-        kind, text = "action" if event.action else "message", display_text(event.text)
+        private = "to %s" % display_text(entry.to_name, " ") if entry.to_name else ""
+        kind, text = "action" if entry.kind == ACTION else "message", display_text(entry.text)
         more = {"name": self.name, "colour": name_colour(self.name), "state": "pending", "private": private}
         line = self._own[event.number] = self._line(kind, text, at, **more)
         return lines + [line]
 
     def _apply_sent(self, event: Sent) -> List[Line]:
         line = self._own.pop(event.number, None)
-        return [replace(line, state="sent")] if line else []
+        return [replace(line, state="sent" if event.confirmed else "unconfirmed")] if line else []
 
     def _apply_not_sent(self, event: NotSent) -> List[Line]:
         line = self._own.pop(event.number, None)
         return ([replace(line, state="failed")] if line else []) + [self.note("Not sent: " + event.reason, "error")]
 
-    def _apply_joined(self, event: MemberJoined) -> List[Line]:
-        name = display_text(event.name, " ")
-        self._members[event.member] = name
-        if event.classic:
-            self._classics[event.member] = None
-        return self._came_or_went(event.time / 1000, event.earlier, name, joined_words(event))
-
-    def _apply_left(self, event: MemberLeft) -> List[Line]:
-        name, why = display_text(event.name, " "), display_text(event.why, " ")
-        self._members.pop(event.member, None)
-        self._classics.pop(event.member, None)
-        return self._came_or_went(event.time / 1000, event.earlier, name, why)
+    def _apply_presence(self, event: Happened) -> List[Line]:
+        entry = event.entry
+        name, why = display_text(entry.name, " "), display_text(presence_word(entry), " ")
+        self._members.pop(entry.author, None)
+        self._classics.pop(entry.author, None)
+        if entry.kind == JOINED:
+            self._members[entry.author] = name
+            if entry.text == CLASSIC_TEXT:
+                self._classics[entry.author] = None
+        return self._came_or_went(entry.time / 1000, event.earlier, name, why)
 
     def _came_or_went(self, at: float, earlier: bool, name: str, why: str) -> List[Line]:
         """Collapse a run of joins and leaves into one line."""
@@ -4515,13 +4444,6 @@ class Transcript:
         self._presence = replace(self._presence, text=("%d more; " % rest if rest > 0 else "") + "; ".join(words))
         return lines + [self._presence]
 
-    def _apply_announced(self, event: Announced) -> List[Line]:
-        lines = self._dated(event.time / 1000, event.earlier)
-        return lines + [self._line("notice", display_text(event.text), event.time / 1000, earlier=event.earlier)]
-
-    def _apply_missing(self, event: Missing) -> List[Line]:
-        return [self.note(plural(event.count, "earlier line") + " no longer available.")]
-
     def _apply_earlier(self, event: EarlierRead) -> List[Line]:
         """Return history that was asked for: a block of lines that belongs before all others."""
         if not event.events:
@@ -4533,10 +4455,6 @@ class Transcript:
         end = past._line("divider", "end of what is earlier")
         self._key = past._key
         return [top, *found.values(), end]
-
-    def _apply_unconfirmed(self, event: SentUnconfirmed) -> List[Line]:
-        line = self._own.pop(event.number, None)
-        return [replace(line, state="unconfirmed")] if line else []
 
     def _apply_stuck(self, event: ServerStuck) -> List[Line]:
         if event.stuck:
@@ -4561,50 +4479,39 @@ PRESENCE_WORDS = {
 }
 
 
-def joined_words(event: MemberJoined) -> str:
-    """Return what is said of somebody who came in."""
-    return "joined (%s)" % CLASSIC_TEXT if event.classic else "joined"
+def presence_word(entry: Entry) -> str:
+    """Return what is said of somebody who came (JOINED) or went (LEFT): a key of PRESENCE_WORDS, or words."""
+    if entry.kind == LEFT:
+        return entry.text
+    return "joined (%s)" % CLASSIC_TEXT if entry.text == CLASSIC_TEXT else "joined"
 
 
 def plain_line(event: Any) -> Optional[str]:
     """Return an event as the one line that a pipe shows, or None: entries only, each without a line break."""
-    if isinstance(event, Said):
-        name, text = display_text(event.name, " "), display_text(event.text, "\u21b5")
-        if event.private:
-            return "%s (private): %s" % (name, text)
-        return "* %s %s" % (name, text) if event.action else "%s: %s" % (name, text)
-    if isinstance(event, (MemberJoined, MemberLeft)):
-        why = joined_words(event) if isinstance(event, MemberJoined) else event.why
-        return "-- %s %s" % (display_text(event.name, " "), display_text(PRESENCE_WORDS.get(why, why), " "))
-    if isinstance(event, Announced):
-        return "-- " + display_text(event.text, "\u21b5")
-    if isinstance(event, Missing):
-        return "-- %s no longer available" % plural(event.count, "earlier line")
-    return None
+    if not isinstance(event, Happened) or event.number:
+        return None
+    entry, name, text = event.entry, display_text(event.entry.name, " "), display_text(event.text, "\u21b5")
+    if entry.kind in (TEXT, PRIVATE):
+        return "%s%s: %s" % (name, " (private)" if entry.kind == PRIVATE else "", text)
+    if entry.kind == ACTION:
+        return "* %s %s" % (name, text)
+    if entry.kind in (JOINED, LEFT):
+        why = presence_word(entry)
+        return "-- %s %s" % (name, display_text(PRESENCE_WORDS.get(why, why), " "))
+    return "-- " + (text if entry.kind != SKIP else "%s no longer available" % plural(entry.count, "earlier line"))
 
 
 def json_object(event: Any) -> Optional[Dict[str, Any]]:
     """Return an event as the object that ``--json`` prints, or None; times are seconds since 1970."""
+    if isinstance(event, Happened):
+        return _json_entry(event)
     if isinstance(event, Connected):
         names = sorted((name for _, name in event.members), key=name_key)
         return {"event": "connected", "room": event.room, "name": event.name, "members": names}
-    if isinstance(event, Said):
-        kind = "action" if event.action else "text"
-        said = {"from": event.name, "text": event.text, "kind": kind, "private": event.private}
-        return _json_entry("message", event, said)
-    if isinstance(event, MemberJoined):
-        return _json_entry("joined", event, {"name": event.name, **({"classic": True} if event.classic else {})})
-    if isinstance(event, MemberLeft):
-        return _json_entry("left", event, {"name": event.name, "why": event.why})
-    if isinstance(event, Announced):
-        return _json_entry("notice", event, {"text": event.text})
-    if isinstance(event, Missing):
-        text = "%s no longer available" % plural(event.count, "earlier line")
-        return {"event": "notice", "seq": event.seq, "time": None, "text": text}
     if isinstance(event, Sent):
-        return {"event": "sent", "seq": event.seq, "number": event.number}
+        return {"event": "sent", "seq": 0, "number": event.number} if event.confirmed else None
     if isinstance(event, NotSent):
-        return {"event": "not_sent", "number": event.number, "text": event.reason}
+        return {"event": "not_sent", "number": event.number, "code": event.code, "text": event.reason}
     if isinstance(event, Disconnected):
         return {"event": "disconnected"}
     if isinstance(event, LoginFailed):
@@ -4612,12 +4519,22 @@ def json_object(event: Any) -> Optional[Dict[str, Any]]:
     return None
 
 
-def _json_entry(name: str, event: Any, more: Dict[str, Any]) -> Dict[str, Any]:
-    entry = {"event": name, "seq": event.seq, "time": event.time / 1000}
-    entry.update(more)
-    if event.earlier:
-        entry["earlier"] = True
-    return entry
+def _json_entry(event: Happened) -> Dict[str, Any]:
+    entry, more = event.entry, {"earlier": True} if event.earlier else {}
+    found = {"event": "notice", "seq": event.seq, "time": entry.time / 1000}
+    if event.number:
+        return {"event": "sent", "seq": event.seq, "number": event.number}
+    if entry.kind == SKIP:
+        return {**found, "time": None, "text": "%s no longer available" % plural(entry.count, "earlier line")}
+    if entry.kind in (JOINED, LEFT):
+        found.update(event="joined" if entry.kind == JOINED else "left", name=entry.name)
+        why = {"why": entry.text} if entry.kind == LEFT else {"classic": True} if entry.text == CLASSIC_TEXT else {}
+        return {**found, **why, **more}
+    if entry.kind in (TEXT, ACTION, PRIVATE):
+        kind = "action" if entry.kind == ACTION else "text"
+        found.update({"event": "message", "from": entry.name, "text": event.text, "kind": kind})
+        return {**found, "private": entry.kind == PRIVATE, **more}
+    return {**found, "text": event.text, **more}
 
 
 _KEYS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1bO.|\x1b[^\[O]|[^\x1b]", re.DOTALL)
@@ -6091,7 +6008,7 @@ class PipeClient:
         elif isinstance(event, EarlierRead):
             for each in event.events:
                 self._show(each)
-        if isinstance(event, (Sent, SentUnconfirmed, NotSent)):
+        if isinstance(event, (Sent, NotSent)) or (isinstance(event, Happened) and event.number):
             self._room.release()
 
     def _write(self, text: str) -> None:
@@ -6236,10 +6153,8 @@ class ServerConsole:
                 self._write(line)
         elif isinstance(event, CommandFailed):
             self._write(event.text)
-        elif event is not None:
-            text = log_line(event)
-            if text is not None:
-                self._log(text)
+        elif isinstance(event, Activity):
+            self._log(log_line(event)[1])
         return None
 
     def _stop(self) -> None:
@@ -6320,38 +6235,29 @@ def typed_addresses(bound: Any) -> List[str]:
     return hosts if bound[1] == PORT else [address_text((host, bound[1])) for host in hosts]
 
 
-def log_line(event: Any) -> Optional[str]:
-    """Return an event of the server as a line of its log, safe to show."""
-    if isinstance(event, MemberArrived):
-        verb = "is back" if event.resumed else "joined"
-        return "%s %s from %s (%d here)" % (
-            display_text(event.name, " "),
-            verb,
-            address_text(event.address),
-            event.members,
-        )
-    if isinstance(event, MemberDeparted):
-        why = PRESENCE_WORDS.get(event.why, event.why)
-        return "%s %s (%d here)" % (display_text(event.name, " "), why, event.members)
-    if isinstance(event, LoginRefused):
-        return "refused %s from %s: %s" % (display_text(event.name, " "), address_text(event.address), event.code)
-    if isinstance(event, ClassicTried):
-        who = address_text(event.address)
-        return "%s tried to log in with the original program; start the server with --classic to admit it" % who
-    if isinstance(event, HistoryStuck):
-        return event.reason + " Messages wait until then." if event.reason else "the history is written again"
-    if isinstance(event, LoginAbandoned):
-        return "login from %s was not completed: wrong password, or the connection broke" % address_text(event.address)
-    return None
+ACTIVITY: Dict[str, Tuple[str, str]] = {
+    "joined": ("good", "{name} joined from {address} ({members} here)"),
+    "back": ("good", "{name} is back from {address} ({members} here)"),
+    "left": ("plain", "{name} left ({members} here)"),
+    "timed out": ("warning", "{name} lost the connection ({members} here)"),
+    "kicked": ("warning", "{name} was removed ({members} here)"),
+    "superseded": ("warning", "{name} lost the name to a newcomer ({members} here)"),
+    "refused": ("error", "refused {name} from {address}: {why}"),
+    "abandoned": ("error", "login from {address} was not completed: wrong password, or the connection broke"),
+    "foreign": (
+        "plain",
+        "{address} tried to log in with the original program; start the server with --classic to admit it",
+    ),
+    "stuck": ("plain", "{why} Messages wait until then."),
+    "goes on": ("plain", "the history is written again"),
+}
 
 
-def log_level(event: Any) -> str:
-    """Return how a line of the log is meant: "good", "warning", "error" or "plain"."""
-    if isinstance(event, MemberArrived):
-        return "good"
-    if isinstance(event, MemberDeparted):
-        return "warning" if event.why in ("timed out", "kicked", "superseded") else "plain"
-    return "error" if isinstance(event, (LoginRefused, LoginAbandoned, CommandFailed)) else "plain"
+def log_line(event: Activity) -> Tuple[str, str]:
+    """Return a line of the server's log: "good", "warning", "error" or "plain", and the text, safe to show."""
+    level, sentence = ACTIVITY[event.what]
+    name, address = display_text(event.name, " "), address_text(event.address) if event.address else ""
+    return level, sentence.format(name=name, address=address, why=event.why, members=event.members)
 
 
 def report_lines(report: ServerReport) -> List[str]:
@@ -8094,7 +8000,7 @@ class ServerWindow(Window):
     def take_events(self, events: List[Any]) -> None:
         """Show what has happened."""
         runs: List[Run] = []
-        if any(isinstance(event, (MemberArrived, MemberDeparted)) for event in events):
+        if any(isinstance(event, Activity) and event.members != self._members for event in events):
             self._report()
         for event in events:
             if isinstance(event, Stopped):
@@ -8104,9 +8010,11 @@ class ServerWindow(Window):
                 self._show_report(event)
             elif isinstance(event, LoopEnded):
                 self._ended(event)
-            else:
-                text = event.text if isinstance(event, CommandFailed) else log_line(event)
-                runs += self._log_runs(text, log_level(event)) if text else []
+            elif isinstance(event, CommandFailed):
+                runs += self._log_runs(event.text, "error")
+            elif isinstance(event, Activity):
+                level, text = log_line(event)
+                runs += self._log_runs(text, level)
         self.log.append(runs)
 
     def _show_report(self, report: ServerReport) -> None:
@@ -8354,7 +8262,7 @@ def history_lines(path: str, as_json: bool) -> Iterator[str]:
     runs = RunReader()
     for number, entry in read_history(path):
         text = runs.read(entry)
-        event = entry_event(number, 1, entry, text, False) if text is not None else None
+        event = happened(number, entry.count, entry, text) if text is not None else None
         if event is not None and as_json:
             yield json.dumps(json_object(event))
         elif event is not None:

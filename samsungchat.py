@@ -82,7 +82,6 @@ from typing import (
     Callable,
     Deque,
     Dict,
-    Generator,
     Iterator,
     List,
     NamedTuple,
@@ -90,9 +89,7 @@ from typing import (
     Sequence,
     TextIO,
     Tuple,
-    TypeVar,
     Union,
-    cast,
 )
 
 __version__ = "1.0.0"
@@ -154,8 +151,6 @@ HALF_OPEN_MAX = 2000
 HALF_OPEN_SECONDS = 10
 REFUSED_SECONDS = 2  # A refused login is answered so long; less than it takes to fill the table with them.
 LOGIN_QUEUE_MAX = 256
-SLICE_BITS = 85  # Of a login's two multiplications of 255, about 1.2 ms each, in one go ...
-LOGIN_SLICE_MEMBERS = 40  # ... and one more slice a turn for so many members.
 LOGIN_BURST = 32  # Unproven logins of one address ...
 LOGIN_SECONDS = 10  # ... one more each so many seconds.
 ADDRESSES_MAX = 4096  # Addresses of which unproven logins are counted.
@@ -1041,20 +1036,7 @@ _HASH_BLOCK_BYTES = 128  # SHA-512's.
 _CI = b"\x14SamsungChat 1 client\x14SamsungChat 1 server"
 
 
-Result = TypeVar("Result")
-Slices = Generator[None, None, Result]  # Arithmetic that can pause after each slice, a third of a multiplication.
-
-
-def run_slices(slices: Slices[Result]) -> Result:
-    """Do arithmetic to its end, without a pause."""
-    while True:
-        try:
-            next(slices)
-        except StopIteration as end:
-            return cast(Result, end.value)
-
-
-def x25519(scalar: bytes, point: bytes) -> Slices[bytes]:
+def x25519(scalar: bytes, point: bytes) -> bytes:
     """Multiply a point (u-coordinate, 32 bytes) by a scalar (32 bytes): RFC 7748, section 5.
 
     Every other reduction is only a fold, 2**255 being 19: half the time of a division, and few bits too many.
@@ -1064,25 +1046,22 @@ def x25519(scalar: bytes, point: bytes) -> Slices[bytes]:
     u = int.from_bytes(point, "little") & low
     x2, z2, x3, z3 = 1, 0, u % p, 1
     swapped = "0"
-    bits = bin(k)[2:]
-    for start in range(0, 255, SLICE_BITS):
-        for bit in bits[start : start + SLICE_BITS]:
-            if bit != swapped:
-                x2, x3, z2, z3 = x3, x2, z3, z2
-                swapped = bit
-            a, b = x2 + z2, x2 - z2
-            da, cb = (x3 - z3) * a, (x3 + z3) * b
-            total, difference = da + cb, da - cb
-            total = (total & low) + 19 * (total >> 255)
-            difference = (difference & low) + 19 * (difference >> 255)
-            difference *= difference
-            a *= a
-            b *= b
-            a, b = (a & low) + 19 * (a >> 255), (b & low) + 19 * (b >> 255)
-            e = a - b
-            x3, z3 = total * total % p, ((difference & low) + 19 * (difference >> 255)) * u % p
-            x2, z2 = a * b % p, e * (a + 121665 * e) % p
-        yield
+    for bit in bin(k)[2:]:
+        if bit != swapped:
+            x2, x3, z2, z3 = x3, x2, z3, z2
+            swapped = bit
+        a, b = x2 + z2, x2 - z2
+        da, cb = (x3 - z3) * a, (x3 + z3) * b
+        total, difference = da + cb, da - cb
+        total = (total & low) + 19 * (total >> 255)
+        difference = (difference & low) + 19 * (difference >> 255)
+        difference *= difference
+        a *= a
+        b *= b
+        a, b = (a & low) + 19 * (a >> 255), (b & low) + 19 * (b >> 255)
+        e = a - b
+        x3, z3 = total * total % p, ((difference & low) + 19 * (difference >> 255)) * u % p
+        x2, z2 = a * b % p, e * (a + 121665 * e) % p
     if swapped == "1":
         x2, z2 = x3, z3
     return (x2 * (pow(z2, -1, p) if z2 else 0) % p).to_bytes(32, "little")
@@ -1111,12 +1090,12 @@ def cpace_generator(password: bytes, channel: bytes, sid: bytes) -> bytes:
     return _elligator2(hashlib.sha512(seed).digest()[:32])
 
 
-def cpace_key(scalar: bytes, share: bytes, sid: bytes, transcript: bytes) -> Slices[bytes]:
+def cpace_key(scalar: bytes, share: bytes, sid: bytes, transcript: bytes) -> bytes:
     """Return the intermediate session key (64 bytes); raises MalformedDatagram on a low-order share.
 
     ``share`` is the peer's; ``transcript`` is lv(Ya) lv(ADa) lv(Yb) lv(ADb), the draft's transcript_ir.
     """
-    shared = yield from x25519(scalar, share)
+    shared = x25519(scalar, share)
     # SECURITY: test_a_low_order_share_aborts_the_login
     if not any(shared):
         raise MalformedDatagram("low-order share")
@@ -1129,29 +1108,23 @@ def cpace_transcript(share_a: bytes, data_a: bytes, share_b: bytes, data_b: byte
 
 
 class Exchange:
-    """One side of one login: draws a secret, shows its share, and derives the session key."""
-
-    share = b""
+    """One side of one login: shows its share, and derives the session key from the other's."""
 
     def __init__(self, password: bytes, sid: bytes, secret: bytes) -> None:
         """``secret`` is 32 random bytes; ``sid`` the client's nonce and the server's cookie."""
-        self._password = password
+        self.share = x25519(secret, cpace_generator(password, _CI, sid))
         self._sid = sid
         self._secret = secret
 
-    def begin(self) -> Slices[None]:
-        """Compute the share."""
-        self.share = yield from x25519(self._secret, cpace_generator(self._password, _CI, self._sid))
-
-    def start(self, peer_share: bytes, session: bytes) -> Slices[bytes]:
+    def start(self, peer_share: bytes, session: bytes) -> bytes:
         """Return the key as the client, from the server's share; raises MalformedDatagram."""
         return self._key(peer_share, self.share, peer_share, session)
 
-    def finish(self, peer_share: bytes, session: bytes) -> Slices[bytes]:
+    def finish(self, peer_share: bytes, session: bytes) -> bytes:
         """Return the key as the server, from the client's share; raises MalformedDatagram."""
         return self._key(peer_share, peer_share, self.share, session)
 
-    def _key(self, peer_share: bytes, share_a: bytes, share_b: bytes, session: bytes) -> Slices[bytes]:
+    def _key(self, peer_share: bytes, share_a: bytes, share_b: bytes, session: bytes) -> bytes:
         data_a = bytes((VERSION_BYTE, TYPE_CODES[Login]))
         data_b = bytes((VERSION_BYTE, TYPE_CODES[Keys])) + session
         return cpace_key(self._secret, peer_share, self._sid, cpace_transcript(share_a, data_a, share_b, data_b))
@@ -2031,25 +2004,25 @@ class HalfOpen:
 
     __slots__ = ("session", "address", "question", "answer", "expires_at", "refusal", "proven")
 
-    expires_at: float
-
-    def __init__(self, session: Session, address: Any, question: Tuple[Any, bytes], answer: bytes) -> None:
+    def __init__(
+        self, session: Session, address: Any, question: Tuple[Any, bytes], answer: bytes, expires_at: float
+    ) -> None:
         """``question`` and ``answer`` are the LOGIN and the KEYS, for when the LOGIN is repeated."""
         self.session = session
         self.address = address
         self.question = question
         self.answer = answer
+        self.expires_at = expires_at
         self.refusal: Optional[Refused] = None
         self.proven = False
 
 
 class Door:
-    """Logins between HELLO and PROOF: cookies that are kept nowhere, rationed arithmetic, bounded tables."""
+    """Logins between HELLO and PROOF: cookies that are kept nowhere, one login a turn, bounded tables."""
 
     def __init__(self, password: bytes, entropy: Callable[[int], bytes]) -> None:
         """``waiting`` are LOGINs to be answered, ``asked`` those that were, ``half_open`` the same by session id."""
-        # By address, with the datagram: who asks anew, because we are slow, keeps his place.
-        self.waiting: Dict[Any, Tuple[bytes, Slices[HalfOpen]]] = {}
+        self.waiting: Dict[Any, bytes] = {}  # By address: who asks anew, because we are slow, keeps his place.
         self.asked: Dict[Tuple[Any, bytes], HalfOpen] = {}
         self.half_open: Dict[bytes, HalfOpen] = {}
         self._password = password
@@ -2074,22 +2047,16 @@ class Door:
         if not 0 <= int(now) - int.from_bytes(stamp, "big") <= COOKIE_SECONDS:
             raise MalformedDatagram("old cookie")
 
-    def queue(self, question: Tuple[Any, bytes], used: Sequence[Dict[bytes, Any]], now: float) -> bool:
-        """Take a LOGIN (address, datagram) to be answered; return False where there are too many.
-
-        Session ids in ``used`` are not given again.
-        """
-        address, datagram = question
-        known, waiting = address in self.waiting, len(self.waiting)
-        if known and self.waiting[address][0] == datagram:
-            return True
-        if not known and (waiting >= LOGIN_QUEUE_MAX or waiting + len(self.half_open) >= HALF_OPEN_MAX):
-            return False
-        free = known and next(iter(self.waiting)) != address  # Nothing was done yet for who is not the first.
-        # SECURITY: test_guessing_online_is_slow
-        if not free and not self.bucket(address, now).take(1, now):
-            return False
-        self.waiting[address] = (datagram, self._start(question, used))
+    def queue(self, address: Any, datagram: bytes, now: float) -> bool:
+        """Take a LOGIN to be answered; return False where there are too many, in all or from that address."""
+        if address not in self.waiting:
+            waiting = len(self.waiting)
+            if waiting >= LOGIN_QUEUE_MAX or waiting + len(self.half_open) >= HALF_OPEN_MAX:
+                return False
+            # SECURITY: test_guessing_online_is_slow
+            if not self.bucket(address, now).take(1, now):
+                return False
+        self.waiting[address] = datagram
         return True
 
     def bucket(self, address: Any, now: float) -> TokenBucket:
@@ -2103,34 +2070,22 @@ class Door:
             self._addresses[place] = bucket
         return bucket
 
-    def _start(self, question: Tuple[Any, bytes], used: Sequence[Dict[bytes, Any]]) -> Slices[HalfOpen]:
-        address, datagram = question
-        login = decode(datagram[1], datagram[2:])
-        exchange = Exchange(self._password, login.nonce + login.cookie, self._entropy(32))
-        yield from exchange.begin()
-        name = self._entropy(4)
-        while any(name in table for table in (self.half_open, *used)):
-            name = self._entropy(4)
-        session = Session(name, (yield from exchange.finish(login.share, name)), server=True)
-        return HalfOpen(session, address, question, session.tag_keys(Keys(login.nonce, exchange.share)))
-
-    def work(self, now: float) -> Optional[HalfOpen]:
-        """Do a slice of the arithmetic of the first LOGIN that waits; return the login if that was the last.
+    def answer(self, used: Sequence[Dict[bytes, Any]], now: float) -> HalfOpen:
+        """Do the arithmetic of the LOGIN that waits longest, 2 to 3 ms; session ids in ``used`` are not given again.
 
         Raises MalformedDatagram for a share that can only be an attack.
         """
-        address, (_, slices) = next(iter(self.waiting.items()))
-        try:
-            next(slices)
-            return None
-        except StopIteration as end:
-            half: HalfOpen = end.value
-        except MalformedDatagram:
-            del self.waiting[address]
-            raise
-        del self.waiting[address]
-        half.expires_at = now + HALF_OPEN_SECONDS
-        self.half_open[half.session.id] = self.asked[half.question] = half
+        address = next(iter(self.waiting))
+        datagram = self.waiting.pop(address)
+        login = decode(datagram[1], datagram[2:])
+        name = self._entropy(4)
+        while any(name in table for table in (self.half_open, *used)):
+            name = self._entropy(4)
+        exchange = Exchange(self._password, login.nonce + login.cookie, self._entropy(32))
+        session = Session(name, exchange.finish(login.share, name), server=True)
+        keys = session.tag_keys(Keys(login.nonce, exchange.share))
+        half = HalfOpen(session, address, (address, datagram), keys, now + HALF_OPEN_SECONDS)
+        self.half_open[name] = self.asked[half.question] = half
         return half
 
     def forget(self, half: HalfOpen) -> None:
@@ -2193,6 +2148,7 @@ class Server(Core):
         self._entropy = entropy
         self._id = entropy(8)
         self._door = Door(self._password, entropy)
+        self._yielded = False
         self._room_key = RoomKey(1, entropy(32))
         self._rekey = False
         self._members: Dict[bytes, Member] = {}
@@ -2241,7 +2197,7 @@ class Server(Core):
     # --- inputs
 
     def tick(self, now: float) -> None:
-        """Do what is due: expire, log in, take messages, answer, hand out, beat."""
+        """Do what is due: expire, take messages, answer, hand out, beat, log in."""
         if now - self._ticked_at > SLEEP_SECONDS:
             for member in self._members.values():
                 member.heard_at = now
@@ -2249,13 +2205,13 @@ class Server(Core):
         if now >= self._sweep_at:
             self._sweep(now)
         self._decide_contests(now)
-        self._work_on_logins(now)
         self._take(now)
         self._tell_unencrypted(now)
         self._flush(now)
         self._answer_earlier()
         self._beat(now)
         self._say_closed(now)
+        self._work_on_logins(now)
 
     def say(self, text: str, now: float) -> None:
         """Announce something to all; raises UsageError."""
@@ -2358,22 +2314,19 @@ class Server(Core):
             raise MalformedDatagram("size of LOGIN")
         login = decode(datagram[1], datagram[2:])
         self._door.check(login, address, now)
-        question = (address, datagram)
-        known = self._door.asked.get(question)
+        known = self._door.asked.get((address, datagram))
         if known is not None:
             self._send_stranger(known.answer, datagram, address)
-        elif self._stuck or not self._door.queue(question, (self._sessions, self._ended), now):
+        elif self._stuck or not self._door.queue(address, datagram, now):
             self._advise(datagram, TRY_LATER, address)
 
     def _work_on_logins(self, now: float) -> None:
-        """Go on with the logins that wait, about as long as handing an entry out takes: the larger, the more."""
-        for _ in range(1 + len(self._members) // LOGIN_SLICE_MEMBERS):
-            if not self._door.waiting:
-                return
+        """Answer one LOGIN; but what this turn hands out goes before it, once: 2 ms are long where people talk."""
+        self._yielded = bool(self._outgoing) and not self._yielded
+        if self._door.waiting and not self._yielded:
             try:
-                half = self._door.work(now)
-                if half is not None:
-                    self._send_stranger(half.answer, half.question[1], half.address)
+                half = self._door.answer((self._sessions, self._ended), now)
+                self._send_stranger(half.answer, half.question[1], half.address)
             except MalformedDatagram as fault:
                 self.dropped[str(fault)] += 1
 
@@ -3153,7 +3106,6 @@ class LoginAttempt:
     def _answer_offer(self, offer: Offer, address: Any, now: float) -> None:
         self.address = address
         self._exchange = Exchange(self._password, self._nonce + offer.cookie, self._entropy(32))
-        run_slices(self._exchange.begin())
         self._login = encode_unsealed(Login(self._nonce, offer.cookie, self._exchange.share))
         self._unanswered = 0
         self._restart(now)
@@ -3167,7 +3119,7 @@ class LoginAttempt:
         self._tested.append(datagram)
         self.heard_at = now
         try:
-            key = run_slices(self._exchange.start(keys.share, datagram[2:6]))
+            key = self._exchange.start(keys.share, datagram[2:6])
             session = Session(datagram[2:6], key, server=False)
             session.verify(datagram)
         except MalformedDatagram:

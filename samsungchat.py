@@ -4367,7 +4367,9 @@ class Transcript:
 
     def _apply_not_sent(self, event: NotSent) -> List[Line]:
         line = self._own.pop(event.number, None)
-        return ([replace(line, state="failed")] if line else []) + [self.note("Not sent: " + event.reason, "error")]
+        return ([replace(line, state="failed")] if line else []) + [
+            self.note("Not sent: " + display_text(event.reason), "error")
+        ]
 
     def _apply_presence(self, event: Happened) -> List[Line]:
         entry = event.entry

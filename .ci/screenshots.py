@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Take the README's pictures: both windows in both themes, with people who talk.
+
+python .ci/screenshots.py FOLDER    needs a display and ImageMagick's import
+"""
+
+import os
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import samsungchat as chat
+import test_samsungchat as suite
+
+
+def _picture(window, path):
+    window.root.lift()
+    until = time.monotonic() + 0.6
+    while time.monotonic() < until:
+        window.root.update()
+        time.sleep(0.01)
+    ident = window.root.winfo_id()
+    frame = window.root.tk.call("wm", "frame", ".") if not ident else hex(ident)
+    subprocess.run(["import", "-window", str(frame), path], check=True)
+
+
+def _say_own(case, client, text):
+    client.send(text)
+    case.wait(client, lambda: text + "\u00a0\u00a0\u2713" in client.chat.conversation.text.get("1.0", "end"))
+
+
+def take_screenshots(folder):
+    """Put a picture of each window in each theme into the folder."""
+    os.makedirs(folder, exist_ok=True)
+    case = suite.WindowTest("wait")
+    case.faults = []
+    for theme in ("light", "dark"):
+        take_theme(case, folder, theme)
+
+
+def take_theme(case, folder, theme):
+    server = case.open_server(0, theme)
+    port = server.bound_port
+    server.root.geometry("+900+380")
+    guests = bob, anna, mei = [suite.Guest(port, name) for name in ("bob", "\u0410\u043d\u043d\u0430", "mei")]
+    bob.say("Good morning! The projector in room 2 works again.")
+    bob.wait_for(suite.RECEIPT)
+    client = case.open_client(port, "alice", "secret", theme)
+    case.wait(client, lambda: client._entered)
+    client.root.geometry("960x760+0+0")
+    client.root.focus_force()
+    bob.say("Slides are at https://example.org/lab/slides.html (the password is on the board).")
+    bob.wait_for(suite.RECEIPT)
+    mei.say("\u65e9\u4e0a\u597d \U0001f389 see you at ten")
+    mei.wait_for(suite.RECEIPT)
+    _say_own(
+        case, client, "Thanks, Bob. I will be there a little early, because the network in the back row needs a look."
+    )
+    anna.say("\u041f\u0440\u0438\u0432\u0435\u0442! Has anybody got the exercise from last week?")
+    anna.wait_for(suite.RECEIPT)
+    bob.say(suite.POEM)
+    bob.wait_for(suite.RECEIPT)
+    mei.say("stretches and makes coffee", action=True)
+    mei.wait_for(suite.RECEIPT)
+    anna.say("alice, that was yours, wasn't it?")
+    anna.wait_for(suite.RECEIPT)
+    _say_own(case, client, "Yes \U0001f600")
+    bob.say("I can lend you my cable, come by later.", to_name="alice")
+    bob.wait_for(suite.RECEIPT)
+    server._loop.call(lambda now: server._server.say("Backup tonight at 22:00; please log out before.", now))
+    carol = suite.Guest(port, "carol")
+    case.wait(client, lambda: "carol" in client.transcript.members())
+    client.composer = client.chat.composer
+    client.chat.composer.set("/msg bob Great, thank you!")
+    case.wait(client, lambda: not client.inbox.qsize())
+    _picture(client, os.path.join(folder, "client-%s.png" % theme))
+    chat.Window.close(client)
+    client.leave()
+    case.wait(server, lambda: len(server.table.tree.get_children()) == 4)
+    _picture(server, os.path.join(folder, "server-%s.png" % theme))
+    for guest in (*guests, carol):
+        guest.leave()
+    chat.Window.close(server)
+    server.leave()
+    case.doCleanups()
+
+
+if __name__ == "__main__":
+    sys.exit(suite.NO_WINDOWS or take_screenshots(sys.argv[1]))

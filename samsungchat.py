@@ -23,14 +23,16 @@ Sections, each using only those above it:
      5  password login          CPace over X25519: prove the password, never send it
      6  sealed datagrams        encryption, tags, replay window, the shared form for a whole room
      7  room log                the numbered entries, in memory or in a file
-     8  delivery                round trip, token bucket, drawn timers
-     9  server                  the room: admits, takes, numbers and hands out
-    10  client                  one member: logs in, sends, repairs, resumes
-    11  screen model            what a screen shows, decided but not drawn
-    12  event loop              sockets, clock and entropy around a core, on a thread
-    13  console                 terminal and pipe
-    14  window                  tkinter, imported only there and only when a window is opened
-    15  command line            flags, passwords, exit codes
+     8  delivery                batches, round trip, token bucket, timers
+     9  kinds of member         whom the log is delivered to, and how
+    10  server                  the room: admits, takes, numbers and hands out
+    11  client                  one member: logs in, sends, repairs, resumes
+    12  the original protocol   its clients as members, and a client for its server
+    13  screen model            what a screen shows, decided but not drawn
+    14  event loop              sockets, clock and entropy around a core, on a thread
+    15  console                 terminal and pipe
+    16  window                  tkinter, imported only there and only when a window is opened
+    17  command line            flags, passwords, exit codes
 
 Glossary: *room*, the one conversation; *member*, who is in it; *entry*, a numbered line of the log; *session*,
 the keys shared with one peer; *datagram*, bytes on the wire; *message*, a decoded datagram; *event*, what a
@@ -46,7 +48,6 @@ hashlib's primitives in published ways and has not been audited; Python integers
 
 import argparse
 import base64
-import bisect
 import codecs
 import collections
 import contextlib
@@ -82,6 +83,7 @@ from typing import (
     Callable,
     Deque,
     Dict,
+    Iterable,
     Iterator,
     List,
     NamedTuple,
@@ -89,6 +91,7 @@ from typing import (
     Sequence,
     TextIO,
     Tuple,
+    Type,
     Union,
 )
 
@@ -117,7 +120,8 @@ RUN_PARTS_MAX = 18  # TEXT_BYTES_MAX in parts, each cut up to 3 bytes early betw
 WINDOW_PARTS = 32  # What a sender may have on its way; above RUN_PARTS_MAX, so every run fits.
 BUFFER_ENTRIES_MAX = 1024  # What a client holds above its cursor.
 ANSWER_DATAGRAMS_MAX = 16  # What one SYNC is answered with ...
-ANSWER_ENTRIES_MAX = 4096  # ... which looks at so many entries.
+ANSWER_ENTRIES_MAX = 4096  # ... and what one turn looks at for all answers, ...
+ANSWER_WORK = 16  # ... where each counts as so many entries besides.
 ANSWER_RATE = 1000  # Datagrams a second with which one member is answered ...
 ANSWER_BURST = 4000  # ... and at once; beyond that, one for one.
 FLUSH_DATAGRAMS_MAX = 16  # New entries of one turn of the loop.
@@ -135,8 +139,7 @@ LOG_BYTES_MAX = 64 * 1024 * 1024  # ... but never more than this, ...
 RECORD_BYTES = 350  # ... where each entry takes this besides its own bytes.
 EARLIER_DEFAULT = 50  # Messages shown to a newcomer.
 EARLIER_SEARCH_MAX = 2000  # Entries of a log in memory that are looked through for them.
-EARLIER_MAX = 500  # Messages of history in one request ...
-EARLIER_PER_TURN = 4  # ... and requests answered in one turn.
+EARLIER_MAX = 500  # Messages of history in one request.
 HISTORY_ROWS = 512  # Read from the file at once.
 FORGET_ROWS = 10_000  # Dropped from the file at once.
 FORGET_SECONDS = 3600  # Between two looks for entries that are too old.
@@ -172,6 +175,7 @@ KEEP_ALIVE_SECONDS = 12.0  # Twice that is well below SILENT_SECONDS.
 QUIET_SECONDS = 2.0  # Without a heartbeat; then a client asks.
 TICK_SECONDS_MAX = 4.0  # A client looks at the clock this often, so that a longer gap can only be sleep.
 GRACE_SECONDS = 0.02  # Reordering, before a gap counts as loss.
+SILENCE_SECONDS = 1.0  # Without a word from the server repeats become rarer.
 RETRY_SECONDS = 0.1  # First repeat while no round trip is known; doubles up to ...
 RETRY_SECONDS_MIN = 0.02
 RETRY_SECONDS_MAX = 1.0
@@ -442,10 +446,10 @@ def random_draw(entropy: Callable[[int], bytes], low: float, high: float) -> flo
 # ======================================================================================================
 # 4. Wire format
 # ======================================================================================================
-# Every message and every entry is a value with a layout: how each of its fields is written, in order.
+# Every message and every entry is a value with a layout beside it: how its fields are written, in order.
 # Numbers are big-endian.  Decoding bytes from the network either succeeds or raises MalformedDatagram.
 
-VERSION = 1
+VERSION = 2
 VERSION_BYTE = 0xF8 | VERSION  # Never the first byte of UTF-8 text.
 HEADER_BYTES = 14  # Version, type, session (4), counter (8).
 TAG_BYTES = 16
@@ -469,15 +473,12 @@ class Reader:
 
     def number(self, count: int) -> int:
         """Return the next ``count`` bytes as a number."""
-        number = int.from_bytes(self.take(count), "big")
-        if number >> 63:
-            raise MalformedDatagram("number too large")
-        return number
+        return int.from_bytes(self.take(count), "big")
 
-    def string(self) -> str:
-        """Return a length byte's worth of UTF-8, at most STRING_BYTES_MAX bytes."""
-        size = self.number(1)
-        if size > STRING_BYTES_MAX:
+    def text(self, size_bytes: int, most: int) -> str:
+        """Return UTF-8 behind its length, which has ``size_bytes`` and is at most ``most``."""
+        size = self.number(size_bytes)
+        if size > most:
             raise MalformedDatagram("long string")
         return decode_text(self.take(size))
 
@@ -506,71 +507,69 @@ def encode_string(text: str) -> bytes:
     return bytes((len(data),)) + data
 
 
-def _long_text(text: str) -> bytes:
+def encode_long(text: str) -> bytes:
+    """Encode two bytes of length, and UTF-8."""
     data = text.encode("utf-8")
     return len(data).to_bytes(2, "big") + data
 
 
 Codec = Tuple[Callable[[Any], bytes], Callable[[Reader], Any]]
-_STRING: Codec = (encode_string, Reader.string)
+_STRING: Codec = (encode_string, lambda reader: reader.text(1, STRING_BYTES_MAX))
+_TEXT: Codec = (encode_long, lambda reader: reader.text(2, DATAGRAM_BYTES_MAX))
 _REST: Codec = (bytes, Reader.rest)
-_TEXT: Codec = (_long_text, lambda reader: decode_text(reader.take(reader.number(2))))
 
 
 class Layout:
-    """How fields stand behind each other: a letter of struct's for one of fixed size, else its codec.
+    """How the fields of a value are written: first those of fixed size, as struct writes them, then the others."""
 
-    Neighbours of fixed size are read and written at once.
-    """
-
-    def __init__(self, *fields: Union[str, Codec]) -> None:
-        """``fields`` are, in order, "B", "H", "I" or "Q" for a number, "16s" for so many bytes, or a codec."""
-        self._steps: List[Tuple[Optional[struct.Struct], int, Any]] = []
-        for fixed, group in itertools.groupby(fields, lambda field: isinstance(field, str)):
-            letters = list(group)
-            if fixed:
-                wide = [at for at, letter in enumerate(letters) if letter == "Q"]
-                self._steps.append((struct.Struct(">" + "".join(map(str, letters))), len(letters), wide))
-            else:
-                self._steps += [(None, 1, codec) for codec in letters]
+    def __init__(self, fixed: str, *others: Codec) -> None:
+        """``fixed`` has a letter of struct's for each field; numbers have at most 63 bits."""
+        self._fixed = struct.Struct(">" + fixed)
+        self._wide = [at for at, letter in enumerate(re.findall(r"\d*[a-zA-Z]", fixed)) if letter == "Q"]
+        self._count = len(re.findall(r"[a-zA-Z]", fixed))
+        self._others = others
 
     def put(self, values: Sequence[Any]) -> bytes:
         """Encode the values of all fields."""
-        data, at = b"", 0
-        for fixed, count, codec in self._steps:
-            data += fixed.pack(*values[at : at + count]) if fixed else codec[0](values[at])
-            at += count
+        data = self._fixed.pack(*values[: self._count])
+        for codec, value in zip(self._others, values[self._count :]):
+            data += codec[0](value)
         return data
 
     def take(self, reader: Reader) -> List[Any]:
         """Decode the values of all fields; raises MalformedDatagram."""
-        values: List[Any] = []
-        for fixed, _, more in self._steps:
-            if fixed is None:
-                values.append(more[1](reader))
-                continue
-            found = fixed.unpack(reader.take(fixed.size))
-            for wide in more:
-                if found[wide] >> 63:
-                    raise MalformedDatagram("number too large")
-            values += found
-        return values
+        values = list(self._fixed.unpack(reader.take(self._fixed.size)))
+        for at in self._wide:
+            if values[at] >> 63:
+                raise MalformedDatagram("number too large")
+        return values + [codec[1](reader) for codec in self._others]
 
 
 # --- messages
 
 
+class Message:
+    """What all messages have in common: the ``code`` of their type in the header, and their layout."""
+
+    code = 0
+    layout = Layout("")
+
+
 @dataclass(frozen=True)
-class Hello:
+class Hello(Message):
     """Client: is a server there?  Also finds servers, sent to broadcast."""
 
+    code = 1
+    layout = Layout("16s")
     nonce: bytes
 
 
 @dataclass(frozen=True)
-class Offer:
+class Offer(Message):
     """Server: here, and this cookie proves that you can receive at your address."""
 
+    code = 2
+    layout = Layout("16s20s8sHH", _STRING)
     nonce: bytes
     cookie: bytes
     server: bytes
@@ -580,54 +579,62 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Later:
+class Later(Message):
     """Server, unsealed and therefore only advice: look again."""
 
+    code = 3
+    layout = Layout("16s", _STRING)
     nonce: bytes
-    code: str
+    reason: str
 
 
 @dataclass(frozen=True)
-class Login:
+class Login(Message):
     """Client: the cookie, and my public share of the key exchange."""
 
+    code = 4
+    layout = Layout("16s20s32s")
     nonce: bytes
     cookie: bytes
     share: bytes
 
 
 @dataclass(frozen=True)
-class Keys:
+class Keys(Message):
     """Server: its public share; the header's session and the tag prove the password to the client."""
 
+    code = 5
+    layout = Layout("16s32s")
     nonce: bytes
     share: bytes
 
 
 @dataclass(frozen=True)
-class Proof:
+class Proof(Message):
     """Client, sealed: who I am, and how far I have read.
 
     ``entry_time`` is the time of the entry at ``cursor``; ``oldest`` the lowest number that is not yet taken;
     ``earlier`` how many messages of history to start with.
     """
 
+    code = 6
+    layout = Layout("I16sQQIH", _STRING)
     attempt: int
     instance: bytes
-    name: str
     cursor: int
     entry_time: int
     oldest: int
     earlier: int
+    name: str
 
 
 @dataclass(frozen=True)
-class Welcome:
+class Welcome(Message):
     """Server: you are in; read on from ``start``.  What stands up to ``head`` was said before."""
 
-    name: str
+    code = 7
+    layout = Layout("8sQQBQII32sH", _STRING, _STRING)
     member: bytes
-    room: str
     start: int
     start_time: int
     resumed: int
@@ -636,13 +643,17 @@ class Welcome:
     key_id: int
     key: bytes
     members: int
+    name: str
+    room: str
 
 
 @dataclass(frozen=True)
-class Refused:
+class Refused(Message):
     """Server: you are not in, and this is why."""
 
-    code: str
+    code = 8
+    layout = Layout("", _STRING, _TEXT)
+    reason: str
     text: str
 
 
@@ -658,131 +669,13 @@ class Submission(NamedTuple):
     text: bytes
 
 
-@dataclass(frozen=True)
-class Sync:
-    """Client: I have everything up to ``cursor``; and here are messages that you have not taken yet."""
-
-    cursor: int
-    key_id: int
-    rtt_ms: int
-    messages: Tuple[Submission, ...] = ()
-
-
-@dataclass(frozen=True)
-class Entries:
-    """Server: entries from its log (maybe none), and how far it has taken yours.
-
-    ``echo`` is the counter of the SYNC that this answers, or 0; ``flags`` may hold ASK (SYNC now) and STUCK
-    (messages wait until the server's disk has room).
-    """
-
-    echo: int
-    taken: int
-    flags: int
-    key_id: int
-    key: bytes
-    batch: bytes
-
-
-@dataclass(frozen=True)
-class Room:
-    """Server: new entries, encrypted once under the room key for all members."""
-
-    key_id: int
-    nonce: bytes
-    sealed: bytes
-
-
-@dataclass(frozen=True)
-class Who:
-    """Client: who is here?  Rows whose join is above ``after``."""
-
-    after: int
-
-
-@dataclass(frozen=True)
-class Row:
-    """A member in the roster; ``joined`` is the number of the entry of its join."""
-
-    joined: int
-    member: bytes
-    flags: int
-    name: str
-
-
-@dataclass(frozen=True)
-class Members:
-    """Server: a page of the roster, by join, as decode_rows() reads it.
-
-    ``more`` is 0 where it ends here, else whether the next page is on its way or waits to be asked for.
-    """
-
-    as_of: int
-    after: int
-    more: int
-    rows: bytes
-
-
-@dataclass(frozen=True)
-class Bye:
-    """Either side: this session ends.  The code is empty where somebody just leaves."""
-
-    code: str
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """Client: the last ``count`` messages below ``before``, please; I have up to ``have`` of them."""
-
-    before: int
-    count: int
-    have: int
-
-
-@dataclass(frozen=True)
-class History:
-    """Server: entries in (start, before), in answer to EARLIER; ``flags`` may hold ASK and BEGINNING."""
-
-    start: int
-    before: int
-    flags: int
-    batch: bytes
-
-
-ASK, STUCK, BEGINNING = 1, 2, 4
-MORE_IF_ASKED, MORE_COMES = 1, 2
-
-_ROW = Layout("Q", "8s", "B", _STRING)
-
-
-def encode_row(row: Row) -> bytes:
-    """Encode one row of the roster."""
-    return _ROW.put(list(vars(row).values()))
-
-
-def decode_rows(data: bytes) -> List[Row]:
-    """Decode the rows of a page; raises MalformedDatagram."""
-    reader, rows = Reader(data), []
-    while reader.left():
-        rows.append(Row(*_ROW.take(reader)))
-    return rows
-
-
 _SUBMISSION = struct.Struct(">IB")
 
 
 def encode_submission(message: Submission) -> bytes:
     """Encode one part inside a SYNC; only a private one names its recipient."""
-    return (
-        _SUBMISSION.pack(message.number, message.kind)
-        + message.to
-        + len(message.text).to_bytes(2, "big")
-        + message.text
-    )
-
-
-def _put_submissions(messages: Sequence[Submission]) -> bytes:
-    return b"".join(map(encode_submission, messages))
+    head = _SUBMISSION.pack(message.number, message.kind) + message.to
+    return head + len(message.text).to_bytes(2, "big") + message.text
 
 
 def _take_submissions(reader: Reader) -> Tuple[Submission, ...]:
@@ -808,55 +701,125 @@ def _take_submissions(reader: Reader) -> Tuple[Submission, ...]:
     return tuple(messages)
 
 
-_LAYOUTS: Dict[type, Layout] = {
-    Hello: Layout("16s"),
-    Offer: Layout("16s", "20s", "8s", "H", "H", _STRING),
-    Later: Layout("16s", _STRING),
-    Login: Layout("16s", "20s", "32s"),
-    Keys: Layout("16s", "32s"),
-    Proof: Layout("I", "16s", _STRING, "Q", "Q", "I", "H"),
-    Welcome: Layout(_STRING, "8s", _STRING, "Q", "Q", "B", "Q", "I", "I", "32s", "H"),
-    Refused: Layout(_STRING, _TEXT),
-    Sync: Layout("Q", "I", "H", (_put_submissions, _take_submissions)),
-    Entries: Layout("Q", "I", "B", "I", "32s", _REST),
-    Room: Layout("I", "8s", _REST),
-    Who: Layout("Q"),
-    Members: Layout("Q", "Q", "B", _REST),
-    Bye: Layout(_STRING),
-    Earlier: Layout("Q", "H", "Q"),
-    History: Layout("Q", "Q", "B", _REST),
-}
-_MESSAGE_TYPES: Dict[int, type] = dict(enumerate(_LAYOUTS, 1))
-TYPE_CODES: Dict[type, int] = {kind: code for code, kind in _MESSAGE_TYPES.items()}
+@dataclass(frozen=True)
+class Sync(Message):
+    """Client: I have everything up to ``cursor``; and here are messages that you have not taken yet.
+
+    ``most``: answer with so many datagrams at most.
+    """
+
+    code = 9
+    layout = Layout("QIHB", (lambda messages: b"".join(map(encode_submission, messages)), _take_submissions))
+    cursor: int
+    key_id: int
+    rtt_ms: int
+    most: int
+    messages: Tuple[Submission, ...] = ()
 
 
-def encode(message: Any) -> bytes:
+@dataclass(frozen=True)
+class Entries(Message):
+    """Server: entries from its log (maybe none), and how far it has taken yours.
+
+    ``echo`` is the counter of the SYNC that this answers, or 0; ``flags`` may hold ASK (SYNC now) and STUCK
+    (messages wait until the server's disk has room).
+    """
+
+    code = 10
+    layout = Layout("QIBI32s", _REST)
+    echo: int
+    taken: int
+    flags: int
+    key_id: int
+    key: bytes
+    batch: bytes
+
+
+@dataclass(frozen=True)
+class Room(Message):
+    """Server: new entries, encrypted once under the room key for all members."""
+
+    code = 11
+    layout = Layout("I8s", _REST)
+    key_id: int
+    nonce: bytes
+    sealed: bytes
+
+
+@dataclass(frozen=True)
+class Pull(Message):
+    """Client: show me a view of the log up to ``until``; I have everything up to ``have``.
+
+    STANDING is what holds now, such as the joins of those who are here, as of ``until`` (0: as of now).  EARLIER is
+    the last ``count`` messages up to ``until``.  ``most``: answer with so many datagrams at most.
+    """
+
+    code = 12
+    layout = Layout("BQQHB")
+    view: int
+    have: int
+    until: int
+    count: int
+    most: int
+
+
+@dataclass(frozen=True)
+class Page(Message):
+    """Server: some of a view's entries, which begin behind ``start``; the batch's head is where the view ends.
+
+    ``flags`` may hold ASK (there is more) and BEGINNING (nothing stands before this view).
+    """
+
+    code = 13
+    layout = Layout("BBQ", _REST)
+    view: int
+    flags: int
+    start: int
+    batch: bytes
+
+
+@dataclass(frozen=True)
+class Bye(Message):
+    """Either side: this session ends.  The reason is empty where somebody just leaves."""
+
+    code = 14
+    layout = Layout("", _STRING)
+    reason: str
+
+
+ASK, STUCK, BEGINNING = 1, 2, 4  # Flags.
+STANDING, EARLIER = 1, 2  # Views.
+MESSAGE_TYPES: Dict[int, Type[Any]] = {kind.code: kind for kind in Message.__subclasses__()}
+
+
+def encode(message: Message) -> bytes:
     """Encode a message's fields, without header."""
-    return _LAYOUTS[type(message)].put(list(vars(message).values()))
+    return message.layout.put(list(vars(message).values()))
 
 
 def decode(code: int, body: bytes) -> Any:
     """Decode the body of a message of that type code; raises MalformedDatagram, and nothing else."""
-    kind = _MESSAGE_TYPES.get(code)
+    kind = MESSAGE_TYPES.get(code)
     if kind is None:
         raise MalformedDatagram("unknown type")
     reader = Reader(body)
-    message = kind(*_LAYOUTS[kind].take(reader))
-    if reader.left() and any(reader.rest()):
+    message = kind(*kind.layout.take(reader))
+    if any(reader.rest()):
         raise MalformedDatagram("trailing bytes")
     return message
 
 
-def encode_unsealed(message: Any) -> bytes:
+def encode_unsealed(message: Message) -> bytes:
     """Encode a whole datagram of the login; those of clients are padded, so that no answer is larger."""
-    data = bytes((VERSION_BYTE, TYPE_CODES[type(message)])) + encode(message)
+    data = bytes((VERSION_BYTE, message.code)) + encode(message)
     return data.ljust(STRANGER_BYTES, b"\0") if isinstance(message, (Hello, Login)) else data
 
 
 # --- entries
 
 TEXT, ACTION, PRIVATE, JOINED, LEFT, NOTICE, STARTED, REFUSED, SKIP = range(1, 10)
-KIND_BITS, FIRST, LAST = 0x3F, 0x40, 0x80  # Kind 0 is padding.
+KIND_BITS, FIRST, LAST = 0x3F, 0x40, 0x80
+CLASSIC_TEXT = "not encrypted"  # In the text of a JOINED: this member uses the original program.
 HIDDEN, TRIMMED = 1, 2  # Why numbers are skipped.
 
 
@@ -865,7 +828,7 @@ class Entry:
     """A line of the log.  Times are milliseconds since 1970; which fields count depends on the kind.
 
     A long text is a run of entries from one with FIRST to one with LAST.  A SKIP covers ``count`` numbers and
-    has the time of the last of them.
+    has the time of the last of them.  REFUSED stands where its author's text would, ``text`` being the code word.
     """
 
     kind: int
@@ -882,54 +845,57 @@ class Entry:
     last: bool = True
 
 
-_AUTHORED = ("time", "author", "number", "name")
+_SAID = (("time", "author", "number", "name", "text"), Layout("Q8sI", _STRING, _TEXT))
+_CAME = (("time", "author", "name", "text"), Layout("Q8s", _STRING, _STRING))
 _ENTRY_LAYOUTS: Dict[int, Tuple[Tuple[str, ...], Layout]] = {
-    TEXT: ((*_AUTHORED, "text"), Layout("Q", "8s", "I", _STRING, _TEXT)),
-    ACTION: ((*_AUTHORED, "text"), Layout("Q", "8s", "I", _STRING, _TEXT)),
-    PRIVATE: ((*_AUTHORED, "to", "to_name", "text"), Layout("Q", "8s", "I", _STRING, "8s", _STRING, _TEXT)),
-    JOINED: (("time", "author", "name", "text"), Layout("Q", "8s", _STRING, _STRING)),
-    LEFT: (("time", "author", "name", "text"), Layout("Q", "8s", _STRING, _STRING)),
+    TEXT: _SAID,
+    ACTION: _SAID,
+    PRIVATE: (
+        ("time", "author", "number", "to", "name", "to_name", "text"),
+        Layout("Q8sI8s", _STRING, _STRING, _TEXT),
+    ),
+    JOINED: _CAME,
+    LEFT: _CAME,
     NOTICE: (("time", "text"), Layout("Q", _TEXT)),
     STARTED: (("time", "text"), Layout("Q", _TEXT)),
-    REFUSED: (("time", "number", "text"), Layout("Q", "I", _STRING)),
-    SKIP: (("time", "count", "why"), Layout("Q", "Q", "B")),
+    REFUSED: (("time", "number", "text"), Layout("QI", _STRING)),
+    SKIP: (("time", "count", "why"), Layout("QQB")),
 }
 
 
 def encode_entry(entry: Entry) -> bytes:
-    """Encode one entry, as it stands in the log and in every batch."""
+    """Encode one entry behind its length, as it stands in the log and in every batch."""
     mark = entry.kind | FIRST * entry.first | LAST * entry.last
     names, layout = _ENTRY_LAYOUTS[entry.kind]
-    return bytes((mark,)) + layout.put([getattr(entry, name) for name in names])
+    data = layout.put([getattr(entry, name) for name in names])
+    return (len(data) + 1).to_bytes(2, "big") + bytes((mark,)) + data
 
 
-_PART = struct.Struct(">BQ8sI")
+_PART = struct.Struct(">HBQ8sI")
 
 
 def encode_part(
     mark: int, at: int, author: bytes, number: int, name: str, text: bytes, to: bytes = b"", to_name: str = ""
 ) -> bytes:
-    """Encode a TEXT, ACTION, PRIVATE or REFUSED entry as encode_entry() does, several times as fast."""
-    if mark & KIND_BITS == REFUSED:
-        return bytes((mark,)) + at.to_bytes(8, "big") + number.to_bytes(4, "big") + encode_string(HAS_LEFT)
-    recipient = to + encode_string(to_name) if to else b""
-    return b"".join(
-        (_PART.pack(mark, at, author, number), encode_string(name), recipient, len(text).to_bytes(2, "big"), text)
-    )
-
-
-def _take_entry(reader: Reader, mark: int) -> Entry:
-    kind = mark & KIND_BITS
-    if kind not in _ENTRY_LAYOUTS:
-        raise MalformedDatagram("entry kind")
-    names, layout = _ENTRY_LAYOUTS[kind]
-    return Entry(kind, first=bool(mark & FIRST), last=bool(mark & LAST), **dict(zip(names, layout.take(reader))))
+    """Encode a TEXT, ACTION or PRIVATE entry as encode_entry() does, several times as fast."""
+    names = to + encode_string(name) + (encode_string(to_name) if to else b"")
+    size = _PART.size + len(names) + len(text)
+    return b"".join((_PART.pack(size, mark, at, author, number), names, len(text).to_bytes(2, "big"), text))
 
 
 def decode_entry(data: bytes) -> Entry:
-    """Decode one entry; raises MalformedDatagram."""
+    """Decode one entry; raises MalformedDatagram.
+
+    What a newer server writes does no harm: an unknown kind is a blank, and further fields are passed over.
+    """
     reader = Reader(data)
-    return _take_entry(reader, reader.number(1))
+    reader = Reader(reader.take(reader.number(2)))
+    mark = reader.number(1)
+    kind = mark & KIND_BITS
+    if kind not in _ENTRY_LAYOUTS:
+        return Entry(SKIP, reader.number(8) & (1 << 63) - 1, why=HIDDEN)
+    names, layout = _ENTRY_LAYOUTS[kind]
+    return Entry(kind, first=bool(mark & FIRST), last=bool(mark & LAST), **dict(zip(names, layout.take(reader))))
 
 
 class RunReader:
@@ -954,9 +920,8 @@ class RunReader:
         return text
 
 
-MEMBERS_BYTES_MAX = DATAGRAM_BYTES_MAX - HEADER_BYTES - TAG_BYTES - 17  # For the rows of one MEMBERS datagram.
 BATCH_HEAD_BYTES = 16
-# What is left for entries in the larger of the two sealed forms, ENTRIES.
+# What is left for entries in the largest of the sealed forms, ENTRIES.
 BATCH_BYTES_MAX = DATAGRAM_BYTES_MAX - HEADER_BYTES - TAG_BYTES - 49 - BATCH_HEAD_BYTES
 
 
@@ -966,60 +931,27 @@ def encode_batch(head: int, first: int, entries: bytes) -> bytes:
 
 
 def decode_batch(data: bytes) -> Tuple[int, List[Tuple[int, Entry]]]:
-    """Decode a batch into the log's head and (number, entry) pairs; raises MalformedDatagram."""
-    reader = Reader(data)
-    head, number = reader.number(8), reader.number(8)
-    entries = []
-    while reader.left():
-        mark = reader.number(1)
-        if not mark:
+    """Decode a batch into the log's head and (number, entry) pairs; raises MalformedDatagram.
+
+    An entry of length 0 ends it: the rest is padding.
+    """
+    if len(data) < BATCH_HEAD_BYTES:
+        raise MalformedDatagram("truncated")
+    head, number = int.from_bytes(data[:8], "big"), int.from_bytes(data[8:16], "big")
+    if (head | number) >> 63:
+        raise MalformedDatagram("number too large")
+    entries, at = [], BATCH_HEAD_BYTES
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 2], "big")
+        if not size:
             break
-        entry = _take_entry(reader, mark)
+        entry = decode_entry(data[at : at + 2 + size])
+        at += 2 + size
         if not 0 < entry.count <= head - number + 1:
             raise MalformedDatagram("entry above the head")
         entries.append((number, entry))
         number += entry.count
     return head, entries
-
-
-# --- the original program's protocol: UTF-8 text, one datagram each
-
-CLASSIC_WELCOME, CLASSIC_WRONG = "Login berhasil!", "Password salah!"
-CLASSIC = 1  # In the flags of a roster's row, and in the text of a JOINED: this member is not encrypted.
-CLASSIC_TEXT = "not encrypted"
-CLASSIC_STUCK = "-- The server's disk is full: what you say is lost until there is room."
-CLASSIC_GOES_ON = "-- The server's disk has room again."
-CLASSIC_GOODBYES = {
-    "kicked": "-- You were removed from the room; it stays closed to you for ten minutes.",
-    "timed out": "-- You were silent for an hour and have left the room; log in again.",
-}
-
-
-def encode_classic(text: str, lead: str = "") -> List[bytes]:
-    """Encode a text as datagrams of at most CLASSIC_BYTES_MAX bytes, cut between characters.
-
-    ``lead``, as "NAME: ", stands before every piece, so that no piece seems to be somebody else's.
-    """
-    start = lead.encode("utf-8")
-    return [start + piece for piece in split_bytes(text.encode("utf-8"), CLASSIC_BYTES_MAX - len(start))]
-
-
-def decode_classic_login(text: str) -> Optional[Tuple[str, str]]:
-    """Return name and password of ``LOGIN name password``, or None."""
-    words = text.split(" ", 2)
-    return (words[1], words[2].rstrip("\r\n")) if len(words) == 3 and words[0] == "LOGIN" else None
-
-
-def classic_datagrams(entry: Entry, text: str) -> List[bytes]:
-    """Return what an original client is sent of an entry, ``text`` being the whole text of its run."""
-    name, text = display_text(entry.name, " "), display_text(text, "\u21b5")
-    if entry.kind == PRIVATE:
-        return encode_classic(text, "%s (private): " % name)
-    if entry.kind in (TEXT, ACTION):
-        return encode_classic("* " + text if entry.kind == ACTION else text, "%s: " % name)
-    if entry.kind in (JOINED, LEFT):
-        text = "%s %s" % (name, "joined" if entry.kind == JOINED else "left")
-    return encode_classic(text, "-- ")
 
 
 # ======================================================================================================
@@ -1125,8 +1057,8 @@ class Exchange:
         return self._key(peer_share, peer_share, self.share, session)
 
     def _key(self, peer_share: bytes, share_a: bytes, share_b: bytes, session: bytes) -> bytes:
-        data_a = bytes((VERSION_BYTE, TYPE_CODES[Login]))
-        data_b = bytes((VERSION_BYTE, TYPE_CODES[Keys])) + session
+        data_a = bytes((VERSION_BYTE, Login.code))
+        data_b = bytes((VERSION_BYTE, Keys.code)) + session
         return cpace_key(self._secret, peer_share, self._sid, cpace_transcript(share_a, data_a, share_b, data_b))
 
 
@@ -1217,11 +1149,11 @@ class Session:
         """Encrypt and tag a message with the next counter."""
         self.sent += 1
         counter = self.sent.to_bytes(8, "big")
-        return self._tagged(TYPE_CODES[type(message)], counter, xor_stream(self._seal_key, counter, encode(message)))
+        return self._tagged(message.code, counter, xor_stream(self._seal_key, counter, encode(message)))
 
     def tag_keys(self, message: Keys) -> bytes:
         """Return KEYS: readable, with counter 0, its tag proving that both sides have the same key."""
-        return self._tagged(TYPE_CODES[Keys], bytes(8), encode(message))
+        return self._tagged(Keys.code, bytes(8), encode(message))
 
     def _tagged(self, code: int, counter: bytes, body: bytes) -> bytes:
         header = bytes((VERSION_BYTE, code)) + self.id + counter
@@ -1235,7 +1167,7 @@ class Session:
         body = self.verify(datagram)
         counter = datagram[6:HEADER_BYTES]
         self.newest = self._window.accept(int.from_bytes(counter, "big"))
-        if datagram[1] != TYPE_CODES[Room]:
+        if datagram[1] != Room.code:
             body = xor_stream(self._open_key, counter, body)
         return decode(datagram[1], body)
 
@@ -1295,7 +1227,7 @@ class Fanout:
 
         The hot loop of the program; what a member does not need of its own is done once, before it.
         """
-        start = bytes((VERSION_BYTE, TYPE_CODES[Room]))
+        start = bytes((VERSION_BYTE, Room.code))
         digests = [(body, body_digest(body)) for body in self.bodies]
         for address, session in self.members:
             prefix, base = start + session.id, session.sealer
@@ -1335,11 +1267,11 @@ class Record:
 
     def first(self) -> bool:
         """Return whether a run begins here."""
-        return bool(self.data[0] & FIRST)
+        return bool(self.data[2] & FIRST)
 
     def public_message(self) -> bool:
         """Return whether something that all may see begins here: what a newcomer is shown so many of."""
-        return self.data[0] & KIND_BITS in (TEXT, ACTION, NOTICE) and self.first()
+        return self.data[2] & KIND_BITS in (TEXT, ACTION, NOTICE) and self.first()
 
 
 class MemoryLog:
@@ -1428,7 +1360,7 @@ class MemoryLog:
         """Give up what it holds."""
 
 
-_APPLICATION_ID = 0x53434C31  # "SCL1": marks a file as ours.
+_APPLICATION_ID = 0x53434C32  # "SCL2": marks a file as ours, its entries as of this version of the wire.
 _SCHEMA_VERSION = 1
 _SCHEMA = """
     CREATE TABLE room (began INTEGER NOT NULL);
@@ -1615,7 +1547,7 @@ class SqliteLog:
 
 
 _SELECT_RECORDS = "SELECT seq, data, time, author, number, audience FROM entries WHERE seq BETWEEN ? AND ? ORDER BY seq"
-_SELECT_RUN = "SELECT %s FROM entries WHERE instr('4567CDEF', substr(hex(substr(data, 1, 1)), 1, 1))"  # The bit FIRST.
+_SELECT_RUN = "SELECT %s FROM entries WHERE instr('4567CDEF', substr(hex(substr(data, 3, 1)), 1, 1))"  # The bit FIRST.
 
 
 def _record(data: Any, at: Any, author: Any, number: Any, audience: Any) -> Record:
@@ -1695,55 +1627,68 @@ def read_history(path: str) -> Iterator[Tuple[int, Entry]]:
 Log = Union[MemoryLog, SqliteLog]
 
 
+# ======================================================================================================
+# 8. Delivery
+# ======================================================================================================
+# What to send of the log, when to repeat, how fast to take, how long the way is.  Each is told the time and
+# keeps none of its own.
+
+Cut = Tuple[int, int, bytes]  # First number, last number, entries.
+
+
 def _skip(count: int, why: int, at: int) -> Tuple[int, bytes]:
     return count, encode_entry(Entry(SKIP, at, count=count, why=why))
 
 
-def _pieces(log: Log, after: int, until: int, reader: Optional[bytes]) -> Iterator[Tuple[int, bytes]]:
-    """Yield (numbers covered, bytes) for the entries in (after, until], blanks in place of what is not to see."""
-    gone = min(until, log.oldest - 1) - after
-    if gone > 0:
-        yield _skip(gone, TRIMMED, log.began)
-    blank = blank_time = 0
-    for record in log.records(max(after + 1, log.oldest), until):
+def pieces(
+    records: Iterable[Tuple[int, Record]], after: int, until: int, reader: Optional[bytes]
+) -> Iterator[Tuple[int, bytes]]:
+    """Yield (numbers covered, bytes) that together cover (after, until]; reader None is the public.
+
+    ``records`` are (number, record) in order; blanks stand for what is not among them or not for that reader.
+    """
+    at = blank_time = 0
+    for number, record in records:
         # SECURITY: test_a_private_message_reaches_nobody_else
         if not record.visible(reader):
-            blank, blank_time = blank + 1, record.time
+            blank_time = record.time
             continue
-        if blank:
-            yield _skip(blank, HIDDEN, blank_time)
-            blank = 0
+        if number > after + 1:
+            yield _skip(number - after - 1, HIDDEN, blank_time or at)
         yield 1, record.data
-    if blank:
-        yield _skip(blank, HIDDEN, blank_time)
+        after, at, blank_time = number, record.time, 0
+    if after < until:
+        yield _skip(until - after, HIDDEN, blank_time or at)
 
 
-def batches(log: Log, after: int, until: int, reader: Optional[bytes], most: int) -> List[Tuple[int, int, bytes]]:
-    """Cut the entries in (after, until], as that reader may see them, into at most ``most`` batches.
-
-    Each is (first number, last number, entries), and fits a datagram.
-    """
-    cut: List[Tuple[int, int, bytes]] = []
-    pieces: List[bytes] = []
+def cut_pieces(found: Iterable[Tuple[int, bytes]], after: int, most: int) -> List[Cut]:
+    """Cut the pieces of what stands above ``after`` into at most ``most`` batches that each fit a datagram."""
+    cut: List[Cut] = []
+    chosen: List[bytes] = []
     first, number, size = after + 1, after, 0
-    for count, data in _pieces(log, after, until, reader):
+    for count, data in found:
         if size + len(data) > BATCH_BYTES_MAX:
-            cut.append((first, number, b"".join(pieces)))
+            cut.append((first, number, b"".join(chosen)))
             if len(cut) == most:
                 return cut
-            pieces, first, size = [], number + 1, 0
-        pieces.append(data)
+            chosen, first, size = [], number + 1, 0
+        chosen.append(data)
         size += len(data)
         number += count
-    if pieces:
-        cut.append((first, number, b"".join(pieces)))
+    if chosen:
+        cut.append((first, number, b"".join(chosen)))
     return cut
 
 
-# ======================================================================================================
-# 8. Delivery
-# ======================================================================================================
-# When to repeat, how fast to take, how long the way is.  Each is told the time and keeps none of its own.
+def batches(log: Log, after: int, until: int, reader: Optional[bytes], most: int) -> List[Cut]:
+    """Cut the log in (after, until], as that reader may see it, into at most ``most`` batches.
+
+    What is no longer kept is one blank.
+    """
+    kept = max(after, min(until, log.oldest - 1))
+    gone = [_skip(kept - after, TRIMMED, log.began)] if kept > after else []
+    found = pieces(enumerate(log.records(kept + 1, until), kept + 1), kept, until, reader)
+    return cut_pieces(itertools.chain(gone, found), after, most)
 
 
 class RoundTrip:
@@ -1763,6 +1708,10 @@ class RoundTrip:
         else:
             self._deviation += (abs(sample - self.seconds) - self._deviation) / 4
             self.seconds += (sample - self.seconds) / 8
+
+    def milliseconds(self) -> int:
+        """Return the time as it is told and shown."""
+        return min(int(self.seconds * 1000 + 0.5), 0xFFFF)
 
     def retry_seconds(self) -> float:
         """Return how long to wait for an answer before the first repeat."""
@@ -1837,6 +1786,24 @@ class Timer:
         return self.at is not None and now >= self.at
 
 
+class Alarms(Dict[str, float]):
+    """Instants by name at which something is due; a name that is not in it is not armed."""
+
+    def due(self, name: str, now: float) -> bool:
+        """Return whether that one's time has come; it is not armed any more then."""
+        if self.get(name, now + 1) > now:
+            return False
+        del self[name]
+        return True
+
+    def sooner(self, name: str, at: float) -> None:
+        """Arm that one for then at the latest."""
+        self[name] = min(at, self.get(name, at))
+
+
+Outgoing = List[Union[Datagram, Fanout]]
+
+
 class Core:
     """What server, client and search have in common: datagrams and the time go in, drained outputs come out."""
 
@@ -1847,8 +1814,9 @@ class Core:
         self.epoch = epoch
         self.done = False
         self.dropped: Dict[str, int] = collections.Counter()
-        self._outgoing: List[Union[Datagram, Fanout]] = []
+        self._outgoing: Outgoing = []
         self._events: List[Any] = []
+        self._alarms = Alarms()
 
     def receive(self, datagram: bytes, address: Any, now: float) -> None:
         """Take a datagram from the network; what is not allowed is counted in ``dropped`` and has no effect."""
@@ -1866,9 +1834,13 @@ class Core:
 
     def deadline(self) -> Optional[float]:
         """Return when tick() is due without further input, or None."""
-        raise NotImplementedError
+        return min(self._alarms.values(), default=None)
 
-    def outgoing(self) -> List[Union[Datagram, Fanout]]:
+    def wall_ms(self, now: float) -> int:
+        """Return the wall clock's milliseconds since 1970."""
+        return max(0, int((now + self.epoch) * 1000))
+
+    def outgoing(self) -> Outgoing:
         """Drain what is to be sent."""
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
@@ -1884,8 +1856,208 @@ def earliest(*instants: Optional[float]) -> Optional[float]:
     return min((at for at in instants if at is not None), default=None)
 
 
+def address_place(host: str) -> str:
+    """Return what counts as one place when attempts are limited: an IPv4 address, or an IPv6 /64."""
+    host = host.split("%")[0]
+    if ":" not in host:
+        return host
+    if host.lower().startswith("::ffff:") and "." in host:
+        return host.rsplit(":", 1)[1]
+    return ipaddress.IPv6Address(host).packed[:8].hex()
+
+
+def address_text(address: Any) -> str:
+    """Return an address as people write it: HOST:PORT, an IPv6 host in brackets."""
+    host, port = address[0], address[1]
+    if host.lower().startswith("::ffff:") and "." in host:
+        host = host.rsplit(":", 1)[1]
+    return ("[%s]:%d" if ":" in host else "%s:%d") % (host, port)
+
+
 # ======================================================================================================
-# 9. Server
+# 9. Kinds of member
+# ======================================================================================================
+# A member is whatever the log is delivered to.  Kinds differ in how a batch reaches their members; each has one
+# deliver(), called once for all of them in a flush.  The sealed kind is here; another may be handed to the server.
+
+
+class Member:
+    """One who is in the room, as the server knows everybody; ``joined`` is the number of its JOINED entry."""
+
+    __slots__ = (
+        *("kind", "id", "name", "key", "address", "bucket", "joined", "joined_at", "taken", "messages"),
+        *("heard_at", "rtt_ms"),
+    )
+
+    joined_at: float  # Seconds since 1970.
+
+    def __init__(self, kind: "Kind", ident: bytes, name: str, address: Any, bucket: TokenBucket, now: float) -> None:
+        """``bucket`` rations what it says."""
+        self.kind = kind
+        self.id = ident
+        self.name = name
+        self.key = name_key(name)
+        self.address = address
+        self.bucket = bucket
+        self.joined = self.taken = self.messages = self.rtt_ms = 0
+        self.heard_at = now
+
+
+class Flush:
+    """The new entries of one turn: numbers (after, head] of a log, on their way to all members."""
+
+    def __init__(self, log: Log, after: int, head: int) -> None:
+        """Look at them once."""
+        self.after, self.head = after, head
+        self.records = list(log.records(after + 1, head))
+        # A party to something private gets everything new under its own keys.
+        self.parties = {ident: True for record in self.records if record.audience for ident in record.audience}
+        self.public = self.seen_by(None)
+
+    def seen_by(self, reader: Optional[bytes]) -> List[Cut]:
+        """Return the batches that one reader, or (None) the public, may see."""
+        numbered = enumerate(self.records, self.after + 1)
+        return cut_pieces(pieces(numbered, self.after, self.head, reader), self.after, self.head)
+
+
+class Kind:
+    """A way of being in the room: its members, and how they are told what happens."""
+
+    note = ""  # What a JOINED of this kind says.
+    can_answer = False  # Whether a member can be asked whether it is still there.
+    silent_seconds = SILENT_SECONDS  # Who says nothing for so long has left.
+
+    def deliver(self, flush: Flush, members: Sequence[Any]) -> Outgoing:
+        """Return what carries the new entries to members of this kind."""
+        raise NotImplementedError
+
+    def ask(self, member: Any) -> Outgoing:
+        """Return what makes a member show that it is still there, where it can."""
+        return []
+
+    def part(self, member: Any, why: str) -> Outgoing:
+        """Return what a member is told who is out now: "left", "timed out", "kicked", "superseded", "closed"."""
+        raise NotImplementedError
+
+    def tell_stuck(self, members: Sequence[Any], stuck: bool) -> Outgoing:
+        """Return what says that the log cannot be written now, or can again."""
+        raise NotImplementedError
+
+
+class SealedMember(Member):
+    """A member whose client speaks the sealed protocol: its session, its cursor, and what it has sent."""
+
+    __slots__ = ("session", "attempt", "welcome", "cursor", "early", "answers", "asked", "echo", "told")
+
+    session: Session
+    attempt: int
+    welcome: Welcome
+    told: int  # Taken, and written to the log for good.
+    answers: TokenBucket
+    early: Dict[int, Submission]
+    asked: Dict[int, Union[Sync, Pull]]  # What waits to be answered, by view; a SYNC is 0.
+
+    def admit(self, session: Session, address: Any, attempt: int, now: float) -> None:
+        """Give it the session of a login; an earlier session of the same instance ends with that."""
+        self.session = session
+        self.address = address
+        self.attempt = attempt
+        self.cursor = self.echo = 0
+        self.early = {}
+        self.asked = {}
+        self.heard_at = now
+        self.answers = TokenBucket(ANSWER_RATE, ANSWER_BURST, now)
+
+    def next_run(self) -> List[Submission]:
+        """Return the parts of its next message, if all have come; raises MalformedDatagram if they never fit."""
+        run: List[Submission] = []
+        part = self.early.get(self.taken + 1)
+        while part is not None:
+            run.append(part)
+            fits = bool(part.kind & FIRST) == (len(run) == 1) and part.kind & KIND_BITS == run[0].kind & KIND_BITS
+            if not fits or len(run) > RUN_PARTS_MAX or part.to != run[0].to:
+                self.early.clear()
+                raise MalformedDatagram("parts that are no message")
+            if part.kind & LAST:
+                return run
+            part = self.early.get(self.taken + 1 + len(run))
+        return []
+
+
+class Sealed(Kind):
+    """The members of the sealed protocol, who share a room key that is drawn anew when one has left."""
+
+    can_answer = True
+    BYES = {"kicked": KICKED, "superseded": SUPERSEDED, "closed": SERVER_CLOSED}
+
+    def __init__(self, entropy: Callable[[int], bytes]) -> None:
+        """``head`` is the newest number that is out; ``stuck`` whether the log can be written."""
+        self.head = 0
+        self.stuck = False
+        self.room_key = RoomKey(1, entropy(32))
+        self.rekey = False
+        self._entropy = entropy
+
+    def send(self, member: SealedMember, message: Message) -> Datagram:
+        """Seal a message for a member."""
+        return Datagram(member.session.seal(message), member.address)
+
+    def entries(self, member: SealedMember, flags: int = 0, cut: Optional[Cut] = None, echo: int = 0) -> Datagram:
+        """Seal entries for a member, or none, with what else an ENTRIES says."""
+        first, _, entries = cut or (self.head + 1, 0, b"")
+        batch = encode_batch(self.head, first, entries)
+        flags |= STUCK * self.stuck
+        key = self.room_key
+        return self.send(member, Entries(echo, member.told, flags, key.id, key.key, batch))
+
+    def deliver(self, flush: Flush, members: Sequence[SealedMember]) -> Outgoing:
+        """Seal the entries once for all where all may read them, else for each; a new key goes to each."""
+        outgoing: Outgoing = []
+        shared = []
+        for member in members:
+            if not self.rekey and member.id not in flush.parties:
+                shared.append(member)
+                continue
+            own = flush.seen_by(member.id) if member.id in flush.parties else flush.public
+            outgoing += [self.entries(member, 0, cut) for cut in own]
+        self.rekey = False
+        plain = [encode_batch(flush.head, first, entries) for first, _, entries in flush.public]
+        return outgoing + self.fan_out(plain, shared)
+
+    def fan_out(self, plain: List[bytes], members: Sequence[SealedMember]) -> Outgoing:
+        """Return the batches for the members: encrypted once, tagged for each, padded to one size for GSO."""
+        if not members:
+            return []
+        size = max(map(len, plain))
+        bodies = [self.room_key.seal(batch.ljust(size, b"\0")) for batch in plain]
+        return [Fanout(bodies, [(member.address, member.session) for member in members])]
+
+    def beat(self, members: Sequence[SealedMember]) -> Outgoing:
+        """Say where the head is."""
+        return self.fan_out([encode_batch(self.head, self.head + 1, b"")], members)
+
+    def draw_key(self) -> None:
+        """Take a new room key where somebody has left."""
+        # SECURITY: test_who_has_left_can_read_nothing_more
+        if self.rekey:
+            self.room_key = RoomKey(self.room_key.id + 1, self._entropy(32))
+
+    def ask(self, member: SealedMember) -> Outgoing:
+        """Ask for a SYNC."""
+        return [self.entries(member, ASK)]
+
+    def part(self, member: SealedMember, why: str) -> Outgoing:
+        """Say goodbye, except to who is silent."""
+        return [] if why == "timed out" else [self.send(member, Bye(self.BYES.get(why, "")))]
+
+    def tell_stuck(self, members: Sequence[SealedMember], stuck: bool) -> Outgoing:
+        """Say it with an ENTRIES."""
+        self.stuck = stuck
+        return [self.entries(member) for member in members]
+
+
+# ======================================================================================================
+# 10. Server
 # ======================================================================================================
 # The room as a value: datagrams, commands and the time go in; datagrams and events come out.  Order of trust
 # for every datagram: length, kind, session, open, replay window, act, and only then believe its address.
@@ -1926,77 +2098,6 @@ class ServerReport:
     members_max: int
     entries: int
     dropped: Tuple[Tuple[str, int], ...]
-
-
-class Member:
-    """One member as the server knows it: its session, its cursor, and what it has sent."""
-
-    __slots__ = (
-        *("id", "name", "key", "session", "address", "attempt", "welcome", "joined", "joined_at"),
-        *("cursor", "taken", "early", "bucket", "answers", "heard_at", "sync", "echo", "told", "rtt_ms", "messages"),
-    )
-
-    def __init__(
-        self, member: bytes, name: str, bucket: TokenBucket, taken: int, joined: int, joined_at: float
-    ) -> None:
-        """``joined`` is the number of its JOINED entry; its session is given by admit()."""
-        self.id = member
-        self.name = name
-        self.key = name_key(name)
-        self.bucket = bucket
-        self.taken = self.told = taken  # Taken into the log; written there for good.
-        self.joined = joined
-        self.joined_at = joined_at
-        self.early: Dict[int, Submission] = {}
-        self.sync: Optional[Sync] = None
-        self.echo = self.rtt_ms = self.messages = 0
-
-    def admit(self, login: "HalfOpen", attempt: int, welcome: Welcome, now: float) -> None:
-        """Give it the session of a login; an earlier session of the same instance ends with that."""
-        self.session = login.session
-        self.address = login.address
-        self.attempt = attempt
-        self.welcome = welcome
-        self.cursor = 0
-        self.sync = None
-        self.heard_at = now
-        self.answers = TokenBucket(ANSWER_RATE, ANSWER_BURST, now)
-
-    def answer_datagrams(self, now: float) -> int:
-        """Return how many datagrams the next answer may have."""
-        return ANSWER_DATAGRAMS_MAX if self.answers.take(ANSWER_DATAGRAMS_MAX, now) else 1
-
-    def next_run(self) -> List[Submission]:
-        """Return the parts of its next message, if all have come; raises MalformedDatagram if they never fit."""
-        run: List[Submission] = []
-        part = self.early.get(self.taken + 1)
-        while part is not None:
-            run.append(part)
-            fits = bool(part.kind & FIRST) == (len(run) == 1) and part.kind & KIND_BITS == run[0].kind & KIND_BITS
-            if not fits or len(run) > RUN_PARTS_MAX or part.to != run[0].to:
-                self.early.clear()
-                raise MalformedDatagram("parts that are no message")
-            if part.kind & LAST:
-                return run
-            part = self.early.get(self.taken + 1 + len(run))
-        return []
-
-
-class ClassicMember:
-    """A member who uses the original program: an address, without keys, cursor or receipts."""
-
-    __slots__ = ("id", "name", "key", "address", "bucket", "taken", "joined", "joined_at", "heard_at", "messages")
-
-    def __init__(self, member: bytes, name: str, address: Any, bucket: TokenBucket, now: float) -> None:
-        """``member`` is a member id that was drawn for it."""
-        self.id = member
-        self.name = name
-        self.key = name_key(name)
-        self.address = address
-        self.bucket = bucket
-        self.taken = self.joined = self.messages = 0
-        self.joined_at = 0.0
-        self.heard_at = now
 
 
 class HalfOpen:
@@ -2109,14 +2210,11 @@ class Contest:
 
     login: HalfOpen
     proof: Proof
-    address: Any
-    holder: bytes
+    holder: Member
     started_at: float
 
 
-_SERVER_TYPES = frozenset(
-    TYPE_CODES[kind] for kind in (Offer, Later, Keys, Welcome, Refused, Entries, Room, Members, History)
-)
+_SERVER_TYPES = frozenset(kind.code for kind in (Offer, Later, Keys, Welcome, Refused, Entries, Room, Page))
 
 
 class Server(Core):
@@ -2132,157 +2230,133 @@ class Server(Core):
         room: str = ROOM,
         members_max: int = MEMBERS_MAX,
         rate: float = RATE_PARTS,
-        classic: bool = False,
+        foreign: Optional[Callable[["Server", float], Any]] = None,
     ) -> None:
-        """``entropy`` returns so many random bytes; ``epoch`` is the wall clock's seconds at now = 0.
+        """``entropy`` returns so many random bytes; ``foreign`` makes a kind of member that speaks plain text.
 
-        The owner keeps ``epoch`` true when the wall clock is set.  ``classic`` admits the original program's
-        clients, who are not encrypted.
+        What is not of the sealed protocol goes to that kind's receive(text, address, now); it has tick(now) too.
         """
         super().__init__(epoch)
         self.room = room
         self.members_max = members_max
         self.rate = rate
-        self._log = log
-        self._password = password_bytes(password)
-        self._entropy = entropy
+        self.log = log
+        self.stuck = False
+        self.names: Dict[str, Member] = {}
+        self.password = password_bytes(password)
+        self.entropy = entropy
         self._id = entropy(8)
-        self._door = Door(self._password, entropy)
-        self._yielded = False
-        self._room_key = RoomKey(1, entropy(32))
-        self._rekey = False
-        self._members: Dict[bytes, Member] = {}
-        self._names: Dict[str, Union[Member, ClassicMember]] = {}
-        self._classic = classic
-        if classic:
-            self.receive_bytes = RECEIVE_CLASSIC_MAX
-        self._classics: Dict[Any, ClassicMember] = {}
-        # The roster, ready to be sent: rows by the number of the join, which only ever grows.
-        self._rows: Dict[int, bytes] = {}
-        self._joins: List[int] = []
-        self._classic_guesses = TokenBucket(CLASSIC_GUESS_RATE, LOGIN_BURST, now)
-        self._classic_seen: Dict[str, None] = {}
-        self._classic_runs = RunReader()
-        self._unencrypted = False
-        self._sessions: Dict[bytes, Member] = {}
+        self._door = Door(self.password, entropy)
+        self._sealed = Sealed(entropy)
+        self._foreign = foreign(self, now) if foreign else None
+        self._members: Dict[Kind, Dict[bytes, Any]] = {self._sealed: {}}
+        if self._foreign is not None:
+            self._members[self._foreign] = {}
+            self.receive_bytes = self._foreign.receive_bytes
+        self._standing: Dict[int, Record] = {}  # What a newcomer has to know, by its number.
+        self._sessions: Dict[bytes, SealedMember] = {}
         self._ended: Dict[bytes, Tuple[Session, Bye, float]] = {}
         self._contests: Dict[bytes, Contest] = {}
         self._bans: Dict[Union[bytes, str], float] = {}
-        self._submitted: Dict[bytes, Member] = {}
-        self._asked: Dict[bytes, Member] = {}
-        self._took: Dict[bytes, Member] = {}
-        self._pasts: Dict[bytes, Earlier] = {}
-        self._flushed = log.head
-        self._stuck = False
-        self._write_at: Optional[float] = None
+        # Members with something to take, to answer, and with something taken in this turn.
+        self._submitted: Dict[bytes, SealedMember] = {}
+        self._asked: Dict[bytes, SealedMember] = {}
+        self._took: Dict[bytes, SealedMember] = {}
+        self._yielded = False
         self._ticked_at = now
-        self._sweep_at = now + SWEEP_SECONDS
-        self._take_at: Optional[float] = None
-        self._ping_at: Optional[float] = None
+        self._alarms.update(sweep=now + SWEEP_SECONDS, heartbeat=now + HEARTBEAT_SECONDS)
         self._beats: List[float] = []
-        self._heartbeat_at = now + HEARTBEAT_SECONDS
         self._closing: List[float] = []
-        self._receivers: Dict[type, Callable[[Member, Any, float], None]] = {
+        self._receivers: Dict[type, Callable[[SealedMember, Any, float], None]] = {
             Proof: self._receive_repeated_proof,
             Sync: self._receive_sync,
-            Who: self._receive_who,
-            Earlier: self._receive_earlier,
+            Pull: self._receive_pull,
             Bye: self._receive_bye,
         }
-        self._append(Entry(STARTED, self._time(now), text="The room was opened."))
+        self.append(Entry(STARTED, self.wall_ms(now), text="The room was opened."))
         log.commit()
-        log.forget(self._time(now))
-        self._flushed = log.head
+        log.forget(self.wall_ms(now))
+        self._sealed.head = log.head
 
     # --- inputs
 
     def tick(self, now: float) -> None:
-        """Do what is due: expire, take messages, answer, hand out, beat, log in."""
+        """Do what is due: expire, log in, take messages, answer, hand out, beat."""
         if now - self._ticked_at > SLEEP_SECONDS:
-            for member in self._members.values():
+            for member in self.names.values():
                 member.heard_at = now
         self._ticked_at = now
-        if now >= self._sweep_at:
+        self._alarms.pop("turn", None)
+        if self._alarms.due("sweep", now):
             self._sweep(now)
-        self._decide_contests(now)
-        self._take(now)
-        self._tell_unencrypted(now)
+        if self._alarms.due("ping", now):
+            self._decide_contests(now)
+        if self._foreign is not None:
+            self._foreign.tick(now)
+        if self._submitted and not self.stuck:
+            self._take(now)
         self._flush(now)
-        self._answer_earlier()
         self._beat(now)
-        self._say_closed(now)
+        if self._closing and now >= self._closing[0]:
+            self._say_closed(now)
         self._work_on_logins(now)
+        if self._asked or self._door.waiting:
+            self._alarms.sooner("turn", now + TURN_SECONDS)
 
     def say(self, text: str, now: float) -> None:
         """Announce something to all; raises UsageError."""
         parts = split_parts(clean_text(text))
-        last, at = len(parts) - 1, self._time(now)
-        notices = [
-            Entry(NOTICE, at, text=part.decode("utf-8"), first=position == 0, last=position == last)
-            for position, part in enumerate(parts)
-        ]
-        self._append(*notices)
+        last, at = len(parts) - 1, self.wall_ms(now)
+        for position, part in enumerate(parts):
+            self.append(Entry(NOTICE, at, text=part.decode("utf-8"), first=position == 0, last=position == last))
 
     def kick(self, name: str, now: float) -> None:
         """Remove a member and keep its id and name out for BAN_SECONDS; raises UsageError."""
-        member = self._names.get(name_key(name))
+        member = self.names.get(name_key(name))
         if member is None:
-            raise UsageError("Nobody here is called %s." % display_text(name, " "))
+            raise UsageError("Nobody here is called %s." % display_text(name, " "), NO_SUCH_NAME)
         for banned in (member.id, member.key):
             self._bans.pop(banned, None)
             self._bans[banned] = now + BAN_SECONDS
         while len(self._bans) > BANS_MAX:
             del self._bans[next(iter(self._bans))]
-        if isinstance(member, ClassicMember):
-            self._leave_classic(member, "kicked", now)
-        else:
-            self._leave(member, "kicked", Bye(KICKED), now)
+        self.leave(member, "kicked", now)
 
     def report(self) -> None:
         """Ask for a ServerReport among the events."""
         rows = tuple(
-            MemberRow(member.name, member.address, member.rtt_ms, member.messages, member.joined_at)
-            for member in self._members.values()
-        ) + tuple(
-            MemberRow(member.name, member.address, 0, member.messages, member.joined_at, True)
-            for member in self._classics.values()
+            MemberRow(member.name, member.address, member.rtt_ms, member.messages, member.joined_at, bool(kind.note))
+            for kind, members in self._members.items()
+            for member in members.values()
         )
         drops = tuple(sorted(self.dropped.items()))
-        self._events.append(ServerReport(rows, self.members_max, self._flushed, drops))
+        self._events.append(ServerReport(rows, self.members_max, self._sealed.head, drops))
 
     def close(self, now: float) -> None:
         """Tell the members that the room closes; ``done`` turns true shortly after."""
         if not self._closing:
             self._closing = [now + seconds for seconds in CLOSE_SECONDS]
 
-    # --- outputs
-
     def deadline(self) -> Optional[float]:
         """Return when tick() is due without further input."""
-        waiting = self._ticked_at + TURN_SECONDS if self._door.waiting or self._asked or self._pasts else None
-        beat = self._beats[0] if self._beats else None
-        closing = self._closing[0] if self._closing else None
-        return earliest(
-            *(self._sweep_at, self._take_at, self._ping_at, self._write_at),
-            *(self._heartbeat_at, beat, closing, waiting),
-        )
+        return min([*self._alarms.values(), *self._beats[:1], *self._closing[:1]])
 
     # --- strangers: fixed-size fields, one hash, no answer larger than its question
 
     def _receive(self, datagram: bytes, address: Any, now: float) -> None:
         if self._closing:
             raise MalformedDatagram("closing")
-        if datagram and datagram[0] < 0xF8:
-            self._receive_classic(decode_text(datagram), address, now)
+        if datagram and datagram[0] < 0xF8 and self._foreign is not None:
+            self._outgoing += self._foreign.receive(decode_text(datagram), address, now)
             return
-        if len(datagram) < HEADER_BYTES:
+        if len(datagram) < HEADER_BYTES or datagram[0] < 0xF8:
             raise MalformedDatagram("foreign")
         code = datagram[1]
         if datagram[0] != VERSION_BYTE:
             self._advise(datagram, VERSION_MISMATCH, address)
-        elif code == TYPE_CODES[Hello]:
+        elif code == Hello.code:
             self._receive_hello(datagram, address, now)
-        elif code == TYPE_CODES[Login]:
+        elif code == Login.code:
             self._receive_login(datagram, address, now)
         else:
             self._receive_sealed(datagram, address, now)
@@ -2306,7 +2380,7 @@ class Server(Core):
             raise MalformedDatagram("size of HELLO")
         nonce = decode(datagram[1], datagram[2:]).nonce
         cookie = self._door.cookie(address, nonce, now)
-        offer = Offer(nonce, cookie, self._id, self._count(), self.members_max, self.room)
+        offer = Offer(nonce, cookie, self._id, len(self.names), self.members_max, self.room)
         self._send_stranger(encode_unsealed(offer), datagram, address)
 
     def _receive_login(self, datagram: bytes, address: Any, now: float) -> None:
@@ -2317,7 +2391,7 @@ class Server(Core):
         known = self._door.asked.get((address, datagram))
         if known is not None:
             self._send_stranger(known.answer, datagram, address)
-        elif self._stuck or not self._door.queue(address, datagram, now):
+        elif self.stuck or not self._door.queue(address, datagram, now):
             self._advise(datagram, TRY_LATER, address)
 
     def _work_on_logins(self, now: float) -> None:
@@ -2333,10 +2407,9 @@ class Server(Core):
     # --- sealed datagrams
 
     def _receive_sealed(self, datagram: bytes, address: Any, now: float) -> None:
-        name = datagram[2:6]
-        member = self._sessions.get(name)
+        member = self._sessions.get(datagram[2:6])
         if member is None:
-            self._receive_half_open(name, datagram, address, now)
+            self._receive_half_open(datagram[2:6], datagram, address, now)
             return
         message = member.session.open(datagram)
         newest = member.session.newest
@@ -2371,14 +2444,15 @@ class Server(Core):
             half.address = address
         if half.refusal is not None:
             self._outgoing.append(Datagram(half.session.seal(half.refusal), half.address))
-        elif half.session.id not in self._contests and not self._stuck:
+        elif half.session.id not in self._contests and not self.stuck:
             self._admit(half, proof, now)
 
-    def _receive_repeated_proof(self, member: Member, proof: Proof, now: float) -> None:
-        self._send(member, replace(member.welcome, key_id=self._room_key.id, key=self._room_key.key))
+    def _receive_repeated_proof(self, member: SealedMember, proof: Proof, now: float) -> None:
+        key = self._sealed.room_key
+        self._outgoing.append(self._sealed.send(member, replace(member.welcome, key_id=key.id, key=key.key)))
 
-    def _receive_sync(self, member: Member, sync: Sync, now: float) -> None:
-        if sync.cursor > self._flushed:
+    def _receive_sync(self, member: SealedMember, sync: Sync, now: float) -> None:
+        if sync.cursor > self._sealed.head:
             raise MalformedDatagram("cursor above the head")
         member.cursor = max(member.cursor, sync.cursor)
         member.rtt_ms = sync.rtt_ms
@@ -2387,176 +2461,163 @@ class Server(Core):
                 member.early.setdefault(message.number, message)
                 self._submitted[member.id] = member
         if member.session.newest:
-            member.sync, member.echo = sync, member.session.highest
+            member.asked[0], member.echo = sync, member.session.highest
             self._asked[member.id] = member
 
-    def _receive_who(self, member: Member, who: Who, now: float) -> None:
-        after, pages = who.after, member.answer_datagrams(now)
-        while pages:
-            pages -= 1
-            at = last = bisect.bisect_right(self._joins, after)
-            size = 0
-            while last < len(self._joins) and size + len(self._rows[self._joins[last]]) <= MEMBERS_BYTES_MAX:
-                size += len(self._rows[self._joins[last]])
-                last += 1
-            rows = b"".join([self._rows[joined] for joined in self._joins[at:last]])
-            if last == len(self._joins):
-                pages, follows = 0, 0
-            else:
-                follows = MORE_COMES if pages else MORE_IF_ASKED
-            self._send(member, Members(self._flushed, after, follows, rows))
-            after = self._joins[last - 1] if last else 0
+    def _receive_pull(self, member: SealedMember, pull: Pull, now: float) -> None:
+        if pull.view not in (STANDING, EARLIER) or pull.until > self._sealed.head:
+            raise MalformedDatagram("view above the head")
+        member.asked[pull.view] = pull
+        self._asked[member.id] = member
 
-    def _receive_earlier(self, member: Member, earlier: Earlier, now: float) -> None:
-        if not 0 < earlier.before <= self._flushed + 1:
-            raise MalformedDatagram("history above the head")
-        self._pasts[member.id] = earlier
-
-    def _receive_bye(self, member: Member, bye: Bye, now: float) -> None:
-        self._send(member, Bye(""))
-        self._leave(member, "left", Bye(""), now)
+    def _receive_bye(self, member: SealedMember, bye: Bye, now: float) -> None:
+        self.leave(member, "left", now)
 
     # --- admission
 
     def _admit(self, half: HalfOpen, proof: Proof, now: float) -> None:
         """Let a newcomer in, refuse it, or ask the holder of its name whether it is still there."""
         ident = member_id(proof.instance)
-        known = self._members.get(ident)
+        known = self._members[self._sealed].get(ident)
         if known is not None and proof.attempt < known.attempt:
-            self.dropped["late attempt"] += 1
-            return
+            raise MalformedDatagram("late attempt")
         try:
-            name = clean_name(proof.name)
+            proof = replace(proof, name=clean_name(proof.name))
         except UsageError as fault:
-            self._refuse(half, proof.name, USERNAME_INVALID, now, str(fault))
+            self._refuse(half, proof.name, USERNAME_INVALID, str(fault), now)
             return
-        holder = self._names.get(name_key(name))
-        if isinstance(holder, ClassicMember):
-            self._refuse(half, name, USERNAME_TAKEN, now)
-        elif self._banned(ident, now) or self._banned(name_key(name), now):
-            self._refuse(half, name, KICKED, now)
-        elif holder is not None and holder is not known:
-            self._contests[half.session.id] = Contest(half, replace(proof, name=name), half.address, holder.id, now)
+        key = name_key(proof.name)
+        holder = self.names.get(key)
+        contested = holder is not None and holder is not known
+        reason = self.refusal(key, ident, now)
+        if holder is not None and contested and not holder.kind.can_answer:
+            reason = USERNAME_TAKEN
+        if reason == ROOM_FULL and (known or contested):
+            reason = ""
+        if reason:
+            self._refuse(half, proof.name, reason, REFUSALS[reason], now)
+        elif holder is not None and contested:
+            self._contests[half.session.id] = Contest(half, proof, holder, now)
             half.expires_at = now + HALF_OPEN_SECONDS
-            self._ping_at = now
-        elif known is None and self._count() >= self.members_max:
-            self._refuse(half, name, ROOM_FULL, now)
+            self._alarms["ping"] = now
         else:
-            self._join(half, replace(proof, name=name), known, now)
+            self._join(half, proof, known, now)
 
-    def _count(self) -> int:
-        return len(self._members) + len(self._classics)
+    def refusal(self, key: str, ident: bytes, now: float) -> str:
+        """Return the code word why somebody may not come in who would take a new place, or ""."""
+        if max(self._bans.get(key, 0.0), self._bans.get(ident, 0.0)) > now:
+            return KICKED
+        return ROOM_FULL if len(self.names) >= self.members_max else ""
 
-    def _banned(self, key: Union[bytes, str], now: float) -> bool:
-        return self._bans.get(key, 0.0) > now
-
-    def _refuse(self, half: HalfOpen, name: str, code: str, now: float, text: str = "") -> None:
+    def _refuse(self, half: HalfOpen, name: str, code: str, text: str, now: float) -> None:
         half.expires_at = now + REFUSED_SECONDS
-        half.refusal = Refused(code, text or REFUSALS[code])
+        half.refusal = Refused(code, text)
         self._outgoing.append(Datagram(half.session.seal(half.refusal), half.address))
-        self._events.append(Activity("refused", name, half.address, code))
+        self.note(Activity("refused", name, half.address, code))
+
+    def note(self, activity: Activity) -> None:
+        """Report something for the server's own log."""
+        self._events.append(activity)
 
     def _decide_contests(self, now: float) -> None:
         """Ask the holders of contested names for a sign of life, and decide where they gave one or had time."""
-        if self._ping_at is None or now < self._ping_at:
-            return
         for name, contest in list(self._contests.items()):
-            holder = self._members.get(contest.holder)
+            holder = contest.holder
+            here = self.names.get(holder.key) is holder
             # SECURITY: test_the_password_is_not_enough_to_evict_a_live_member
-            if holder is not None and holder.heard_at > contest.started_at:
+            if here and holder.heard_at > contest.started_at:
                 del self._contests[name]
-                self._refuse(contest.login, contest.proof.name, USERNAME_TAKEN, now)
-            elif holder is None or now >= contest.started_at + GHOST_SECONDS:
+                self._refuse(contest.login, contest.proof.name, USERNAME_TAKEN, REFUSALS[USERNAME_TAKEN], now)
+            elif not here or now >= contest.started_at + GHOST_SECONDS:
                 del self._contests[name]
-                if holder is not None:
-                    self._leave(holder, "superseded", Bye(SUPERSEDED), now)
+                if here:
+                    self.leave(holder, "superseded", now)
                 self._admit(contest.login, contest.proof, now)
             else:
-                self._send(holder, self._entries(holder, ASK, b""))
-        self._ping_at = now + GHOST_PING_SECONDS if self._contests else None
+                self._outgoing += holder.kind.ask(holder)
+        if self._contests:
+            self._alarms["ping"] = now + GHOST_PING_SECONDS
 
-    def _join(self, half: HalfOpen, proof: Proof, known: Optional[Member], now: float) -> None:
+    def _join(self, half: HalfOpen, proof: Proof, known: Optional[SealedMember], now: float) -> None:
         if known is not None and known.name != proof.name:
-            self._leave(known, "left", Bye(""), now)
+            self.leave(known, "left", now)
             known = None
         resumed, start = self._start(proof)
-        head = self._flushed
-        ident = member_id(proof.instance)
-        member = known or self._new_member(ident, proof.name, now)
+        head, ident = self._sealed.head, member_id(proof.instance)
+        member = known
+        if member is None:
+            member = SealedMember(self._sealed, ident, proof.name, half.address, self.rate_bucket(now), now)
+            member.taken = member.told = self.log.taken(ident)
+            self.join(member, now)
+        else:
+            del self._sessions[member.session.id]
+            self.note(Activity("back", member.name, half.address, members=len(self.names)))
         member.taken = max(member.taken, proof.oldest - 1)
         member.told = max(member.told, proof.oldest - 1)
-        if known is not None:
-            del self._sessions[known.session.id]
-        key = self._room_key
-        count = self._count()
-        welcome = Welcome(
-            *(proof.name, ident, self.room, start, self._log.time_at(start), resumed),
-            *(head, member.told, key.id, key.key, min(count, 0xFFFF)),
+        member.admit(half.session, half.address, proof.attempt, now)
+        key, here = self._sealed.room_key, min(len(self.names), 0xFFFF)
+        member.welcome = Welcome(
+            *(ident, start, self.log.time_at(start), resumed, head, member.told, key.id, key.key, here),
+            *(proof.name, self.room),
         )
-        member.admit(half, proof.attempt, welcome, now)
         self._sessions[half.session.id] = member
         self._door.forget(half)
-        self._send(member, welcome)
-        self._events.append(Activity("back" if known else "joined", member.name, member.address, members=count))
+        self._outgoing.append(self._sealed.send(member, member.welcome))
 
     def _start(self, proof: Proof) -> Tuple[bool, int]:
         """Return whether a client resumes, and the cursor it is to start from.
 
         A client whose log ended before ours began was here before a restart: all of ours is news to it.
         """
-        if self._log.agrees(proof.cursor, proof.entry_time) and proof.cursor <= self._flushed:
+        if self.log.agrees(proof.cursor, proof.entry_time) and proof.cursor <= self._sealed.head:
             return True, proof.cursor
-        if proof.entry_time and proof.entry_time < self._log.began:
-            return False, self._log.oldest - 1
-        return False, self._log.start(proof.earlier, self._flushed + 1)
+        if proof.entry_time and proof.entry_time < self.log.began:
+            return False, self.log.oldest - 1
+        return False, self.log.start(proof.earlier, self._sealed.head + 1)
 
-    def _new_member(self, ident: bytes, name: str, now: float) -> Member:
-        self._append(Entry(JOINED, self._time(now), ident, name=name))
-        member = Member(ident, name, self._rate_bucket(now), self._log.taken(ident), self._log.head, now + self.epoch)
-        self._members[ident] = member
-        self._come(member)
-        return member
-
-    def _rate_bucket(self, now: float) -> TokenBucket:
+    def rate_bucket(self, now: float) -> TokenBucket:
+        """Return what rations a new member's parts."""
         return TokenBucket(self.rate, max(self.rate * RATE_SECONDS, RUN_PARTS_MAX), now)
 
-    def _come(self, member: Union[Member, ClassicMember]) -> None:
-        flags = CLASSIC * isinstance(member, ClassicMember)
-        self._names[member.key] = member
-        self._rows[member.joined] = encode_row(Row(member.joined, member.id, flags, member.name))
-        self._joins.append(member.joined)
+    def join(self, member: Member, now: float) -> None:
+        """Let a new member in: its JOINED stands as long as it is here."""
+        record = self.append(Entry(JOINED, self.wall_ms(now), member.id, name=member.name, text=member.kind.note))
+        member.joined, member.joined_at = self.log.head, now + self.epoch
+        self._standing[member.joined] = record
+        self.names[member.key] = member
+        self._members[member.kind][member.id] = member
+        self.note(Activity("joined", member.name, member.address, members=len(self.names)))
 
-    def _go(self, member: Union[Member, ClassicMember]) -> None:
-        del self._names[member.key], self._rows[member.joined]
-        del self._joins[bisect.bisect_left(self._joins, member.joined)]
+    def leave(self, member: Member, why: str, now: float) -> None:
+        """Remove a member, and tell it so."""
+        del self.names[member.key], self._members[member.kind][member.id], self._standing[member.joined]
+        self._outgoing += member.kind.part(member, why)
+        if isinstance(member, SealedMember):
+            self._end_session(member, why, now)
+        self.append(Entry(LEFT, self.wall_ms(now), member.id, name=member.name, text=why))
+        self.note(Activity(why, member.name, member.address, members=len(self.names)))
 
-    def _leave(self, member: Member, why: str, bye: Optional[Bye], now: float) -> None:
-        """Remove a member; with a ``bye`` its session answers with that for a while."""
-        del self._members[member.id], self._sessions[member.session.id]
-        self._go(member)
-        for table in (self._submitted, self._asked, self._took, self._pasts):
+    def _end_session(self, member: SealedMember, why: str, now: float) -> None:
+        """Let the session of one who has left answer with its BYE for a while; nothing else of it is kept."""
+        for table in (self._submitted, self._asked, self._took):
             table.pop(member.id, None)
-        if bye is not None:
-            if bye.code:
-                self._send(member, bye)
+        del self._sessions[member.session.id]
+        if why != "timed out":
+            bye = Bye(Sealed.BYES.get(why, ""))
             self._ended[member.session.id] = (member.session, bye, now + ENDED_SECONDS)
-            if len(self._ended) > ENDED_MAX:
-                del self._ended[next(iter(self._ended))]
-        self._append(Entry(LEFT, self._time(now), member.id, name=member.name, text=why))
-        # SECURITY: test_who_has_left_can_read_nothing_more
-        self._rekey = True
-        self._events.append(Activity(why, member.name, member.address, members=self._count()))
+        if len(self._ended) > ENDED_MAX:
+            del self._ended[next(iter(self._ended))]
+        self._sealed.rekey = True
 
     def _sweep(self, now: float) -> None:
         """Drop what has had its time."""
-        self._sweep_at = now + SWEEP_SECONDS
-        for member in [other for other in self._members.values() if now - other.heard_at > SILENT_SECONDS]:
-            self._leave(member, "timed out", None, now)
-        self._log.forget(self._time(now))
-        for classic in [other for other in self._classics.values() if now - other.heard_at > CLASSIC_SECONDS]:
-            self._leave_classic(classic, "timed out", now)
-        expired = self._door.sweep(now)
-        self._events += [Activity("abandoned", address=half.address) for half in expired if not half.proven]
+        self._alarms["sweep"] = now + SWEEP_SECONDS
+        for member in [each for each in self.names.values() if now - each.heard_at > each.kind.silent_seconds]:
+            self.leave(member, "timed out", now)
+        self.log.forget(self.wall_ms(now))
+        for half in self._door.sweep(now):
+            if not half.proven:
+                self.note(Activity("abandoned", address=half.address))
         for name in [name for name, (_, _, until) in self._ended.items() if now >= until]:
             del self._ended[name]
         for key in [key for key, until in self._bans.items() if now >= until]:
@@ -2564,353 +2625,204 @@ class Server(Core):
 
     # --- messages
 
-    def _time(self, now: float) -> int:
-        return max(0, int((now + self.epoch) * 1000))
-
-    def _append(self, *entries: Entry) -> None:
-        self._log.append([Record(encode_entry(entry), entry.time, entry.author, 0) for entry in entries])
+    def append(self, entry: Entry) -> Record:
+        """Append an entry of the server's own, and return how the log keeps it."""
+        record = Record(encode_entry(entry), entry.time, entry.author, 0)
+        self.log.append([record])
+        return record
 
     def _take(self, now: float) -> None:
         """Append what members have submitted, as far as their buckets and this turn allow."""
-        self._take_at = None
-        if self._stuck:
-            return
+        self._alarms.pop("take", None)
         budget = FLUSH_DATAGRAMS_MAX * BATCH_BYTES_MAX
         waiting, self._submitted = self._submitted, {}
         for served, member in enumerate(list(waiting.values())):
             if budget <= 0:
                 # Who was not served comes before who has more.
                 self._submitted = {**dict(list(waiting.items())[served:]), **self._submitted}
-                self._take_at = now + TURN_SECONDS
+                self._alarms["take"] = now + TURN_SECONDS
                 break
             try:
                 budget -= self._take_member(member, budget, now)
             except MalformedDatagram as fault:
                 self.dropped[str(fault)] += 1
 
-    def _take_member(self, member: Member, budget: int, now: float) -> int:
+    def _take_member(self, member: SealedMember, budget: int, now: float) -> int:
         """Append one member's complete messages; return their bytes."""
         size = 0
         run = member.next_run()
         while run and size < budget and member.bucket.take(len(run), now):
-            size += self._append_run(member, run, now)
+            self._took[member.id] = member
+            for part in run:
+                del member.early[part.number]
+            size += self.append_run(member, run, now)
             run = member.next_run()
         if run:
             self._submitted[member.id] = member
             ready_at = now if size >= budget else member.bucket.ready_at(len(run))
-            self._take_at = earliest(self._take_at, max(ready_at, now + TURN_SECONDS))
+            self._alarms.sooner("take", max(ready_at, now + TURN_SECONDS))
         return size
 
-    def _recipient(self, ident: bytes) -> Union[Member, ClassicMember, None]:
-        found = self._members.get(ident)
-        return found or next((other for other in self._classics.values() if other.id == ident), None)
-
-    def _append_run(self, member: Member, run: List[Submission], now: float) -> int:
-        at = self._time(now)
+    def append_run(self, member: Member, run: Sequence[Submission], now: float) -> int:
+        """Append the parts of one message, or its refusal; return their bytes."""
+        at, to, to_name = self.wall_ms(now), run[0].to, ""
         audience: Optional[Tuple[bytes, ...]] = None
-        to = run[0].to
-        recipient = self._recipient(to) if to else None
+        recipient = None
         if to:
+            recipient = next((members[to] for members in self._members.values() if to in members), None)
             audience = (member.id, to) if recipient else (member.id,)
-        to_name = recipient.name if recipient else ""
-        records, early = [], member.early
+            to_name = recipient.name if recipient else ""
+        records = []
         for part in run:
-            kind = part.kind if recipient or not to else part.kind & ~KIND_BITS | REFUSED
-            data = encode_part(kind, at, member.id, part.number, member.name, part.text, to, to_name)
+            if to and not recipient:
+                first, last = bool(part.kind & FIRST), bool(part.kind & LAST)
+                refused = Entry(REFUSED, at, number=part.number, text=HAS_LEFT, first=first, last=last)
+                data = encode_entry(refused)
+            else:
+                data = encode_part(part.kind, at, member.id, part.number, member.name, part.text, to, to_name)
             records.append(Record(data, at, member.id, part.number, audience))
-            del early[part.number]
-        self._log.append(records)
+        self.log.append(records)
         member.taken += len(run)
         member.messages += 1
-        self._took[member.id] = member
         return sum([len(record.data) for record in records])
-
-    def _send(self, member: Member, message: Any) -> None:
-        self._outgoing.append(Datagram(member.session.seal(message), member.address))
-
-    def _entries(self, member: Member, flags: int, entries: bytes, first: int = 0, echo: int = 0) -> Entries:
-        batch = encode_batch(self._flushed, first or self._flushed + 1, entries)
-        flags |= STUCK * self._stuck
-        return Entries(echo, member.told, flags, self._room_key.id, self._room_key.key, batch)
 
     def _flush(self, now: float) -> None:
         """Make what is new permanent, answer every SYNC that the new entries do not answer, hand them out."""
+        sealed = self._sealed
+        after = sealed.head
         if not self._commit(now):
-            self._answer(self._flushed)
+            self._answer(after)
             return
-        after, self._flushed = self._flushed, self._log.head
-        if self._rekey:
-            self._room_key = RoomKey(self._room_key.id + 1, self._entropy(32))
         for member in self._took.values():
             member.told = member.taken
+        sealed.head = head = self.log.head
+        sealed.draw_key()
         self._answer(after)
         self._took.clear()
-        if self._flushed > after:
-            self._hand_out(after)
+        if head > after:
+            flush = Flush(self.log, after, head)
+            for kind, members in self._members.items():
+                if members:
+                    self._outgoing += kind.deliver(flush, list(members.values()))
             self._beats = [now + seconds for seconds in BEAT_SECONDS]
-            self._heartbeat_at = now + HEARTBEAT_SECONDS
-        self._rekey = False
+            self._alarms["heartbeat"] = now + HEARTBEAT_SECONDS
+        sealed.rekey = False
 
     def _commit(self, now: float) -> bool:
         """Write the log and return whether that worked; if not, members are told, and it is tried again."""
-        if self._write_at is not None and now < self._write_at:
+        if self._alarms.get("write", now) > now:
             return False
         reason = ""
         try:
-            self._log.commit()
+            self.log.commit()
         except LogFailure as fault:
             reason = str(fault)
-        self._write_at = now + STUCK_SECONDS if reason else None
-        if bool(reason) != self._stuck:
-            self._stuck = bool(reason)
+        self._alarms.pop("write", None)
+        if reason:
+            self._alarms["write"] = now + STUCK_SECONDS
+        if bool(reason) != self.stuck:
+            self.stuck = bool(reason)
             self._contests.clear()  # Nobody is admitted meanwhile; who still asks is contested anew.
-            self._events.append(Activity("stuck" if reason else "goes on", why=reason))
-            for member in self._members.values():
-                self._send(member, self._entries(member, 0, b""))
-            self._send_classics(encode_classic(CLASSIC_STUCK if reason else CLASSIC_GOES_ON))
+            self.note(Activity("stuck" if reason else "goes on", why=reason))
+            for kind, members in self._members.items():
+                self._outgoing += kind.tell_stuck(list(members.values()), self.stuck)
         return not reason
 
+    # --- answers
+
     def _answer(self, after: int) -> None:
-        """Answer the SYNCs of this turn with what stands up to ``after``; the rest is about to be handed out."""
-        budget = RECEIVE_DATAGRAMS_MAX
+        """Answer what members have asked for with what stands up to ``after``; the rest is about to be handed out.
+
+        One turn looks at ANSWER_ENTRIES_MAX entries; who is left over comes first in the next.
+        """
+        work = ANSWER_ENTRIES_MAX
         asked, self._asked = self._asked, {}
         for member in asked.values():
-            sync = member.sync
-            if sync is None:
-                continue
-            if budget <= 0:
-                self._asked[member.id] = member
-                continue
-            current = sync.cursor == after < self._flushed and sync.key_id == self._room_key.id
-            if not (current and member.id in self._took):
-                budget -= self._answer_sync(member, sync, after)
-            member.sync = None
+            for view, question in list(member.asked.items()):
+                if work <= 0:
+                    self._asked[member.id] = member
+                    break
+                del member.asked[view]
+                if isinstance(question, Pull):
+                    work -= self._answer_pull(member, question)
+                elif not self._answered_by_flush(member, question, after):
+                    work -= self._answer_sync(member, question, after)
 
-    def _answer_sync(self, member: Member, sync: Sync, until: int) -> int:
-        top = min(until, max(sync.cursor, self._log.oldest - 1) + ANSWER_ENTRIES_MAX)
-        most = member.answer_datagrams(self._ticked_at) if sync.cursor < until else 1
-        cut = batches(self._log, sync.cursor, top, member.id, most)
-        for first, last, entries in cut:
-            flags = ASK if last == cut[-1][1] < until else 0
-            self._send(member, self._entries(member, flags, entries, first, member.echo))
+    def _answered_by_flush(self, member: SealedMember, sync: Sync, after: int) -> bool:
+        current = sync.cursor == after < self._sealed.head and sync.key_id == self._sealed.room_key.id
+        return current and member.id in self._took
+
+    def _answer_sync(self, member: SealedMember, sync: Sync, until: int) -> int:
+        """Send the entries above a cursor; return the work."""
+        top = min(until, max(sync.cursor, self.log.oldest - 1) + ANSWER_ENTRIES_MAX)
+        most = self._answer_datagrams(member, sync.most) if sync.cursor < until else 1
+        cut = batches(self.log, sync.cursor, top, member.id, most)
+        for batch in cut:
+            flags = ASK if batch[1] == cut[-1][1] < until else 0
+            self._outgoing.append(self._sealed.entries(member, flags, batch, member.echo))
         if not cut:
-            self._send(member, self._entries(member, 0, b"", 0, member.echo))
-        return max(1, len(cut))
+            self._outgoing.append(self._sealed.entries(member, 0, None, member.echo))
+        return (cut[-1][1] if cut else top) - sync.cursor + ANSWER_WORK
 
-    def _answer_earlier(self) -> None:
-        """Answer some of the requests for history with what follows the last entry that each has."""
-        for ident, asked in list(self._pasts.items())[:EARLIER_PER_TURN]:
-            del self._pasts[ident]
-            member, before = self._members[ident], asked.before
-            start = max(self._log.start(min(asked.count, EARLIER_MAX), before), self._log.oldest - 1)
-            if self._log.start(1, start + 1) == start:  # No message stands before that: take what is left.
-                start = min(start, self._log.oldest - 1)
-            start = min(start, before - 1)
-            have = max(start, asked.have)
-            top = min(before - 1, have + ANSWER_ENTRIES_MAX)
-            cut = batches(self._log, have, top, ident, member.answer_datagrams(self._ticked_at))
-            for first, last, entries in cut or [(before, before - 1, b"")]:
-                flags = BEGINNING * (start < self._log.oldest) | ASK * (bool(cut) and last == cut[-1][1] < before - 1)
-                self._send(member, History(start, before, flags, encode_batch(before - 1, first, entries)))
+    def _answer_datagrams(self, member: SealedMember, most: int) -> int:
+        """Return how many datagrams an answer may have."""
+        most = min(max(most, 1), ANSWER_DATAGRAMS_MAX)
+        return most if member.answers.take(most, self._ticked_at) else 1
 
-    def _hand_out(self, after: int) -> None:
-        """Send the entries above ``after``: once for all where all may read them, else sealed for each."""
-        # A party to something private gets everything new under its own keys.
-        audiences = [record.audience for record in self._log.records(after + 1, self._flushed) if record.audience]
-        parties = {ident: True for audience in audiences for ident in audience}
-        public = batches(self._log, after, self._flushed, None, self._flushed)
-        shared = []
-        for member in self._members.values():
-            if member.id in parties:
-                own = batches(self._log, after, self._flushed, member.id, self._flushed)
-            elif self._rekey:
-                own = public
-            else:
-                shared.append(member)
-                continue
-            for first, _, entries in own:
-                self._send(member, self._entries(member, 0, entries, first))
-        self._fan_out([encode_batch(self._flushed, first, entries) for first, _, entries in public], shared)
-        if self._classics:
-            self._hand_out_classic(after)
+    def _answer_pull(self, member: SealedMember, pull: Pull) -> int:
+        """Send what of a view follows the last entry that the member has; return the work."""
+        start, flags, until = 0, 0, pull.until or self._sealed.head
+        if pull.view == EARLIER:
+            start = self._earlier_start(min(pull.count, EARLIER_MAX), until)
+            flags = BEGINNING * (start < self.log.oldest)
+        have, most = min(max(start, pull.have), until), self._answer_datagrams(member, pull.most)
+        if pull.view == EARLIER:
+            work = EARLIER_SEARCH_MAX
+            cut = batches(self.log, have, min(until, have + ANSWER_ENTRIES_MAX), member.id, most)
+        else:
+            work = len(self._standing)
+            standing = [(number, record) for number, record in self._standing.items() if have < number <= until]
+            cut = cut_pieces(pieces(standing, have, until, member.id), have, most)
+        for first, last, entries in cut or [(until + 1, until, b"")]:
+            more = ASK * (bool(cut) and last == cut[-1][1] < until)
+            page = Page(pull.view, flags | more, start, encode_batch(until, first, entries))
+            self._outgoing.append(self._sealed.send(member, page))
+        return work + (cut[-1][1] - have if cut else 0) + ANSWER_WORK
 
-    def _fan_out(self, plain: List[bytes], members: List[Member]) -> None:
-        """Send the batches to the members: encrypted once, tagged for each, padded to one size for GSO."""
-        if not members:
-            return
-        size = max(map(len, plain))
-        bodies = [self._room_key.seal(batch.ljust(size, b"\0")) for batch in plain]
-        self._outgoing.append(Fanout(bodies, [(member.address, member.session) for member in members]))
+    def _earlier_start(self, count: int, until: int) -> int:
+        """Return the number before the last ``count`` messages; where none stands before those, of all that is left."""
+        start = max(self.log.start(count, until + 1), self.log.oldest - 1)
+        if self.log.start(1, start + 1) == start:
+            start = min(start, self.log.oldest - 1)
+        return min(start, until)
 
     def _beat(self, now: float) -> None:
         """Say where the head is: soon after the newest entry to those not known to be there, then to all."""
-        members = list(self._members.values())
-        if now >= self._heartbeat_at:
-            self._heartbeat_at = now + HEARTBEAT_SECONDS
+        members = list(self._members[self._sealed].values())
+        if self._alarms.due("heartbeat", now):
+            self._alarms["heartbeat"] = now + HEARTBEAT_SECONDS
         elif self._beats and now >= self._beats[0]:
-            members = [member for member in members if member.cursor < self._flushed]
+            members = [member for member in members if member.cursor < self._sealed.head]
         else:
             return
         self._beats = [at for at in self._beats if at > now]
-        self._fan_out([encode_batch(self._flushed, self._flushed + 1, b"")], members)
-
-    # --- original clients
-
-    def _receive_classic(self, text: str, address: Any, now: float) -> None:
-        """Take a datagram of the original program: a login, or a text of one who has logged in."""
-        member = self._classics.get(address)
-        login = decode_classic_login(text)
-        if not self._classic:
-            if login is not None:
-                self._note_classic(address)
-            raise MalformedDatagram("foreign")
-        # A text that looks like a login holds a password: it never becomes part of the conversation.
-        if member is not None and not text.startswith("LOGIN "):
-            self._take_classic(member, text, now)
-        elif login is None or self._stuck:
-            raise MalformedDatagram("not logged in")
-        else:
-            self._login_classic(login[0], login[1], address, now)
-
-    def _note_classic(self, address: Any) -> None:
-        place = address_place(address[0])
-        if place not in self._classic_seen and len(self._classic_seen) < CLASSIC_SEEN_MAX:
-            self._classic_seen[place] = None
-            self._events.append(Activity("foreign", address=address))
-
-    def _login_classic(self, name: str, password: str, address: Any, now: float) -> None:
-        # SECURITY: test_guessing_as_an_original_client_is_slow
-        # One bucket for all, because an address proves nothing here; that of sealed logins stays untouched.
-        if not self._classic_guesses.take(1, now):
-            raise MalformedDatagram("too many guesses")
-        if not hmac.compare_digest(password_bytes(password), self._password):
-            self._events.append(Activity("refused", name, address, WRONG_PASSWORD))
-            self._outgoing.append(Datagram(CLASSIC_WRONG.encode(), address))
-            return
-        self._classic_guesses.give(1)
-        try:
-            name = clean_name(name)
-            reason = self._classic_refusal(name, address, now)
-        except UsageError:
-            reason = USERNAME_INVALID
-        if reason:
-            # The protocol knows no other refusal, and this one makes the person choose another name.
-            self._events.append(Activity("refused", name, address, reason))
-            self._outgoing.append(Datagram(USERNAME_TAKEN.encode(), address))
-        else:
-            self._outgoing.append(Datagram(CLASSIC_WELCOME.encode(), address))
-            self._join_classic(name, address, now)
-
-    def _classic_refusal(self, name: str, address: Any, now: float) -> str:
-        holder = self._names.get(name_key(name))
-        own = isinstance(holder, ClassicMember) and holder.address[0] == address[0]
-        if self._banned(name_key(name), now):
-            return KICKED
-        if holder is not None and not own:
-            return USERNAME_TAKEN
-        return ROOM_FULL if holder is None and self._count() >= self.members_max else ""
-
-    def _join_classic(self, name: str, address: Any, now: float) -> None:
-        holder, before = self._names.get(name_key(name)), self._classics.get(address)
-        if before is not None and before is holder:
-            return
-        for left in (holder, before):
-            if isinstance(left, ClassicMember):
-                self._leave_classic(left, "left", now)
-        member = ClassicMember(self._entropy(8), name, address, self._rate_bucket(now), now)
-        self._append(Entry(JOINED, self._time(now), member.id, name=name, text=CLASSIC_TEXT))
-        member.joined, member.joined_at = self._log.head, now + self.epoch
-        self._classics[address] = member
-        self._come(member)
-        self._events.append(Activity("joined", name, address, members=self._count()))
-
-    def _leave_classic(self, member: ClassicMember, why: str, now: float) -> None:
-        del self._classics[member.address]
-        self._go(member)
-        if why in CLASSIC_GOODBYES:
-            self._outgoing.append(Datagram(CLASSIC_GOODBYES[why].encode(), member.address))
-        self._append(Entry(LEFT, self._time(now), member.id, name=member.name, text=why))
-        self._events.append(Activity(why, member.name, member.address, members=self._count()))
-
-    def _tell_unencrypted(self, now: float) -> None:
-        """Tell all when the first original client has come, and when the last one has left."""
-        if self._unencrypted == bool(self._classics):
-            return
-        self._unencrypted = bool(self._classics)
-        text = "Nobody uses the original program any more: the room is encrypted again."
-        for member in list(self._classics.values())[:1]:
-            text = "%s uses the original program: from now on the room's messages also travel unencrypted."
-            text %= member.name
-        self.say(text, now)
-
-    def _take_classic(self, member: ClassicMember, text: str, now: float) -> None:
-        """Append what an original client says; beyond its rate it is lost, as anything is in its protocol."""
-        member.heard_at = now
-        try:
-            parts = split_parts(clean_text(text))
-        except UsageError:
-            raise MalformedDatagram("size of a text") from None
-        if self._stuck or not member.bucket.take(len(parts), now):
-            raise MalformedDatagram("too much at once")
-        at, last = self._time(now), len(parts) - 1
-        records = []
-        for position, part in enumerate(parts):
-            member.taken += 1
-            mark = TEXT | FIRST * (position == 0) | LAST * (position == last)
-            data = encode_part(mark, at, member.id, member.taken, member.name, part)
-            records.append(Record(data, at, member.id, member.taken))
-        self._log.append(records)
-        member.messages += 1
-
-    def _hand_out_classic(self, after: int) -> None:
-        """Send the entries above ``after`` to the original clients, each as text, but nobody his own."""
-        for record in self._log.records(after + 1, self._flushed):
-            entry = decode_entry(record.data)
-            text = self._classic_runs.read(entry)
-            if text is not None and entry.kind != REFUSED:
-                self._send_classics(classic_datagrams(entry, text), entry.author, record)
-
-    def _send_classics(self, texts: Sequence[bytes], author: bytes = b"", record: Optional[Record] = None) -> None:
-        for member in self._classics.values():
-            if member.id != author and (record is None or record.visible(member.id)):
-                self._outgoing += [Datagram(data, member.address) for data in texts]
-
-    # --- the end
+        self._outgoing += self._sealed.beat(members)
 
     def _say_closed(self, now: float) -> None:
-        if self._closing and now >= self._closing[0]:
-            self._closing = [at for at in self._closing if at > now]
-            for member in self._members.values():
-                self._send(member, Bye(SERVER_CLOSED))
-            if not self._closing:
-                self._send_classics(encode_classic(REFUSALS[SERVER_CLOSED], "-- "))
-            self.done = not self._closing
-
-
-def address_place(host: str) -> str:
-    """Return what counts as one place when attempts are limited: an IPv4 address, or an IPv6 /64."""
-    host = host.split("%")[0]
-    if ":" not in host:
-        return host
-    if host.lower().startswith("::ffff:") and "." in host:
-        return host.rsplit(":", 1)[1]
-    return ipaddress.IPv6Address(host).packed[:8].hex()
-
-
-def address_text(address: Any) -> str:
-    """Return an address as people write it: HOST:PORT, an IPv6 host in brackets."""
-    host, port = address[0], address[1]
-    if host.lower().startswith("::ffff:") and "." in host:
-        host = host.rsplit(":", 1)[1]
-    return ("[%s]:%d" if ":" in host else "%s:%d") % (host, port)
+        self._closing = [at for at in self._closing if at > now]
+        for kind, members in self._members.items():
+            if kind is self._sealed or not self._closing:  # Plain text is not repeated.
+                for member in members.values():
+                    self._outgoing += kind.part(member, "closed")
+        self.done = not self._closing
 
 
 # ======================================================================================================
-# 10. Client
+# 11. Client
 # ======================================================================================================
 # One member as a value.  It keeps a cursor into the room's log and moves it to the head; what it is missing it
-# asks for with SYNC.  While a silent session may still be alive it pulls on with it and looks for the server
-# anew at the same time; whichever answers first is believed.
+# asks for with SYNC, whatever else it wants to see with PULL.  While a silent session may still be alive it pulls
+# on with it and looks for the server anew at the same time; whichever answers first is believed.
 
 
 class State(enum.Enum):
@@ -2926,7 +2838,7 @@ class State(enum.Enum):
 
 @dataclass(frozen=True)
 class Connected:
-    """The client is in the room; comes again after each reconnect.  ``members`` are (id, name), itself included.
+    """The client is in the room; comes again after each gap.  ``members`` are (id, name), itself included.
 
     ``classic`` are the ids of those who use the original program and are not encrypted.
     """
@@ -3052,6 +2964,7 @@ class LoginAttempt:
         self.wrong_at: Optional[float] = None
         self.started_at = now
         self.timer = Timer(entropy)
+        self.tested: List[bytes] = []
         self._password = password
         self._addresses = addresses
         self._entropy = entropy
@@ -3060,11 +2973,14 @@ class LoginAttempt:
         self._exchange: Optional[Exchange] = None
         self._login = b""
         self._unanswered = 0
-        self._tested: List[bytes] = []
         self._restart(now)
 
     def _restart(self, now: float) -> None:
         self.timer.start(now, HELLO_SECONDS, 2 * HELLO_SECONDS, at_once=True)
+
+    def until(self) -> float:
+        """Return when it has had its time: longer with a server that answers."""
+        return (self.started_at if self.heard_at is None else self.heard_at) + LOOK_SECONDS
 
     def questions(self, proof: Proof, now: float) -> List[Datagram]:
         """Return what to send now, and arm the timer for the repeat."""
@@ -3072,23 +2988,20 @@ class LoginAttempt:
         if self.session is not None:
             return [Datagram(self.session.seal(proof), self.address)]
         if self._unanswered >= LOGINS_UNANSWERED_MAX:
-            self._start_over()
+            # A new cookie: this one is of a server that is gone, or of an address that this client had.
+            self._nonce = self._entropy(16)
+            self._offers = dict(list(self._offers.items())[: len(self.tested)])
+            self._exchange, self._login, self._unanswered = None, b"", 0
         if self._login:
             self._unanswered += 1
             return [Datagram(self._login, self.address)]
         hello = encode_unsealed(Hello(self._nonce))
         return [Datagram(hello, address) for address in self._addresses]
 
-    def _start_over(self) -> None:
-        """Ask for a new cookie: this one is of a server that is gone, or of an address that this client had."""
-        self._nonce = self._entropy(16)
-        self._offers = dict(list(self._offers.items())[: len(self._tested)])
-        self._exchange, self._login, self._unanswered = None, b"", 0
-
     def receive(self, datagram: bytes, address: Any, now: float) -> None:
         """Take an OFFER, KEYS or LATER; raises MalformedDatagram for what is not of this attempt."""
         code = datagram[1]
-        if code == TYPE_CODES[Keys]:
+        if code == Keys.code:
             self._receive_keys(datagram, now)
             return
         message = decode(code, datagram[2:])
@@ -3097,7 +3010,7 @@ class LoginAttempt:
         if self.heard_at is None:
             self.heard_at = now
         if isinstance(message, Later):
-            self.advice = message.code
+            self.advice = message.reason
         elif message.server not in self._offers and len(self._offers) < KEYS_TESTED_MAX:
             self._offers[message.server] = (message, address)
             if not self._login:
@@ -3113,10 +3026,10 @@ class LoginAttempt:
     def _receive_keys(self, datagram: bytes, now: float) -> None:
         keys = decode(datagram[1], datagram[HEADER_BYTES:-TAG_BYTES])
         # SECURITY: test_a_false_server_tests_two_guesses_at_most
-        fresh = self.session is None and datagram not in self._tested and len(self._tested) < KEYS_TESTED_MAX
+        fresh = self.session is None and datagram not in self.tested and len(self.tested) < KEYS_TESTED_MAX
         if self._exchange is None or not fresh or not hmac.compare_digest(keys.nonce, self._nonce):
             raise MalformedDatagram("not of this login")
-        self._tested.append(datagram)
+        self.tested.append(datagram)
         self.heard_at = now
         try:
             key = self._exchange.start(keys.share, datagram[2:6])
@@ -3131,14 +3044,11 @@ class LoginAttempt:
 
     def _try_another(self, now: float) -> None:
         """Turn to the next server that has made an offer, or give the true one a moment to speak."""
-        others = list(self._offers.values())[len(self._tested) :]
+        others = list(self._offers.values())[len(self.tested) :]
         if others:
             self._answer_offer(others[0][0], others[0][1], now)
         else:
             self.wrong_at = now + KEYS_SECONDS
-
-
-NOT_SENT = {HAS_LEFT: "%s has left; nobody got your private message."}
 
 
 class Stream:
@@ -3184,111 +3094,159 @@ def happened(seq: int, covered: int, entry: Entry, text: str, earlier: bool = Fa
 
 
 class Roster:
-    """Who is here: the pages that were asked for, and the joins and leaves that came since."""
+    """Who is here: the standing view that was read, and the joins and leaves that came since."""
 
     def __init__(self) -> None:
-        """Nobody is known; ``after`` is the join from which the next page is to be asked for."""
-        self.after = 0
-        self._rows: Dict[bytes, Tuple[int, str]] = {}
+        """Nobody is known."""
+        self._joins: Dict[bytes, Tuple[int, Entry]] = {}
         self._left: Dict[bytes, int] = {}
-        self._classics: Dict[bytes, None] = {}
-        self._listed: Dict[bytes, None] = {}
-        self._as_of = 0
 
-    def ask(self, keep: bool) -> None:
-        """Begin with the first page again; ``keep`` what is known, which is of the same log."""
-        self.after = 0
+    def start(self, keep: bool) -> None:
+        """A new view is going to be read; ``keep`` what is known, which is of the same log."""
         self._left.clear()
         if not keep:
-            self._rows.clear()
+            self._joins.clear()
 
-    def read(self, seq: int, entry: Entry, current: bool) -> None:
-        """Take a JOINED, LEFT or STARTED; of a JOINED only what is ``current`` counts."""
+    def read(self, seq: int, entry: Entry) -> None:
+        """Take a JOINED, LEFT or STARTED; a JOINED counts unless the same member left later or joined again."""
         ident = entry.author
+        joined = self._joins.get(ident, (0, entry))[0]
         if entry.kind == STARTED:
-            self._rows = {other: row for other, row in self._rows.items() if row[0] > seq}
+            self._joins = {other: row for other, row in self._joins.items() if row[0] > seq}
         elif entry.kind == LEFT:
             self._left[ident] = seq
-            if self._rows.get(ident, (0, ""))[0] < seq:
-                self._rows.pop(ident, None)
-        elif current:
-            self._add(ident, seq, entry.name)
+            if joined < seq:
+                self._joins.pop(ident, None)
+        elif (joined or len(self._joins) < ROSTER_MAX) and seq > self._left.get(ident, 0) and seq >= joined:
+            self._joins[ident] = (seq, entry)
         while len(self._left) > LEFT_MEMBERS_MAX:
             del self._left[next(iter(self._left))]
 
-    def _add(self, ident: bytes, joined: int, name: str) -> None:
-        """A row counts unless the same member left later or joined again."""
-        known = ident in self._rows or len(self._rows) < ROSTER_MAX
-        if known and joined > self._left.get(ident, 0) and joined >= self._rows.get(ident, (0, ""))[0]:
-            self._rows[ident] = (joined, name)
-
-    def take(self, page: Members) -> bool:
-        """Take a page that was asked for; return whether another one follows.  Raises MalformedDatagram."""
-        rows = decode_rows(page.rows)
-        if not page.after:
-            self._as_of = page.as_of
-            self._listed.clear()
-            self._classics.clear()
-        for row in rows:
-            self._add(row.member, row.joined, row.name)
-            self._listed[row.member] = None
-            self.after = max(self.after, row.joined)
-            if row.flags & CLASSIC:
-                self._classics[row.member] = None
-        if page.more and rows and len(self._listed) < ROSTER_MAX:
-            return True
-        # Who was here before the list was made and is not on it has left, though its LEFT may be trimmed.
-        self._rows = {ident: row for ident, row in self._rows.items() if ident in self._listed or row[0] > self._as_of}
-        return False
+    def finish(self, listed: Dict[bytes, int], as_of: int) -> None:
+        """Who joined before the view was made and is not listed has left, though the LEFT may be trimmed."""
+        self._joins = {ident: row for ident, row in self._joins.items() if ident in listed or row[0] > as_of}
 
     def members(self) -> Tuple[Tuple[bytes, str], ...]:
         """Return (member id, name) of everybody."""
-        return tuple((ident, name) for ident, (_, name) in self._rows.items())
+        return tuple((ident, entry.name) for ident, (_, entry) in self._joins.items())
 
     def classics(self) -> Tuple[bytes, ...]:
         """Return the ids of those who are not encrypted."""
-        return tuple(self._classics)
+        return tuple(ident for ident, (_, entry) in self._joins.items() if entry.text == CLASSIC_TEXT)
 
-    def find(self, name: str) -> Optional[bytes]:
-        """Return the id of the member with that name, or None."""
+    def find(self, name: str) -> bytes:
+        """Return the id of the member with that name; raises UsageError."""
         key = name_key(name)
-        return next((ident for ident, (_, other) in self._rows.items() if name_key(other) == key), None)
+        for ident, (_, entry) in self._joins.items():
+            if name_key(entry.name) == key:
+                return ident
+        raise UsageError("Nobody here is called %s." % display_text(name, " "), NO_SUCH_NAME)
 
 
-class Past:
-    """One request for history: pulls the entries in (start, before) as a cursor does, then tells them."""
+class ViewReader:
+    """Reads one view of the log, page by page, as a cursor does."""
 
-    def __init__(self, before: int, count: int, entropy: Callable[[int], bytes], now: float) -> None:
-        """Ask for the last ``count`` messages below ``before``."""
-        self.timer = Timer(entropy)
-        self.timer.start(now, RETRY_SECONDS, RETRY_SECONDS_MAX, at_once=True)
-        self._before, self._count = before, count
-        self._first = 0
+    def __init__(self, view: int, until: int, count: int = 0) -> None:
+        """See Pull; until 0 is where the server's head is."""
+        self.view = view
+        self.until = until
+        self.first = 0
+        self.beginning = False
+        self.events: List[Optional[Happened]] = []
+        self.listed: Dict[bytes, int] = {}
+        self._count = count
         self._stream: Optional[Stream] = None
         self._runs = RunReader()
-        self._events: List[Any] = []
 
-    def question(self, now: float) -> Earlier:
-        """Return what to send now, and arm the timer for the repeat."""
-        self.timer.again(now)
-        return Earlier(self._before, self._count, self._stream.cursor if self._stream else 0)
+    def question(self, most: int) -> Pull:
+        """Return what asks for the rest."""
+        return Pull(self.view, self._stream.cursor if self._stream else 0, self.until, self._count, most)
 
-    def receive(self, answer: History, now: float) -> Optional[Tuple[int, EarlierRead]]:
-        """Take an answer; return the number it begins at, and the event, when all is there."""
-        if answer.before != self._before or answer.start >= answer.before:
+    def read(self, page: Page) -> Iterator[Tuple[int, int, Entry]]:
+        """Take a page; yield what comes next, as (number, numbers covered, entry); raises MalformedDatagram."""
+        head, entries = decode_batch(page.batch)
+        if self._stream is None and page.start <= head and self.until in (0, head):
+            self._stream, self.first, self.until = Stream(page.start, 0), page.start + 1, head
+        if self._stream is None or head != self.until:
             raise MalformedDatagram("not asked for")
-        if self._stream is None:
-            self._first, self._stream = answer.start + 1, Stream(answer.start, 0)
-        stream = self._stream
-        for covered, entry in stream.read(decode_batch(answer.batch)[1]):
-            text = self._runs.read(entry)
-            if text is not None and len(self._events) < HELD_EVENTS_MAX:
-                self._events.append(happened(stream.cursor, covered, entry, text, True))
-        if stream.cursor >= self._before - 1:
-            events = tuple(event for event in self._events if event is not None)
-            return self._first, EarlierRead(events, bool(answer.flags & BEGINNING))
-        self.timer.start(now, RETRY_SECONDS, RETRY_SECONDS_MAX, at_once=bool(answer.flags & ASK))
-        return None
+        self.beginning = bool(page.flags & BEGINNING)
+        for covered, entry in self._stream.read(entries):
+            yield self._stream.cursor, covered, entry
+
+    def gather(self, seq: int, covered: int, entry: Entry) -> None:
+        """Note what is to be told of an entry once everything has come."""
+        text = self._runs.read(entry)
+        if text is not None and len(self.events) < HELD_EVENTS_MAX:
+            self.events.append(happened(seq, covered, entry, text, True))
+
+    def done(self) -> bool:
+        """Return whether everything has come."""
+        return self._stream is not None and self._stream.cursor >= self.until
+
+
+class Outbox:
+    """What this client has said and the log has not confirmed, in parts whose numbers only grow.
+
+    ``settled`` <= ``taken`` <= ``on_way`` <= ``newest``: nothing up to the first is needed any more, the server has
+    taken everything up to the second, and each up to the third was sent at least once.
+    """
+
+    def __init__(self) -> None:
+        """Nothing was said."""
+        self.settled = self.taken = self.on_way = self.newest = 0
+        self.texts: Dict[int, Queued] = {}  # By the number of the last part.
+        self._parts: Dict[int, Submission] = {}
+        self._taken_head = 0  # Where the log ended when that much was taken.
+
+    def add(self, queued: Queued, parts: Sequence[bytes]) -> Queued:
+        """Take a text on its way; raises UsageError where too much waits."""
+        if len(self._parts) + len(parts) > OUTBOX_PARTS_MAX:
+            raise UsageError("Too much is waiting to be sent; try again when the connection is back.", FULL)
+        entry, last = queued.entry, len(parts) - 1
+        for position, part in enumerate(parts):
+            self.newest += 1
+            marks = FIRST * (position == 0) | LAST * (position == last)
+            self._parts[self.newest] = Submission(self.newest, entry.kind | marks, entry.to, part)
+        self.texts[self.newest] = queued
+        return queued
+
+    def parts(self, first: int) -> List[Submission]:
+        """Return the parts from ``first`` on that may be on their way."""
+        last = min(self.taken + WINDOW_PARTS, self.newest)
+        return [self._parts[number] for number in range(first, last + 1) if number in self._parts]
+
+    def start(self, taken: int, head: int) -> None:
+        """A new session: the server has taken so much, and what else was on its way may be lost."""
+        self.taken = self.on_way = max(self.settled, min(taken, self.newest))
+        self._taken_head = head
+
+    def note_taken(self, taken: int, head: int) -> bool:
+        """The server has taken so much, which need not be sent again; return whether that is news."""
+        if not self.taken < taken <= self.newest:
+            return False
+        self.taken, self._taken_head = taken, head
+        self.on_way = max(self.on_way, taken)
+        return True
+
+    def settle(self, number: int) -> Optional[Queued]:
+        """Return the text whose last part has that number, if it waited: nothing up to it will be sent again."""
+        queued = self.texts.pop(number, None)
+        if queued is not None:
+            for at in range(self.settled + 1, number + 1):
+                self._parts.pop(at, None)
+            self.settled = max(self.settled, number)
+            self.taken, self.on_way = max(self.taken, number), max(self.on_way, number)
+        return queued
+
+    def trimmed(self, cursor: int) -> List[Queued]:
+        """Settle the texts taken before an entry that has passed already: they did not come back, but were trimmed."""
+        if self.settled >= self.taken or cursor < self._taken_head:
+            return []
+        gone = [number for number in self.texts if number <= self.taken]
+        return [queued for queued in map(self.settle, gone) if queued is not None]
+
+
+NOT_SENT = {HAS_LEFT: "%s has left; nobody got your private message."}
 
 
 class Client(Core):
@@ -3304,11 +3262,7 @@ class Client(Core):
         earlier: int = EARLIER_DEFAULT,
         patience: Optional[float] = None,
     ) -> None:
-        """``earlier`` messages of history are asked for; ``patience`` seconds without a connection end it.
-
-        ``entropy`` returns so many random bytes; ``epoch`` is the wall clock's seconds at now = 0, which the
-        owner keeps true.
-        """
+        """``earlier`` messages of history are asked for; ``patience`` seconds without a connection end it."""
         super().__init__(epoch)
         self.state = State.IDLE
         self._entropy = entropy
@@ -3316,8 +3270,7 @@ class Client(Core):
         self._patience = patience
         self._instance = entropy(16)
         self._id = member_id(self._instance)
-        self._name = ""
-        self._room = ""
+        self._name = self._room = ""
         self._password = b""
         self._addresses: Sequence[Any] = ()
         # Login.
@@ -3330,35 +3283,26 @@ class Client(Core):
         self._session: Optional[Session] = None
         self._address: Any = None
         self._keys: Dict[int, bytes] = {}
-        self._key_id = 0
         self._stream = Stream(0, 0)
         self._runs = RunReader()
         self._head = self._earlier_until = 0
-        self._first = 1
-        self._past: Optional[Past] = None
-        self._stuck = False
+        self._first = 1  # The first number that was reported, or would have been.
+        self._views: Dict[int, ViewReader] = {}
         self._shown: Dict[bytes, int] = {}
         self._roster = Roster()
-        self._resumed = self._again_connected = False
-        self._who = Timer(entropy)
+        self._resumed = self._again_connected = self._stuck = False
         self._held: Optional[List[Any]] = None
         # Writing.
-        self._outbox: Dict[int, Submission] = {}
-        self._receipts: Dict[int, Queued] = {}
-        # Numbers: typed, confirmed up to before _oldest, in the log for the server, sent at least once.
-        self._said = self._number = self._taken = self._on_way = 0
-        self._oldest = 1
-        self._taken_head = 0
+        self._outbox = Outbox()
+        self._said = 0
         self._finishing = False
-        # SYNC.
+        # Asking; see _arm().
         self._retry = Timer(entropy)
-        self._busy = False
-        self._ask_at: Optional[float] = None
+        self._repeats = 0
         self._asked_at: Dict[int, float] = {}
         self._unanswered_at: Optional[float] = None
         self._heard_at = self._quiet_seconds = 0.0
         self._round_trip = RoundTrip()
-        self._leave_until: Optional[float] = None
         self._ticked_at = 0.0
         self._status: Optional[Status] = None
 
@@ -3372,7 +3316,7 @@ class Client(Core):
         self._drop_session()
         self._login_until = now + LOGIN_SECONDS_MAX
         self._lost_at = None
-        self._again.stop()
+        self._again = Timer(self._entropy)
         self.state = State.CONNECTING
         self._look(now)
 
@@ -3384,33 +3328,20 @@ class Client(Core):
         self._said = number = number or self._said + 1
         try:
             text = clean_text(text)
-            to = self._find(to_name) if to_name else b""
-            parts = split_parts(text)
-            if len(self._outbox) + len(parts) > OUTBOX_PARTS_MAX:
-                raise UsageError("Too much is waiting to be sent; try again when the connection is back.", FULL)
+            to = self._roster.find(to_name) if to_name else b""
+            kind = PRIVATE if to else ACTION if action else TEXT
+            entry = Entry(kind, self.wall_ms(now), self._id, 0, self._name, to, to_name, text)
+            self._events.append(self._outbox.add(Queued(number, entry), split_parts(text)))
         except UsageError as fault:
-            self._report(NotSent(number, fault.code, text, str(fault)))
-            return
-        kind = PRIVATE if to else ACTION if action else TEXT
-        for position, part in enumerate(parts):
-            self._number += 1
-            marks = FIRST * (position == 0) | LAST * (position == len(parts) - 1)
-            self._outbox[self._number] = Submission(self._number, kind | marks, to, part)
-        at = int((now + self.epoch) * 1000)
-        entry = Entry(kind, at, self._id, self._number, self._name, to, to_name, text)
-        self._receipts[self._number] = Queued(number, entry)
-        self._report(self._receipts[self._number])
-
-    def _find(self, name: str) -> bytes:
-        member = self._roster.find(name)
-        if member is None:
-            raise UsageError("Nobody here is called %s." % display_text(name, " "), NO_SUCH_NAME)
-        return member
+            self._events.append(NotSent(number, fault.code, text, str(fault)))
 
     def earlier(self, count: int, now: float) -> None:
         """Ask for the last ``count`` messages before the first that was shown; reports EarlierRead."""
-        if self._past is None:
-            self._past = Past(self._first, min(max(count, 1), EARLIER_MAX), self._entropy, now)
+        if EARLIER not in self._views and self._first > 1:
+            self._views[EARLIER] = ViewReader(EARLIER, self._first - 1, min(max(count, 1), EARLIER_MAX))
+            self._alarms["ask"] = now
+        elif EARLIER not in self._views:
+            self._events.append(EarlierRead((), True))
 
     def finish(self, now: float) -> None:
         """Leave as soon as everything that was said is confirmed."""
@@ -3424,7 +3355,8 @@ class Client(Core):
             self._end()
         elif self.state is not State.LEAVING:
             self.state = State.LEAVING
-            self._leave_until = now + LEAVE_SECONDS
+            self._alarms.clear()
+            self._alarms["left"] = now + LEAVE_SECONDS
             self._retry.start(now, RETRY_SECONDS, RETRY_SECONDS_MAX, at_once=True)
 
     def tick(self, now: float) -> None:
@@ -3432,10 +3364,10 @@ class Client(Core):
         if now - self._ticked_at > SLEEP_SECONDS:
             self._unanswered_at = None
             if self._session is not None and self._ticked_at:
-                self._ask_at = now
+                self._alarms["ask"] = now
         self._ticked_at = now
         if self._session is not None and self.state in (State.CONNECTED, State.RECONNECTING):
-            self._tick_sync(now)
+            self._tick_session(now)
         if self.state is State.LEAVING:
             self._tick_leave(now)
         elif self.state not in (State.IDLE, State.ENDED):
@@ -3449,23 +3381,14 @@ class Client(Core):
         if self.state in (State.IDLE, State.ENDED):
             return None
         if self.state is State.LEAVING:
-            return earliest(self._retry.at, self._leave_until)
-        attempt = self._attempt
-        lost_until = self._lost_at + self._patience if self._lost_at is not None and self._patience else None
-        second = self._ticked_at + 1.0 if self._unanswered_at is not None else self._quiet_until()
-        return earliest(
-            *(self._retry.at, self._ask_at, self._who.at, self._again.at, lost_until, second),
-            self._ticked_at + TICK_SECONDS_MAX,
-            self._past.timer.at if self._past and self._session else None,
-            *((attempt.timer.at, attempt.wrong_at, self._attempt_until()) if attempt else ()),
-        )
-
-    def _quiet_until(self) -> Optional[float]:
-        """Return when a server that owes no answer has been silent for so long that it has to be asked."""
-        return None if self._session is None else self._heard_at + self._quiet_seconds
-
-    def _report(self, event: Any) -> None:
-        self._events.append(event)
+            return earliest(self._retry.at, self._alarms.get("left"))
+        tick_seconds = TICK_SECONDS_MAX if self._unanswered_at is None else 1.0
+        alarms = [*self._alarms.values(), self._retry.at, self._again.at, self._ticked_at + tick_seconds]
+        if self._lost_at is not None and self._patience:
+            alarms.append(self._lost_at + self._patience)
+        if self._attempt is not None:
+            alarms += [self._attempt.timer.at, self._attempt.wrong_at, self._attempt.until()]
+        return earliest(*alarms)
 
     def _report_in_room(self, event: Any) -> None:
         """Report what happened in the room, once Connected was reported."""
@@ -3480,10 +3403,10 @@ class Client(Core):
     def _tell_status(self, now: float) -> None:
         silent = 0 if self._unanswered_at is None else int(now - self._unanswered_at)
         since = silent if self._lost_at is None else int(now - self._lost_at)
-        status = Status(self.state, len(self._receipts), int(self._round_trip.seconds * 1000 + 0.5), since)
+        status = Status(self.state, len(self._outbox.texts), self._round_trip.milliseconds(), since)
         if status != self._status:
             self._status = status
-            self._report(status)
+            self._events.append(status)
 
     # --- login
 
@@ -3494,21 +3417,11 @@ class Client(Core):
         self._attempt = LoginAttempt(self._password, self._addresses, self._entropy, now)
 
     def _proof(self) -> Proof:
+        stream = self._stream
         return Proof(
-            self._attempts,
-            self._instance,
+            *(self._attempts, self._instance, stream.cursor, stream.time, self._outbox.settled + 1, self._earlier),
             self._name,
-            self._stream.cursor,
-            self._stream.time,
-            self._oldest,
-            self._earlier,
         )
-
-    def _attempt_until(self) -> float:
-        """Return when the current attempt has had its time: longer with a server that answers."""
-        attempt = self._attempt
-        assert attempt is not None, "only a running attempt has an end"
-        return (attempt.started_at if attempt.heard_at is None else attempt.heard_at) + LOOK_SECONDS
 
     def _tick_login(self, now: float) -> None:
         if self._patience and self._lost_at is not None and now >= self._lost_at + self._patience:
@@ -3518,11 +3431,13 @@ class Client(Core):
         attempt = self._attempt
         if attempt is None:
             return
-        if attempt.wrong_at is not None and now >= attempt.wrong_at:
+        # SECURITY: test_advice_does_not_undo_a_wrong_password
+        wrong = bool(attempt.tested) and attempt.session is None
+        if wrong and now >= min(attempt.until(), attempt.wrong_at or attempt.until()):
             self._attempt_failed(WRONG_PASSWORD, now)
-        elif attempt.advice == TRY_LATER and attempt.session is None:
+        elif attempt.advice == TRY_LATER and attempt.session is None and not wrong:
             self._attempt_failed(TRY_LATER, now)
-        elif now >= self._attempt_until():
+        elif now >= attempt.until():
             self._attempt_failed(attempt.advice if attempt.advice in REFUSALS else NO_ANSWER, now)
         elif attempt.timer.due(now):
             self._outgoing += attempt.questions(self._proof(), now)
@@ -3534,13 +3449,12 @@ class Client(Core):
         helps = answered and code in (TRY_LATER, NO_ANSWER)
         if self._login_until is not None and not (helps and now < self._login_until):
             self._fail(code, REFUSALS[code], now)
-        elif code == WRONG_PASSWORD:
-            self._again_after(now, AGAIN_WRONG_SECONDS_MAX)
         else:
-            self._again_after(now, AGAIN_SECONDS_MAX)
+            self._again_after(now, AGAIN_WRONG_SECONDS_MAX if code == WRONG_PASSWORD else AGAIN_SECONDS_MAX)
 
     def _again_after(self, now: float, most: float) -> None:
-        if self._again.most == most:
+        """Back off; a longer wait is not shortened by another kind of failure."""
+        if self._again.most >= most:
             self._again.again(now)
         else:
             self._again.start(now, AGAIN_SECONDS, most)
@@ -3551,18 +3465,18 @@ class Client(Core):
         self._again = Timer(self._entropy)
         self._drop_session()
         self.state = State.IDLE
-        self._report(LoginFailed(code, text))
+        self._events.append(LoginFailed(code, text))
 
     def _drop_session(self) -> None:
-        self._session = self._ask_at = self._unanswered_at = None
+        self._session = self._unanswered_at = None
+        self._alarms.clear()
         self._retry.stop()
-        self._who.stop()
 
     def _receive_refused(self, refused: Refused, now: float) -> None:
-        if refused.code == ROOM_FULL and self._login_until is None:
-            self._attempt_failed(refused.code, now)
+        if refused.reason == ROOM_FULL and self._login_until is None:
+            self._attempt_failed(refused.reason, now)
         else:
-            code = refused.code if refused.code in REFUSALS else TRY_LATER
+            code = refused.reason if refused.reason in REFUSALS else TRY_LATER
             self._fail(code, display_text(refused.text, " ") or REFUSALS[code], now)
 
     def _receive_welcome(self, welcome: Welcome, now: float) -> None:
@@ -3576,19 +3490,18 @@ class Client(Core):
         self._resumed = bool(welcome.resumed)
         if not welcome.resumed:
             self._stream, self._runs = Stream(welcome.start, welcome.start_time), RunReader()
-            self._first, self._past = welcome.start + 1, None
-        self._roster.ask(keep=self._resumed)
+            self._first = welcome.start + 1
+            self._views.clear()
+        self._roster.start(keep=self._resumed)
+        self._views[STANDING] = ViewReader(STANDING, 0)
         self._asked_at.clear()
-        self._keys.clear()
-        self._learn_key(welcome.key_id, welcome.key)
+        self._keys = {welcome.key_id: welcome.key}
         self._earlier_until = self._head = welcome.head
-        self._taken = self._on_way = max(self._oldest - 1, min(welcome.taken, self._number))
-        self._taken_head = welcome.head
+        self._outbox.start(welcome.taken, welcome.head)
         self._held = self._held or []
-        self._who.start(now, self._round_trip.retry_seconds(), RETRY_SECONDS_MAX, at_once=True)
-        self._ask_at = now
         self._quiet_seconds = random_draw(self._entropy, QUIET_SECONDS, 2 * QUIET_SECONDS)
-        self._busy = False
+        self._alarms["ask"] = now
+        self._progress()
         self._lost_at = None
         self.state = State.CONNECTED
         self._hear(now)
@@ -3599,9 +3512,9 @@ class Client(Core):
         if len(datagram) < 2 or datagram[0] != VERSION_BYTE:
             raise MalformedDatagram("foreign")
         code, attempt = datagram[1], self._attempt
-        if code == TYPE_CODES[Later] and self._session is not None and datagram[2:6] == self._session.id:
+        if code == Later.code and self._session is not None and datagram[2:6] == self._session.id:
             self._receive_advice(datagram, now)
-        elif code in (TYPE_CODES[Offer], TYPE_CODES[Keys], TYPE_CODES[Later]):
+        elif code in (Offer.code, Keys.code, Later.code):
             if attempt is None:
                 raise MalformedDatagram("not of this login")
             attempt.receive(datagram, address, now)
@@ -3614,14 +3527,10 @@ class Client(Core):
 
     def _receive_advice(self, datagram: bytes, now: float) -> None:
         """A server says, unsealed, that it does not know this session: look for it anew, give nothing up."""
-        if (
-            decode(datagram[1], datagram[2:]).code == UNKNOWN_SESSION
-            and self._unanswered_at is not None
-            and now - self._unanswered_at >= ADVICE_SECONDS
-            and self._attempt is None
-            and self._again.at is None
-        ):
-            # SECURITY: test_advice_that_is_not_sealed_disconnects_nobody
+        unanswered = self._unanswered_at is not None and now - self._unanswered_at >= ADVICE_SECONDS
+        idle = self._attempt is None and self._again.at is None
+        # SECURITY: test_advice_that_is_not_sealed_disconnects_nobody
+        if decode(datagram[1], datagram[2:]).reason == UNKNOWN_SESSION and unanswered and idle:
             self._look(now)
 
     def _receive_verdict(self, attempt: LoginAttempt, datagram: bytes, now: float) -> None:
@@ -3644,10 +3553,8 @@ class Client(Core):
             self._receive_entries(message, now)
         elif isinstance(message, Room):
             self._receive_room(message, now)
-        elif isinstance(message, Members):
-            self._receive_members(message, now)
-        elif isinstance(message, History):
-            self._receive_history(message, now)
+        elif isinstance(message, Page):
+            self._receive_page(message, now)
         elif isinstance(message, Bye):
             self._receive_bye(message, now)
 
@@ -3658,24 +3565,28 @@ class Client(Core):
         if self.state is State.RECONNECTING:
             self._lost_at = None
             self.state = State.CONNECTED
+            if self._held is None:
+                self._again_connected = True
+                self._report_connected()
         if self.state is State.CONNECTED:
-            self._attempt = None
-            self._again = Timer(self._entropy)
+            self._alarms["quiet"] = now + self._quiet_seconds
+            if self._attempt is not None or self._again.most:
+                self._attempt, self._again = None, Timer(self._entropy)
 
     def _receive_bye(self, bye: Bye, now: float) -> None:
         if self.state is State.LEAVING:
             self._end()
-        elif bye.code == SERVER_CLOSED:
+        elif bye.reason == SERVER_CLOSED:
             self._lose(REFUSALS[SERVER_CLOSED], now)
             self._drop_session()
             self._again_after(now, AGAIN_SECONDS_MAX)
-        elif bye.code in (KICKED, SUPERSEDED):
-            self._fail(bye.code, REFUSALS[bye.code], now)
+        elif bye.reason in (KICKED, SUPERSEDED):
+            self._fail(bye.reason, REFUSALS[bye.reason], now)
 
     def _lose(self, text: str, now: float) -> None:
         self._lost_at = now
         self.state = State.RECONNECTING
-        self._report(Disconnected(text))
+        self._events.append(Disconnected(text))
 
     # --- reading
 
@@ -3684,25 +3595,23 @@ class Client(Core):
         if asked_at is not None:
             self._round_trip.measure(now - asked_at)
         if entries.flags & ASK:
-            self._ask_at = now
+            self._alarms["ask"] = now
         if bool(entries.flags & STUCK) != self._stuck:
             self._stuck = not self._stuck
-            self._report(ServerStuck(self._stuck))
-        self._learn_key(entries.key_id, entries.key)
-        head = self._read(entries.batch, now)
-        self._settle(entries.taken, head, now)
-
-    def _learn_key(self, key_id: int, key: bytes) -> None:
-        """Keep the newest key, and the one before for what was overtaken on its way."""
-        self._keys[key_id] = key
-        self._key_id = max(self._keys)
-        for old in [other for other in self._keys if other < self._key_id - 1]:
+            self._events.append(ServerStuck(self._stuck))
+        # The newest key counts, and the one before for what was overtaken on its way.
+        self._keys[entries.key_id] = entries.key
+        for old in [other for other in self._keys if other < max(self._keys) - 1]:
             del self._keys[old]
+        head = self._read(entries.batch, now)
+        if self._outbox.note_taken(entries.taken, head):
+            self._progress()
+            self._tell_trimmed()
 
     def _receive_room(self, room: Room, now: float) -> None:
         key = self._keys.get(room.key_id)
         if key is None:
-            self._ask_at = earliest(self._ask_at, now + GRACE_SECONDS)
+            self._alarms.sooner("ask", now + GRACE_SECONDS)
             raise MalformedDatagram("unknown room key")
         self._read(xor_stream(key, room.nonce, room.sealed), now)
 
@@ -3711,7 +3620,7 @@ class Client(Core):
         head, entries = decode_batch(batch)
         self._head = max(self._head, head)
         for covered, entry in self._stream.read(entries):
-            self._busy = False
+            self._progress()
             self._advance(covered, entry)
         if self._stream.cursor >= self._head:
             self._stream.drop_above()
@@ -3719,35 +3628,26 @@ class Client(Core):
 
     def _advance(self, covered: int, entry: Entry) -> None:
         """Report what the cursor has just moved over, unless it was shown before."""
-        seq = self._stream.cursor
+        seq, text = self._stream.cursor, self._runs.read(entry)
         earlier = seq <= self._earlier_until
-        text = self._runs.read(entry)
-        if entry.kind in (JOINED, LEFT, STARTED):
-            # Of what is earlier, the roster that was asked for is newer.
-            self._roster.read(seq, entry, current=self._resumed or not earlier)
+        # Of what is earlier, the roster that was asked for is newer.
+        if entry.kind in (LEFT, STARTED) or (entry.kind == JOINED and (self._resumed or not earlier)):
+            self._roster.read(seq, entry)
         own = entry.author == self._id
-        queued = self._receipts.get(entry.number) if own or entry.kind == REFUSED else None
-        if entry.kind == REFUSED and queued is not None:
-            self._forget_outbox(entry.number)
-            reason = NOT_SENT.get(entry.text, "%s") % display_text(queued.entry.to_name, " ")
-            self._report_in_room(NotSent(queued.number, entry.text, queued.entry.text, reason))
-        elif own and queued is not None and text is not None:
-            self._forget_outbox(entry.number)
-            self._report_in_room(Happened(seq, entry, text, earlier, queued.number))
-        elif not own and text is not None and (not entry.number or self._note_shown(entry.author, entry.number)):
+        event: Any = None
+        if entry.kind == REFUSED:
+            queued = self._outbox.settle(entry.number)
+            if queued is not None:
+                reason = NOT_SENT.get(entry.text, "%s") % display_text(queued.entry.to_name, " ")
+                event = NotSent(queued.number, entry.text, queued.entry.text, reason)
+        elif own and text is not None:
+            queued = self._outbox.settle(entry.number)
+            event = Happened(seq, entry, text, earlier, queued.number) if queued is not None else None
+        elif text is not None and (not entry.number or self._note_shown(entry.author, entry.number)):
             event = happened(seq, covered, entry, text, earlier)
-            if event is not None:
-                self._report_in_room(event)
-        self._settle_trimmed()
-
-    def _receive_history(self, answer: History, now: float) -> None:
-        if self._past is None:
-            raise MalformedDatagram("not asked for")
-        read = self._past.receive(answer, now)
-        if read is not None:
-            self._past = None
-            self._first, event = read
-            self._report(event)
+        if event is not None:
+            self._report_in_room(event)
+        self._tell_trimmed()
 
     def _note_shown(self, author: bytes, number: int) -> bool:
         """Return whether that number is new to the reader; a server that has forgotten takes some again."""
@@ -3757,105 +3657,95 @@ class Client(Core):
             del self._shown[next(iter(self._shown))]
         return number > highest
 
-    def _receive_members(self, page: Members, now: float) -> None:
-        if self._who.at is None or page.after != self._roster.after:
+    def _tell_trimmed(self) -> None:
+        for queued in self._outbox.trimmed(self._stream.cursor):
+            self._report_in_room(Sent(queued.number, True))
+
+    def _receive_page(self, page: Page, now: float) -> None:
+        reader = self._views.get(page.view)
+        if reader is None:
             raise MalformedDatagram("not asked for")
-        if self._roster.take(page):
-            seconds = self._round_trip.retry_seconds()
-            self._who.start(now, seconds, RETRY_SECONDS_MAX, at_once=page.more == MORE_IF_ASKED)
-        else:
-            self._who.stop()
+        for seq, covered, entry in reader.read(page):
+            self._progress()
+            if page.view == EARLIER:
+                reader.gather(seq, covered, entry)
+            elif entry.kind == JOINED:
+                reader.listed[entry.author] = seq
+                self._roster.read(seq, entry)
+        if reader.done():
+            self._finish_view(reader)
+        elif page.flags & ASK:
+            self._alarms["ask"] = now
+
+    def _finish_view(self, reader: ViewReader) -> None:
+        del self._views[reader.view]
+        if reader.view == STANDING:
+            self._roster.finish(reader.listed, reader.until)
             self._report_connected()
+        else:
+            self._first = reader.first
+            events = tuple(event for event in reader.events if event is not None)
+            self._events.append(EarlierRead(events, reader.beginning))
 
     def _report_connected(self) -> None:
         """Report Connected, and then what happened since WELCOME."""
         held, self._held = self._held or [], None
         members, classics = self._roster.members(), self._roster.classics()
-        self._report(Connected(self._room, self._name, self._id, members, self._again_connected, classics))
+        self._events.append(Connected(self._room, self._name, self._id, members, self._again_connected, classics))
         self._events += held
 
-    # --- writing
+    # --- asking
 
-    def _settle(self, taken: int, head: int, now: float) -> None:
-        """What the server has taken need not be sent again; its receipt is the entry that comes back."""
-        if self._taken < taken <= self._number:
-            self._taken, self._taken_head = taken, head
-            self._on_way = max(self._on_way, taken)
-            self._busy = False
-            self._settle_trimmed()
-
-    def _settle_trimmed(self) -> None:
-        """A text that was taken before an entry already passed, and did not come back, was trimmed."""
-        if self._oldest <= self._taken and self._stream.cursor >= self._taken_head:
-            for number in [number for number in self._receipts if number <= self._taken]:
-                self._report_in_room(Sent(self._receipts[number].number, True))
-                self._forget_outbox(number)
-
-    def _forget_outbox(self, number: int) -> None:
-        """A text is settled: nothing up to the number of its last part will be sent again."""
-        del self._receipts[number]
-        for at in range(self._oldest, number + 1):
-            self._outbox.pop(at, None)
-        self._oldest = max(self._oldest, number + 1)
-        self._taken = max(self._taken, number)
-        self._on_way = max(self._on_way, number)
-
-    # --- SYNC
-
-    def _tick_sync(self, now: float) -> None:
-        if self._who.due(now):
-            self._send(Who(self._roster.after))
-            self._who.again(now)
-        if self._past is not None and self._past.timer.due(now):
-            self._send(self._past.question(now))
-        fresh = self._parts(self._on_way + 1)
-        due = self._retry.due(now)
-        quiet = self._unanswered_at is None and now >= self._heard_at + self._quiet_seconds
-        if fresh or due or quiet or (self._ask_at is not None and now >= self._ask_at):
-            self._send_sync(self._parts(self._taken + 1) if due else fresh, now)
-        self._arm(now, due)
+    def _tick_session(self, now: float) -> None:
+        """Send what is new, ask for what is missing, and see whether the server is still there."""
+        fresh = self._outbox.parts(self._outbox.on_way + 1)
+        repeat = self._retry.due(now)
+        if repeat:
+            self._repeats += 1
+        asked = self._alarms.due("ask", now)
+        if repeat or asked:
+            most = max(ANSWER_DATAGRAMS_MAX >> self._repeats, 1)
+            for reader in self._views.values():
+                self._send(reader.question(most))
+        if fresh or repeat or asked or self._alarms.due("quiet", now) or self._alarms.due("keep", now):
+            self._send_sync(self._outbox.parts(self._outbox.taken + 1) if repeat else fresh, now)
+        self._arm(now, repeat)
         if self._unanswered_at is not None and now - self._unanswered_at >= UNANSWERED_SECONDS:
             self._suspect(now)
-        if self._finishing and not self._receipts and self._held is None:
+        if self._finishing and not self._outbox.texts and self._held is None:
             self.leave(now)
-
-    def _parts(self, first: int) -> List[Submission]:
-        """Return the parts from ``first`` on that may be on their way."""
-        return [
-            self._outbox[number]
-            for number in range(first, min(self._taken + WINDOW_PARTS, self._number) + 1)
-            if number in self._outbox
-        ]
 
     def _send_sync(self, parts: List[Submission], now: float) -> None:
         """Say how far the cursor is, and send the parts in as many datagrams as they need."""
-        rtt_ms = min(int(self._round_trip.seconds * 1000 + 0.5), 0xFFFF)
+        most = max(ANSWER_DATAGRAMS_MAX >> self._repeats, 1)
         for group in group_submissions(parts):
-            self._send(Sync(self._stream.cursor, self._key_id, rtt_ms, group))
+            self._send(Sync(self._stream.cursor, max(self._keys), self._round_trip.milliseconds(), most, group))
             assert self._session is not None, "only a session sends SYNC"
             self._asked_at[self._session.sent] = now
         while len(self._asked_at) > ASKED_MAX:
             del self._asked_at[next(iter(self._asked_at))]
         if parts:
-            self._on_way = max(self._on_way, parts[-1].number)
-        self._ask_at = None
+            self._outbox.on_way = max(self._outbox.on_way, parts[-1].number)
         if self._unanswered_at is None:
             self._unanswered_at = now
+        self._alarms.pop("quiet", None)
+        self._alarms["keep"] = now + random_draw(self._entropy, KEEP_ALIVE_SECONDS, 2 * KEEP_ALIVE_SECONDS)
 
-    def _arm(self, now: float, due: bool) -> None:
-        """Repeat soon, and backing off, while something is missing; else keep the session alive."""
-        gap = self._stream.cursor < self._head
-        if gap or self._on_way > self._taken or self._unanswered_at is not None:
-            if not self._busy:
-                seconds = self._round_trip.retry_seconds()
-                seconds = max(seconds, GRACE_SECONDS) if self._unanswered_at is not None else GRACE_SECONDS
-                self._retry.start(now, seconds, RETRY_SECONDS_MAX)
-                self._busy = True
-            elif due:
+    def _progress(self) -> None:
+        """Something that was missing has come: what is still missing has all its time again."""
+        self._repeats = 0
+        self._retry.stop()
+
+    def _arm(self, now: float, repeat: bool) -> None:
+        """Repeat while something is missing: at the pace of the path, which loss does not slow; slower in silence."""
+        missing = self._stream.cursor < self._head or self._outbox.on_way > self._outbox.taken or bool(self._views)
+        if not missing and self._unanswered_at is None:
+            self._retry.stop()
+        elif self._retry.at is None or repeat:
+            if now - self._heard_at >= SILENCE_SECONDS and repeat:
                 self._retry.again(now)
-        elif self._busy or due or self._retry.at is None:
-            self._retry.start(now, KEEP_ALIVE_SECONDS, KEEP_ALIVE_SECONDS)
-            self._busy = False
+            else:
+                self._retry.start(now, max(self._round_trip.retry_seconds(), GRACE_SECONDS), RETRY_SECONDS_MAX)
 
     def _suspect(self, now: float) -> None:
         """The server has been silent for too long: look for it anew, and pull on with what there is."""
@@ -3866,18 +3756,18 @@ class Client(Core):
             self._look(now)
 
     def _tick_leave(self, now: float) -> None:
-        if self._leave_until is not None and now >= self._leave_until:
+        if self._alarms.due("left", now):
             self._end()
         elif self._retry.due(now):
             self._send(Bye(""))
             self._retry.again(now)
 
-    def _send(self, message: Any) -> None:
+    def _send(self, message: Message) -> None:
         assert self._session is not None, "only a session seals"
         self._outgoing.append(Datagram(self._session.seal(message), self._address))
 
 
-_SYNC_BYTES_MAX = DATAGRAM_BYTES_MAX - HEADER_BYTES - TAG_BYTES - 14
+_SYNC_BYTES_MAX = DATAGRAM_BYTES_MAX - HEADER_BYTES - TAG_BYTES - 15
 
 
 def group_submissions(parts: Sequence[Submission]) -> List[Tuple[Submission, ...]]:
@@ -3892,6 +3782,211 @@ def group_submissions(parts: Sequence[Submission]) -> List[Tuple[Submission, ...
         groups[-1].append(part)
         size += count
     return [tuple(group) for group in groups]
+
+
+class Discovery(Core):
+    """Looks for servers: HELLO to everybody, three times; its result is an event for each server found."""
+
+    def __init__(self, entropy: Callable[[int], bytes], addresses: Sequence[Any], now: float) -> None:
+        """Ask at the addresses, broadcast ones among them, for DISCOVERY_SECONDS."""
+        super().__init__(0.0)
+        self._nonce = entropy(16)
+        self._addresses = addresses
+        self._until = now + DISCOVERY_SECONDS
+        self._hellos = [now + DISCOVERY_SECONDS * share for share in (0.0, 0.2, 0.5)]
+        self._found: Dict[bytes, None] = {}
+
+    def _receive(self, datagram: bytes, address: Any, now: float) -> None:
+        """Take an OFFER; each server counts once, whichever of its addresses answered first."""
+        if datagram[:2] != bytes((VERSION_BYTE, Offer.code)):
+            raise MalformedDatagram("foreign")
+        offer = decode(datagram[1], datagram[2:])
+        if offer.nonce == self._nonce and offer.server not in self._found and len(self._found) < FOUND_MAX:
+            self._found[offer.server] = None
+            self._events.append(ServerFound(offer.room, offer.members, offer.members_max, address))
+
+    def tick(self, now: float) -> None:
+        """Ask again where it is time; end where it is over."""
+        while self._hellos and now >= self._hellos[0]:
+            del self._hellos[0]
+            self._outgoing += [Datagram(encode_unsealed(Hello(self._nonce)), address) for address in self._addresses]
+        if now >= self._until and not self.done:
+            self.done = True
+            self._events.append(DiscoveryEnded())
+
+    def deadline(self) -> Optional[float]:
+        """Return when tick() is due."""
+        return None if self.done else min([self._until] + self._hellos)
+
+
+# ======================================================================================================
+# 12. The original protocol
+# ======================================================================================================
+# The course project's: UTF-8 text, a datagram each, "LOGIN name password" first.  All that is known of it stands
+# here: a kind of member for our server, and a client for its server.  Nothing is encrypted, confirmed or repeated,
+# and addresses prove nothing.
+
+CLASSIC_WELCOME, CLASSIC_WRONG = "Login berhasil!", "Password salah!"
+CLASSIC_STUCK = "-- The server's disk is full: what you say is lost until there is room."
+CLASSIC_GOES_ON = "-- The server's disk has room again."
+CLASSIC_GOODBYES = {
+    "kicked": "-- You were removed from the room; it stays closed to you for ten minutes.",
+    "timed out": "-- You were silent for an hour and have left the room; log in again.",
+    "closed": "-- " + REFUSALS[SERVER_CLOSED],
+}
+CLASSIC_NOTICE = (
+    "This is an original server: messages travel unencrypted, and whether they arrive is not confirmed. "
+    "It has no list of members, no history, no /me and no /msg."
+)
+
+
+def encode_classic(text: str, lead: str = "") -> List[bytes]:
+    """Encode a text as datagrams of at most CLASSIC_BYTES_MAX bytes, cut between characters.
+
+    ``lead``, as "NAME: ", stands before every piece, so that no piece seems to be somebody else's.
+    """
+    start = lead.encode("utf-8")
+    return [start + piece for piece in split_bytes(text.encode("utf-8"), CLASSIC_BYTES_MAX - len(start))]
+
+
+def decode_classic_login(text: str) -> Optional[Tuple[str, str]]:
+    """Return name and password of ``LOGIN name password``, or None."""
+    words = text.split(" ", 2)
+    return (words[1], words[2].rstrip("\r\n")) if len(words) == 3 and words[0] == "LOGIN" else None
+
+
+def classic_datagrams(entry: Entry, text: str) -> List[bytes]:
+    """Return what an original client is sent of an entry, ``text`` being the whole text of its run."""
+    name, text = display_text(entry.name, " "), display_text(text, "\u21b5")
+    if entry.kind in (TEXT, ACTION, PRIVATE):
+        lead = "%s%s: " % (name, " (private)" if entry.kind == PRIVATE else "")
+        return encode_classic("* " + text if entry.kind == ACTION else text, lead)
+    if entry.kind in (JOINED, LEFT):
+        text = "%s %s" % (name, "joined" if entry.kind == JOINED else "left")
+    return encode_classic(text, "-- ")
+
+
+class Classic(Kind):
+    """Members who use the original program, known by their addresses; or, not ``admitted``, who tries to be one."""
+
+    note = CLASSIC_TEXT
+    silent_seconds = CLASSIC_SECONDS  # The protocol knows no goodbye.
+
+    def __init__(self, room: Server, now: float, admitted: bool = True) -> None:
+        """``room`` is the server that they are members of."""
+        self.receive_bytes = RECEIVE_CLASSIC_MAX if admitted else RECEIVE_BYTES_MAX
+        self._room = room
+        self._admitted = admitted
+        self._here: Dict[Any, Member] = {}  # By address.
+        self._guesses = TokenBucket(CLASSIC_GUESS_RATE, LOGIN_BURST, now)
+        self._seen: Dict[str, None] = {}
+        self._runs = RunReader()
+        self._told = False
+
+    def receive(self, text: str, address: Any, now: float) -> Outgoing:
+        """Take a datagram: a login, or a text of one who has logged in; return the answer."""
+        member, login = self._here.get(address), decode_classic_login(text)
+        if not self._admitted:
+            place = address_place(address[0])
+            if login is not None and place not in self._seen and len(self._seen) < CLASSIC_SEEN_MAX:
+                self._seen[place] = None
+                self._room.note(Activity("foreign", address=address))
+            raise MalformedDatagram("foreign")
+        # A text that looks like a login holds a password: it never becomes part of the conversation.
+        if member is not None and not text.startswith("LOGIN "):
+            self._take(member, text, now)
+            return []
+        if login is None or self._room.stuck:
+            raise MalformedDatagram("not logged in")
+        return [Datagram(self._login(*login, address, now).encode(), address)]
+
+    def _login(self, name: str, password: str, address: Any, now: float) -> str:
+        """Let somebody in or not; return what the original server says then."""
+        # SECURITY: test_guessing_as_an_original_client_is_slow
+        # One bucket for all, because an address proves nothing here; that of sealed logins stays untouched.
+        if not self._guesses.take(1, now):
+            raise MalformedDatagram("too many guesses")
+        if not hmac.compare_digest(password_bytes(password), self._room.password):
+            self._room.note(Activity("refused", name, address, WRONG_PASSWORD))
+            return CLASSIC_WRONG
+        self._guesses.give(1)
+        try:
+            name = clean_name(name)
+            reason = self._refusal(name_key(name), address, now)
+        except UsageError:
+            reason = USERNAME_INVALID
+        if reason:
+            # The protocol knows no other refusal, and this one makes the person choose another name.
+            self._room.note(Activity("refused", name, address, reason))
+            return USERNAME_TAKEN
+        self._join(name, address, now)
+        return CLASSIC_WELCOME
+
+    def _refusal(self, key: str, address: Any, now: float) -> str:
+        reason, holder = self._room.refusal(key, b"", now), self._room.names.get(key)
+        if holder is None or reason == KICKED:
+            return reason
+        return "" if holder.kind is self and holder.address[0] == address[0] else USERNAME_TAKEN
+
+    def _join(self, name: str, address: Any, now: float) -> None:
+        holder, before = self._room.names.get(name_key(name)), self._here.get(address)
+        if before is not None and before is holder:
+            return
+        for left in (holder, before):
+            if left is not None:
+                self._room.leave(left, "left", now)
+        member = Member(self, self._room.entropy(8), name, address, self._room.rate_bucket(now), now)
+        self._here[address] = member
+        self._room.join(member, now)
+
+    def _take(self, member: Member, text: str, now: float) -> None:
+        """Append what somebody says; beyond its rate it is lost, as anything is in this protocol."""
+        member.heard_at = now
+        try:
+            parts = split_parts(clean_text(text))
+        except UsageError:
+            raise MalformedDatagram("size of a text") from None
+        if self._room.stuck or not member.bucket.take(len(parts), now):
+            raise MalformedDatagram("too much at once")
+        marks = [TEXT | FIRST * (part is parts[0]) | LAST * (part is parts[-1]) for part in parts]
+        numbered = enumerate(zip(marks, parts), member.taken + 1)
+        self._room.append_run(member, [Submission(number, mark, b"", part) for number, (mark, part) in numbered], now)
+
+    def deliver(self, flush: Flush, members: Sequence[Member]) -> Outgoing:
+        """Return each entry as text for all who may see it, but for nobody his own."""
+        outgoing: Outgoing = []
+        for record in flush.records:
+            entry = decode_entry(record.data)
+            text = self._runs.read(entry)
+            if text is not None and entry.kind != REFUSED:
+                readers = [each for each in members if each.id != entry.author and record.visible(each.id)]
+                outgoing += self._send(classic_datagrams(entry, text) if readers else [], readers)
+        return outgoing
+
+    @staticmethod
+    def _send(texts: Sequence[bytes], members: Sequence[Member]) -> Outgoing:
+        return [Datagram(data, member.address) for member in members for data in texts]
+
+    def part(self, member: Member, why: str) -> Outgoing:
+        """Return a goodbye, where there is more to say than goodbye."""
+        if why != "closed":
+            del self._here[member.address]
+        return self._send([CLASSIC_GOODBYES[why].encode()] if why in CLASSIC_GOODBYES else [], [member])
+
+    def tell_stuck(self, members: Sequence[Member], stuck: bool) -> Outgoing:
+        """Return it as a line of the server's."""
+        return self._send(encode_classic(CLASSIC_STUCK if stuck else CLASSIC_GOES_ON), members)
+
+    def tick(self, now: float) -> None:
+        """Tell all when the first of this kind has come, and when the last one has left."""
+        if self._told == bool(self._here):
+            return
+        self._told = bool(self._here)
+        text = "Nobody uses the original program any more: the room is encrypted again."
+        for member in list(self._here.values())[:1]:
+            text = "%s uses the original program: from now on the room's messages also travel unencrypted."
+            text %= member.name
+        self._room.say(text, now)
 
 
 class ClassicClient(Core):
@@ -3936,8 +4031,8 @@ class ClassicClient(Core):
         except UsageError as fault:
             self._events.append(NotSent(number, fault.code, text, str(fault)))
             return
-        entry = Entry(TEXT, int((now + self.epoch) * 1000), name=self._name, text=text)
         self._send(encode_classic(text))
+        entry = Entry(TEXT, self.wall_ms(now), name=self._name, text=text)
         self._events += [Queued(number, entry), Sent(number, False)]
 
     def _send(self, datagrams: Sequence[bytes]) -> None:
@@ -3962,7 +4057,7 @@ class ClassicClient(Core):
         text = decode_text(datagram).rstrip("\r\n")
         if self.state is State.CONNECTING:
             self._receive_verdict(text, now)
-        elif self.state is State.CONNECTED:
+        elif self.state is State.CONNECTED and text not in (CLASSIC_WELCOME, ""):
             self._receive_text(text, now)
 
     def _receive_verdict(self, text: str, now: float) -> None:
@@ -3971,7 +4066,7 @@ class ClassicClient(Core):
             self._enter(State.CONNECTED)
             own = member_id(self._name.encode("utf-8"))
             self._events.append(Connected("original room", self._name, own, ((own, self._name),), False, (own,)))
-            self._events.append(Happened(0, Entry(NOTICE, int((now + self.epoch) * 1000)), CLASSIC_NOTICE))
+            self._events.append(Happened(0, Entry(NOTICE, self.wall_ms(now)), CLASSIC_NOTICE))
         elif text in (CLASSIC_WRONG, USERNAME_TAKEN):
             code = WRONG_PASSWORD if text == CLASSIC_WRONG else USERNAME_TAKEN
             self._fail(code, REFUSALS[code])
@@ -3982,17 +4077,14 @@ class ClassicClient(Core):
         self._events.append(LoginFailed(code, text))
 
     def _receive_text(self, text: str, now: float) -> None:
-        if text in (CLASSIC_WELCOME, ""):
-            return
         self._seq += 1
-        at = int((now + self.epoch) * 1000)
         name, colon, said = text.partition(": ")
         if colon and 0 < len(name) <= NAME_CHARACTERS_MAX and not text.startswith("-- "):
             author = member_id(name.encode("utf-8"))
-            self._events.append(Happened(self._seq, Entry(TEXT, at, author, name=name), said))
+            self._events.append(Happened(self._seq, Entry(TEXT, self.wall_ms(now), author, name=name), said))
         else:
             notice = text[3:] if text.startswith("-- ") else text
-            self._events.append(Happened(self._seq, Entry(NOTICE, at), notice))
+            self._events.append(Happened(self._seq, Entry(NOTICE, self.wall_ms(now)), notice))
 
     def tick(self, now: float) -> None:
         """Repeat LOGIN, or give it up."""
@@ -4007,49 +4099,8 @@ class ClassicClient(Core):
         return earliest(self._timer.at, self._until) if self.state is State.CONNECTING else None
 
 
-CLASSIC_NOTICE = (
-    "This is an original server: messages travel unencrypted, and whether they arrive is not confirmed. "
-    "It has no list of members, no history, no /me and no /msg."
-)
-
-
-class Discovery(Core):
-    """Looks for servers: HELLO to everybody, three times; its result is an event for each server found."""
-
-    def __init__(self, entropy: Callable[[int], bytes], addresses: Sequence[Any], now: float) -> None:
-        """Ask at the addresses, broadcast ones among them, for DISCOVERY_SECONDS."""
-        super().__init__(0.0)
-        self._nonce = entropy(16)
-        self._addresses = addresses
-        self._until = now + DISCOVERY_SECONDS
-        self._hellos = [now + DISCOVERY_SECONDS * share for share in (0.0, 0.2, 0.5)]
-        self._found: Dict[bytes, None] = {}
-
-    def _receive(self, datagram: bytes, address: Any, now: float) -> None:
-        """Take an OFFER; each server counts once, whichever of its addresses answered first."""
-        if datagram[:2] != bytes((VERSION_BYTE, TYPE_CODES[Offer])):
-            raise MalformedDatagram("foreign")
-        offer = decode(datagram[1], datagram[2:])
-        if offer.nonce == self._nonce and offer.server not in self._found and len(self._found) < FOUND_MAX:
-            self._found[offer.server] = None
-            self._events.append(ServerFound(offer.room, offer.members, offer.members_max, address))
-
-    def tick(self, now: float) -> None:
-        """Ask again where it is time; end where it is over."""
-        while self._hellos and now >= self._hellos[0]:
-            del self._hellos[0]
-            self._outgoing += [Datagram(encode_unsealed(Hello(self._nonce)), address) for address in self._addresses]
-        if now >= self._until and not self.done:
-            self.done = True
-            self._events.append(DiscoveryEnded())
-
-    def deadline(self) -> Optional[float]:
-        """Return when tick() is due."""
-        return None if self.done else min([self._until] + self._hellos)
-
-
 # ======================================================================================================
-# 11. Screen model
+# 13. Screen model
 # ======================================================================================================
 # Everything that a screen decides, and nothing that it draws: which lines an event makes, what a typed line
 # means, what Tab completes, what the editor holds.  Console and window only show it.  Text from strangers
@@ -4968,7 +5019,7 @@ class Finder:
 
 
 # ======================================================================================================
-# 12. Event loop
+# 14. Event loop
 # ======================================================================================================
 # Sockets, clock and entropy around a core, on a thread of its own.  One turn: wait, receive what is there,
 # run what other threads asked for, tick, send, hand the events on.  The only place that sees OSError.
@@ -5261,7 +5312,7 @@ def local_addresses(bound: Any) -> List[str]:
 
 
 # ======================================================================================================
-# 13. Console
+# 15. Console
 # ======================================================================================================
 # The main thread takes everything from one inbox: events of the network thread, keys or lines of the reader
 # thread, signals (a SimpleQueue's put() may be called by a handler).  A terminal shows lines above the line
@@ -6226,7 +6277,7 @@ def report_lines(report: ServerReport) -> List[str]:
 
 
 # ======================================================================================================
-# 14. Window
+# 16. Window
 # ======================================================================================================
 # Shows what the screen model decided, and hands back what the person does; the network runs on its own thread
 # and reaches this one through an inbox that the pump empties.  tkinter is imported only here, and only when a
@@ -8009,7 +8060,7 @@ class ServerWindow(Window):
 
 
 # ======================================================================================================
-# 15. Command line
+# 17. Command line
 # ======================================================================================================
 # Flags, passwords, exit codes: 0 done; 1 no server answered, or the connection was lost for good; 2 usage;
 # 3 login refused or kicked.
@@ -8178,7 +8229,8 @@ def run_server(options: argparse.Namespace) -> int:
             log = open_log(options)
             opened.callback(log.close)
             members, rate = options.max_members, options.rate
-            return Server(log, password, os.urandom, now, epoch, room, members, rate, options.classic), sockets
+            foreign = functools.partial(Classic, admitted=options.classic)
+            return Server(log, password, os.urandom, now, epoch, room, members, rate, foreign), sockets
 
         root = opened_root(options, _piped(sys.stdout))
         if root is not None:

@@ -66,7 +66,7 @@ SOURCE = os.path.abspath(chat.__file__)
 
 SERVER = ("10.0.0.1", 11111)
 EPOCH = 1_000_000_000.0
-TYPE_NAMES = {code: kind.__name__ for kind, code in chat.TYPE_CODES.items()}
+TYPE_NAMES = {code: kind.__name__ for code, kind in chat.MESSAGE_TYPES.items()}
 
 
 def entries_of(*kinds, own=False):
@@ -204,6 +204,7 @@ class Network:
         self._count = 0
         self._armed = {}
         self._options = server
+        server["foreign"] = functools.partial(Classic, admitted=server.pop("classic", False))
         self.history = history
         self.start_server()
 
@@ -394,7 +395,7 @@ class Insider:
         exchange = Exchange(password_bytes(password), self.nonce + offer.cookie, self.network.entropy(32))
         self.login = encode_unsealed(Login(self.nonce, offer.cookie, exchange.share))
         answers = self.ask(self.login)
-        if answers and answers[0][1] == chat.TYPE_CODES[Keys]:
+        if answers and answers[0][1] == Keys.code:
             keys = decode(answers[0][1], answers[0][14:-16])
             key = exchange.start(keys.share, answers[0][2:6])
             self.session = Session(answers[0][2:6], key, server=False)
@@ -403,7 +404,7 @@ class Insider:
     def enter(self, **proof):
         """Log in; return self."""
         self.begin()
-        usual = Proof(1, self.instance, self.name, cursor=0, entry_time=0, oldest=1, earlier=0)
+        usual = Proof(1, self.instance, cursor=0, entry_time=0, oldest=1, earlier=0, name=self.name)
         answers = self.tell(replace(usual, **proof))
         self.welcome = next(message for message in answers if isinstance(message, Welcome))
         self.keys = {self.welcome.key_id: self.welcome.key}
@@ -419,7 +420,7 @@ class Insider:
         return [self.session.open(data) for data in self.inbox]
 
     def sync(self, cursor=0, *messages):
-        return self.tell(Sync(cursor, self.welcome.key_id, 0, messages))
+        return self.tell(Sync(cursor, self.welcome.key_id, 0, 16, messages))
 
     def readable(self, message):
         """Return the entries that it can read in a message."""
@@ -766,23 +767,19 @@ MESSAGES = [
     Later(b"n" * 16, TRY_LATER),
     Login(b"n" * 16, b"c" * 20, b"y" * 32),
     Keys(b"n" * 16, b"y" * 32),
-    Proof(7, b"i" * 16, "ann", 2**40, 2**41, 9, 50),
-    Welcome("ann", b"m" * 8, "Room", 12, 2**41, 1, 40, 7, 3, b"k" * 32, 5),
+    Proof(7, b"i" * 16, 2**40, 2**41, 9, 50, "ann"),
+    Welcome(b"m" * 8, 12, 2**41, 1, 40, 7, 3, b"k" * 32, 5, "ann", "Room"),
     Refused(USERNAME_TAKEN, REFUSALS[USERNAME_TAKEN]),
-    Sync(5, 1, 17),
+    Sync(5, 1, 17, 16),
     Sync(
-        5,
-        1,
-        17,
+        *(5, 1, 17, 8),
         (part(1, "hé"), part(2, "you", chat.PRIVATE | chat.FIRST, b"t" * 8), part(3, "me", chat.ACTION | chat.LAST)),
     ),
     Entries(9, 4, ASK, 2, b"k" * 32, b"a batch"),
     Room(2, b"n" * 8, b"sealed"),
-    Who(3),
-    Members(9, 0, 1, encode_row(Row(2, b"m" * 8, 0, "ann")) + encode_row(Row(5, b"o" * 8, 1, "böb"))),
+    Pull(EARLIER, 12, 90, 50, 16),
+    Page(STANDING, ASK, 12, b"a batch"),
     Bye(KICKED),
-    Earlier(90, 50, 12),
-    History(12, 90, ASK, b"a batch"),
 ]
 ENTRIES = [
     text_entry("hello"),
@@ -813,12 +810,12 @@ class WireTest(unittest.TestCase):
     """What is encoded decodes to the same; what is damaged decodes or raises MalformedDatagram, nothing else."""
 
     def test_there_is_a_sample_of_every_kind(self):
-        self.assertEqual(set(chat.TYPE_CODES), set(map(type, MESSAGES)))
+        self.assertEqual(set(chat.MESSAGE_TYPES.values()), set(map(type, MESSAGES)))
         self.assertEqual(set(range(chat.TEXT, chat.SKIP + 1)), {entry.kind for entry in ENTRIES})
 
     def test_every_message_comes_back(self):
         for message in MESSAGES:
-            self.assertEqual(message, decode(chat.TYPE_CODES[type(message)], encode(message)))
+            self.assertEqual(message, decode(message.code, encode(message)))
 
     def test_every_entry_comes_back(self):
         for entry in ENTRIES:
@@ -831,13 +828,13 @@ class WireTest(unittest.TestCase):
         for entry in [entry for entry in ENTRIES if entry.kind in (chat.TEXT, ACTION, PRIVATE)]:
             data = encode_entry(entry)
             fields = (entry.time, entry.author, entry.number, entry.name, entry.text.encode(), entry.to, entry.to_name)
-            self.assertEqual(data, encode_part(data[0], *fields))
+            self.assertEqual(data, encode_part(data[2], *fields))
 
     def test_damaged_messages_do_no_harm(self):
         for message in MESSAGES:
             for data in damaged(encode(message)):
                 with contextlib.suppress(MalformedDatagram):
-                    decode(chat.TYPE_CODES[type(message)], data)
+                    decode(message.code, data)
 
     def test_damaged_entries_do_no_harm(self):
         for entry in ENTRIES:
@@ -848,12 +845,12 @@ class WireTest(unittest.TestCase):
                 with contextlib.suppress(MalformedDatagram):
                     decode_batch(data)
 
-    def test_every_row_of_the_roster_comes_back_and_damaged_rows_do_no_harm(self):
-        rows = [Row(2, b"m" * 8, 0, "ann"), Row(5, b"o" * 8, 1, "böb")]
-        self.assertEqual(rows, decode_rows(b"".join(map(encode_row, rows))))
-        for data in damaged(b"".join(map(encode_row, rows))):
-            with contextlib.suppress(MalformedDatagram):
-                decode_rows(data)
+    def test_what_a_newer_server_writes_is_stepped_over(self):
+        newer = bytes((0x3E | chat.FIRST | chat.LAST,)) + (1234).to_bytes(8, "big") + b"whatever"
+        longer = encode_entry(text_entry("hello"))[2:] + b"more"
+        data = b"".join(len(each).to_bytes(2, "big") + each for each in (newer, longer))
+        head, entries = decode_batch(encode_batch(9, 3, data))
+        self.assertEqual([(3, Entry(SKIP, 1234, why=HIDDEN)), (4, text_entry("hello"))], entries)
 
     def test_any_bytes_do_no_harm(self):
         draw = random.Random(1).random
@@ -874,14 +871,14 @@ class WireTest(unittest.TestCase):
         kinds = [part(1, "a", kind) for kind in (NOTICE, SKIP, 0)]
         for wrong in [part(0, "a"), part(1, ""), part(1, "a" * 961), *kinds]:
             with self.subTest(part=wrong), self.assertRaises(MalformedDatagram):
-                decode(chat.TYPE_CODES[Sync], encode(Sync(1, 1, 1, (wrong,))))
+                decode(Sync.code, encode(Sync(1, 1, 1, 16, (wrong,))))
         with self.assertRaises(MalformedDatagram):
-            decode(chat.TYPE_CODES[Sync], encode(Sync(1, 1, 1, (part(1, "a")._replace(text=b"\xff"),))))
+            decode(Sync.code, encode(Sync(1, 1, 1, 16, (part(1, "a")._replace(text=b"\xff"),))))
 
     def test_what_follows_a_message_is_zeros(self):
-        self.assertEqual(Who(3), decode(chat.TYPE_CODES[Who], encode(Who(3)) + bytes(5)))
+        self.assertEqual(Bye(KICKED), decode(Bye.code, encode(Bye(KICKED)) + bytes(5)))
         with self.assertRaises(MalformedDatagram):
-            decode(chat.TYPE_CODES[Who], encode(Who(3)) + b"\1")
+            decode(Bye.code, encode(Bye(KICKED)) + b"\1")
 
     def test_strings_are_cut_between_characters(self):
         self.assertEqual(bytes((64,)) + "é".encode() * 32, encode_string("é" * 40))
@@ -892,8 +889,7 @@ class WireTest(unittest.TestCase):
         largest = encode_entry(Entry(PRIVATE, 1, b"a" * 8, 1, name, b"b" * 8, name, "x" * PART_BYTES_MAX))
         self.assertLessEqual(len(largest), BATCH_BYTES_MAX)
         groups = group_submissions([part(number, "x" * PART_BYTES_MAX) for number in range(1, 33)])
-        self.assertLessEqual(max(len(encode(Sync(1, 1, 1, group))) for group in groups) + 30, DATAGRAM_BYTES_MAX)
-        self.assertEqual(len(encode(Members(1, 1, 1, bytes(chat.MEMBERS_BYTES_MAX)))) + 30, DATAGRAM_BYTES_MAX)
+        self.assertLessEqual(max(len(encode(Sync(1, 1, 1, 16, group))) for group in groups) + 30, DATAGRAM_BYTES_MAX)
 
     def test_a_datagram_is_never_text(self):
         with self.assertRaises(UnicodeDecodeError):
@@ -1038,24 +1034,24 @@ class SealingTest(unittest.TestCase):
         self.assertEqual(100, len({datagram[14:-16] for datagram in sealed}))
 
     def test_a_recorded_datagram_cannot_be_replayed(self):
-        recorded = [self.client.seal(Who(number)) for number in range(5)]
+        recorded = [self.client.seal(Bye("%d" % number)) for number in range(5)]
         for datagram in recorded[::-1]:
             self.server.open(datagram)
         for datagram in recorded:
             self.assertDoesNotOpen(self.server, datagram, "replayed")
 
     def test_a_datagram_cannot_be_reflected_to_its_sender(self):
-        self.assertDoesNotOpen(self.client, self.client.seal(Who(1)), "forged")
+        self.assertDoesNotOpen(self.client, self.client.seal(Bye("1")), "forged")
         self.assertDoesNotOpen(self.server, self.server.seal(Bye("")), "forged")
 
     def test_a_damaged_datagram_does_not_open_and_leaves_no_trace(self):
-        datagram = self.client.seal(Who(1))
+        datagram = self.client.seal(Bye("1"))
         for data in damaged(datagram):
             self.assertDoesNotOpen(self.server, data, "forged|truncated")
-        self.assertEqual(Who(1), self.server.open(datagram))
+        self.assertEqual(Bye("1"), self.server.open(datagram))
 
     def test_a_datagram_of_another_session_does_not_open(self):
-        self.assertDoesNotOpen(self.server, Session(b"name", b"K" * 64, server=False).seal(Who(1)), "forged")
+        self.assertDoesNotOpen(self.server, Session(b"name", b"K" * 64, server=False).seal(Bye("1")), "forged")
 
     def test_the_window_accepts_each_counter_once_if_it_is_not_too_old(self):
         for seed in range(20):
@@ -1073,7 +1069,7 @@ class SealingTest(unittest.TestCase):
                 self.assertEqual(highest, window.highest)
 
     def test_it_is_known_which_datagram_is_the_newest(self):
-        first, second, third = [self.client.seal(Who(number)) for number in range(3)]
+        first, second, third = [self.client.seal(Bye("%d" % number)) for number in range(3)]
         newest = []
         for datagram in (first, third, second):
             self.server.open(datagram)
@@ -1659,7 +1655,7 @@ class AdmissionTest(RoomCase):
         del self.network.wire[:]
         ann = self.arrive("ann")
         kinds = collections.Counter(TYPE_NAMES[data[1]] for _, _, data in self.network.wire)
-        self.assertEqual((1, 3), (kinds["Who"], kinds["Members"]))
+        self.assertEqual((1, 3), (kinds["Pull"], kinds["Page"]))
         self.assertEqual(sorted([*names, "ann"]), sorted(name for _, name in ann.all(Connected)[-1].members))
         self.network.weather = Weather(loss=0.5, copies=0.3, jitter=0.05)
         bob = self.arrive("bob")
@@ -1816,7 +1812,7 @@ class AdmissionTest(RoomCase):
         self.room()
         ann = self.network.person("ann")
         ann.login()
-        offered = lambda: any(data[1] == chat.TYPE_CODES[Offer] for _, _, data in self.network.wire)  # noqa: E731
+        offered = lambda: any(data[1] == Offer.code for _, _, data in self.network.wire)  # noqa: E731
         self.assertTrue(self.network.run(1, offered))
         self.network.restart_server(0)
         self.assertTrue(self.network.run(4, ann.connected))
@@ -2959,7 +2955,7 @@ class MemoryTest(RoomCase):
         self.say("ann", "psst", to_name="bob")
         self.say("ann", "hi")
         for member, texts in ((bob, ["psst", "hi"]), (eve, ["hi"])):
-            answers = member.tell(Earlier(self.network.log.head + 1, 50, 0))
+            answers = member.tell(Pull(EARLIER, 0, self.network.log.head, 50, 16))
             entries = [entry for message in answers for _, entry in decode_batch(message.batch)[1]]
             self.assertEqual(texts, [entry.text for entry in entries if entry.kind in (chat.TEXT, PRIVATE)])
 
@@ -2992,7 +2988,7 @@ class AttackTest(RoomCase):
 
     def sealed(self, *targets):
         """Return the sealed datagrams on the wire so far, to those targets."""
-        codes = {chat.TYPE_CODES[kind] for kind in (Hello, Offer, Later, Login, Keys)}
+        codes = {kind.code for kind in (Hello, Offer, Later, Login, Keys)}
         return [data for _, target, data in self.network.wire if target in targets and data[1] not in codes]
 
     # --- a listener
@@ -3030,7 +3026,7 @@ class AttackTest(RoomCase):
         self.room()
         insider = Insider(self.network, "eve")
         insider.begin()
-        proof = insider.session.seal(Proof(1, bytes(16), "eve", 0, 0, 1, 0))
+        proof = insider.session.seal(Proof(1, bytes(16), 0, 0, 1, 0, "eve"))
         insider.ask(proof)
         insider.tell(Bye(""))
         self.assertEqual({}, self.members())
@@ -3082,7 +3078,7 @@ class AttackTest(RoomCase):
         self.room("ann")
         insider = Insider(self.network, "ANN")
         insider.begin()
-        fields = (1, bytes(range(16)), "ANN", 0, 0, 1, 0)
+        fields = (1, bytes(range(16)), 0, 0, 1, 0, "ANN")
         held_back, proof = insider.session.seal(Proof(*fields)), insider.session.seal(Proof(*fields))
         insider.ask(proof, seconds=0.01)
         self.network.inject(held_back, ("10.6.6.6", 666))
@@ -3163,7 +3159,7 @@ class AttackTest(RoomCase):
 
     def test_two_servers_cannot_be_made_to_answer_each_other(self):
         self.room("ann")
-        for kind, code in chat.TYPE_CODES.items():
+        for code in chat.MESSAGE_TYPES:
             for version in (VERSION_BYTE, VERSION_BYTE + 1):
                 other = Server(MemoryLog(1), "secret", self.network.entropy, self.network.now, EPOCH)
                 self.network.cores[("10.0.0.2", 11111)] = other
@@ -3171,7 +3167,7 @@ class AttackTest(RoomCase):
                 self.network.inject(bytes((version, code)) + bytes(158), ("10.0.0.2", 11111))
                 self.run_for(0.1)
                 talk = [data for source, target, data in self.network.wire if ("10.0.0.2", 11111) in (source, target)]
-                self.assertLessEqual(len(talk), 1, kind)
+                self.assertLessEqual(len(talk), 1, code)
 
     def test_a_spoofed_address_costs_no_multiplication(self):
         self.room()
@@ -3215,7 +3211,7 @@ class AttackTest(RoomCase):
         def guesses(count):
             """Return of how many guesses the server showed whether they are right."""
             kinds = [stranger.begin("guess %d" % number)[0][1] for number in range(count)]
-            return kinds.count(chat.TYPE_CODES[Keys]), kinds.count(chat.TYPE_CODES[Later])
+            return kinds.count(Keys.code), kinds.count(Later.code)
 
         tested, refused = guesses(40)
         self.assertEqual((LOGIN_BURST, 40 - LOGIN_BURST), (tested, refused))
@@ -3254,9 +3250,7 @@ class AttackTest(RoomCase):
     def answers(self, kind):
         """Return to which addresses the server has just sent such messages."""
         return [
-            item.address
-            for item in self.server.outgoing()
-            if isinstance(item, Datagram) and item.data[1] == chat.TYPE_CODES[kind]
+            item.address for item in self.server.outgoing() if isinstance(item, Datagram) and item.data[1] == kind.code
         ]
 
     def login_of(self, address):
@@ -3283,8 +3277,8 @@ class AttackTest(RoomCase):
         self.room("ann")
         with mock.patch.object(chat, "HALF_OPEN_MAX", 20):
             answers = [Insider(self.network, "eve", host="10.7.0.%d" % n).begin("guess")[0][1] for n in range(25)]
-            self.assertEqual(20, answers.count(chat.TYPE_CODES[Keys]))
-            self.assertEqual(5, answers.count(chat.TYPE_CODES[Later]))
+            self.assertEqual(20, answers.count(Keys.code))
+            self.assertEqual(5, answers.count(Later.code))
             self.assertRoomWorks()
             self.run_for(HALF_OPEN_SECONDS)
             self.arrive("bob", seconds=1)
@@ -3300,7 +3294,7 @@ class AttackTest(RoomCase):
         with mock.patch.object(chat, "Exchange", side_effect=AssertionError):
             for one, login in zip(crowd, logins):
                 self.server.receive(login, one.address, self.network.now)
-        later = [datagram for datagram in self.server.outgoing() if datagram.data[1] == chat.TYPE_CODES[Later]]
+        later = [datagram for datagram in self.server.outgoing() if datagram.data[1] == Later.code]
         self.assertEqual([crowd[-1].address], [datagram.address for datagram in later])
 
     # --- a false server
@@ -3314,7 +3308,29 @@ class AttackTest(RoomCase):
         self.network.run(30, lambda: ann.all(LoginFailed))
         self.assertRefused(ann, WRONG_PASSWORD)
         self.assertEqual(2, ann.client.dropped["forged"])
-        self.assertEqual(0, sum(data[1] == chat.TYPE_CODES[Proof] for data in false.inbox))
+        self.assertEqual(0, sum(data[1] == Proof.code for data in false.inbox))
+
+    def test_advice_does_not_undo_a_wrong_password(self):
+        for reason in (TRY_LATER, VERSION_MISMATCH, UNKNOWN_SESSION):
+            self.room()
+            false = FalseServer(self.network, guesses=2, advice=[reason] * 99)
+            ann = self.network.person("ann")
+            ann.client.login("ann", "secret", [false.address], self.network.now)
+            self.network.wake(ann.address)
+            self.network.run(60)
+            self.assertRefused(ann, WRONG_PASSWORD)
+            self.assertEqual(2, ann.client.dropped["forged"], reason)
+
+    def test_changing_failures_do_not_shorten_the_wait_for_a_client_that_comes_back(self):
+        self.room("ann")
+        ann = self.someone("ann")
+        self.network.kill_server()
+        false = FalseServer(self.network, SERVER, guesses=2)
+        for advice in range(60):
+            false.advice = [TRY_LATER] * (advice % 2)
+            false.guesses = 2 * (advice % 2 == 0)
+            self.run_for(10)
+        self.assertLess(ann.client.dropped["forged"], 40)  # Ten minutes: two guesses a minute, and the first ones.
 
     def test_a_false_server_among_the_addresses_does_not_keep_one_out(self):
         for order in (1, -1):
@@ -3366,7 +3382,7 @@ class AttackTest(RoomCase):
             carol.inbox.clear()
             self.say("ann", "after")
             self.assertEqual([], carol.inbox)
-            rooms = [data for _, target, data in self.network.wire if data[1] == chat.TYPE_CODES[Room]]
+            rooms = [data for _, target, data in self.network.wire if data[1] == Room.code]
             self.assertTrue(rooms)
             for room in rooms[1:]:
                 message = decode(room[1], room[14:-16])
@@ -3382,7 +3398,7 @@ class AttackTest(RoomCase):
         session = self.sealed(bob.address)[-1][2:6]
         batch = encode_batch(99, 1, encode_entry(text_entry("I am ann", author=b"a" * 8)))
         body = RoomKey(carol.welcome.key_id, carol.welcome.key).seal(batch)
-        overheard = [data for data in self.sealed(bob.address) if data[1] == chat.TYPE_CODES[Room]][-1]
+        overheard = [data for data in self.sealed(bob.address) if data[1] == Room.code][-1]
         header = overheard[:6] + (2**40).to_bytes(8, "big")
         forged = [header + body + tag for tag in (bytes(16), overheard[-16:])]
         forged.append(Session(session, b"c" * 64, server=True).seal(Entries(0, 0, 0, 1, carol.welcome.key, batch)))
@@ -3422,7 +3438,7 @@ class AttackTest(RoomCase):
         self.assertEqual([1, 2], numbers)
         before = weight(self.server)
         for number in range(4, 2000):
-            sync = carol.session.seal(Sync(0, 1, 0, (part(number, "x"),)))
+            sync = carol.session.seal(Sync(0, 1, 0, 16, (part(number, "x"),)))
             self.server.receive(sync, carol.address, self.network.now)
         self.assertLess(weight(self.server), before + 6 * WINDOW_PARTS)  # A part has four fields.
 
@@ -3455,7 +3471,7 @@ class AttackTest(RoomCase):
         self.room("ann", "bob")
         carol = Insider(self.network, "carol").enter()
         for message in MESSAGES:
-            if not isinstance(message, (Proof, Sync, Who, Bye, Hello, Login)):
+            if not isinstance(message, (Proof, Sync, Pull, Bye, Hello, Login)):
                 with self.subTest(message=message), self.assertNobodyNotices():
                     self.assertLessEqual(set(map(type, carol.tell(message))), {Room})  # A beat, maybe.
 
@@ -3476,7 +3492,7 @@ class AttackTest(RoomCase):
         carol = Insider(self.network, "carol", instance=b"carol's instance").enter()
         dan = Insider(self.network, "dan", instance=b"dan's instance..").enter()
         carol.sync(0, part(1, "hello"))
-        shown = dan.sync(0) + dan.tell(Who(0))
+        shown = dan.sync(0) + dan.tell(Pull(STANDING, 0, 0, 0, 16))
         self.assertNotIn(b"carol's instance", b"".join(encode(message) for message in shown))
 
     def test_history_a_client_asks_for_is_bounded(self):
@@ -3535,23 +3551,26 @@ def mutated(data, draw):
 class FalseServer(Insider):
     """A server that does not know the password: answers every LOGIN with a new guess."""
 
-    def __init__(self, network, address=("10.0.0.66", 11111), guesses=99):
+    def __init__(self, network, address=("10.0.0.66", 11111), guesses=99, advice=()):
+        """It says the next of ``advice``, unsealed, behind its guesses to each LOGIN."""
         super().__init__(network, "false")
-        self.address, self.guesses = address, guesses
+        self.address, self.guesses, self.advice = address, guesses, list(advice)
         network.cores[address] = self
 
     def receive(self, datagram, address, now):
         self.inbox.append(datagram)
-        if datagram[1] == chat.TYPE_CODES[Hello]:
+        if datagram[1] == Hello.code:
             offer = Offer(decode_unsealed(datagram).nonce, bytes(20), b"false...", 1, 9, "Trap")
             self.network.send(self.address, Datagram(encode_unsealed(offer), address))
-        elif datagram[1] == chat.TYPE_CODES[Login]:
+        elif datagram[1] == Login.code:
             login = decode_unsealed(datagram)
             for number in range(min(self.guesses, 5)):
                 exchange = Exchange(b"guess %d" % number, login.nonce + login.cookie, self.network.entropy(32))
                 session = Session(b"evil", exchange.finish(login.share, b"evil"), server=True)
                 answer = session.tag_keys(Keys(login.nonce, exchange.share))
                 self.network.send(self.address, Datagram(answer, address))
+            for reason in [self.advice.pop(0)] if self.advice else []:
+                self.network.send(self.address, Datagram(encode_unsealed(Later(login.nonce, reason)), address))
 
 
 class LyingServer(Insider):
@@ -3563,18 +3582,18 @@ class LyingServer(Insider):
         network.cores[address] = self
 
     def receive(self, datagram, address, now):
-        if datagram[1] == chat.TYPE_CODES[Hello]:
+        if datagram[1] == Hello.code:
             offer = Offer(decode_unsealed(datagram).nonce, bytes(20), b"liar....", 1, 9, "Trap")
             self.network.send(self.address, Datagram(encode_unsealed(offer), address))
-        elif datagram[1] == chat.TYPE_CODES[Login]:
+        elif datagram[1] == Login.code:
             login = decode_unsealed(datagram)
             exchange = Exchange(b"secret", login.nonce + login.cookie, self.network.entropy(32))
             self.session = Session(b"liar", exchange.finish(login.share, b"liar"), server=True)
             answer = self.session.tag_keys(Keys(login.nonce, exchange.share))
             self.network.send(self.address, Datagram(answer, address))
-        elif datagram[1] == chat.TYPE_CODES[Proof]:
+        elif datagram[1] == Proof.code:
             proof = self.session.open(datagram)
-            welcome = Welcome(proof.name, member_id(proof.instance), "Trap", 0, 0, 0, 99, 0, 1, bytes(32), 1)
+            welcome = Welcome(member_id(proof.instance), 0, 0, 0, 99, 0, 1, bytes(32), 1, proof.name, "Trap")
             self.network.send(self.address, Datagram(self.session.seal(welcome), address))
 
 
@@ -3737,8 +3756,11 @@ class Storm:
             kinds = (chat.TEXT, ACTION, PRIVATE, FIRST | chat.TEXT, FIRST | LAST | chat.TEXT, LAST | PRIVATE)
             texts = [part(number(), self.text(int(self.draw() * 900)), self.pick(kinds), bytes(8)) for _ in range(3)]
             texts = [text if text.kind & chat.KIND_BITS == PRIVATE else text._replace(to=b"") for text in texts]
-            proof = Proof(number(), insider.instance, "eve", number(), number(), number(), 9)
-            lies = (Sync(number(), number(), 9, (self.pick(texts),)), Who(number()), Earlier(number(), 9, number()))
+            proof = Proof(number(), insider.instance, number(), number(), number(), 9, "eve")
+            lies = (
+                *(Sync(number(), number(), 9, 16, (self.pick(texts),)), Pull(STANDING, number(), number(), 9, 16)),
+                Pull(EARLIER, number(), number(), 9, 16),
+            )
             damage = (lambda message: mutated(whole(message), self.draw)) if self.draw() < 0.5 else whole
             with mock.patch.object(chat, "encode", damage):
                 data = insider.session.seal(self.pick((*lies, proof, self.pick(others))))
@@ -4044,10 +4066,9 @@ def type_bytes(data):
 
 def fuzz_targets():
     """Return (sample, what takes its mutations) for everything that reads what strangers or people wrote."""
-    targets = [(encode(message), functools.partial(decode, chat.TYPE_CODES[type(message)])) for message in MESSAGES]
+    targets = [(encode(message), functools.partial(decode, message.code)) for message in MESSAGES]
     targets += [(encode_entry(entry), decode_entry) for entry in ENTRIES]
     targets += [(encode_batch(100, 7, encode_entry(entry)), decode_batch) for entry in ENTRIES]
-    targets += [(encode_row(Row(2, b"m" * 8, 0, "ann")), decode_rows)]
     ours, theirs = (Session(b"name", b"K" * 64, server=side) for side in (True, False))
     targets += [(theirs.seal(message), ours.open) for message in MESSAGES]
     texts = ("he\u202ello\x1b[2J\r\n\x9b w\u00f6rld \u7530\u2066\U0001f600", "```c\nint x;\n```\nhttp://a.b/c_(d).")

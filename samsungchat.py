@@ -2286,7 +2286,8 @@ class Server(Core):
             for member in self.names.values():
                 member.heard_at = now
         self._ticked_at = now
-        self._alarms.pop("turn", None)
+        for name in ("turn", "take"):  # Due or not, what they are for is done now.
+            self._alarms.pop(name, None)
         if self._alarms.due("sweep", now):
             self._sweep(now)
         if self._alarms.due("ping", now):
@@ -2633,7 +2634,6 @@ class Server(Core):
 
     def _take(self, now: float) -> None:
         """Append what members have submitted, as far as their buckets and this turn allow."""
-        self._alarms.pop("take", None)
         budget = FLUSH_DATAGRAMS_MAX * BATCH_BYTES_MAX
         waiting, self._submitted = self._submitted, {}
         for served, member in enumerate(list(waiting.values())):

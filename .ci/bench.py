@@ -156,7 +156,7 @@ def flood_child(port, seconds):
         each.sendto(chat.encode_unsealed(chat.Hello(os.urandom(16))) if sent % 25 == 0 else junk, server)
         with contextlib.suppress(BlockingIOError):
             answer = each.recv(2048)
-            if answer[1] == chat.TYPE_CODES[chat.Offer]:
+            if answer[1] == chat.Offer.code:
                 offer = suite.decode_unsealed(answer)
                 each.sendto(chat.encode_unsealed(chat.Login(offer.nonce, offer.cookie, os.urandom(32))), server)
         sent += 1
@@ -213,7 +213,7 @@ class Seat:
                 if data[0] != chat.VERSION_BYTE:
                     self.floors += 1
                     continue
-                self.welcomed += data[1] == chat.TYPE_CODES[chat.Welcome]
+                self.welcomed += data[1] == chat.Welcome.code
                 if self.asleep:
                     self.stored.append((now, data))
                 else:
@@ -441,8 +441,7 @@ def share_decoding():
     whole = chat.decode_batch
     entries = functools.lru_cache(4096)(lambda data: whole(b"\x7f" + b"\xff" * 7 + data)[1])
     chat.decode_batch = lambda data: (int.from_bytes(data[:8], "big"), entries(data[8:]))
-    for name in ("decode_rows", "xor_stream"):
-        setattr(chat, name, functools.lru_cache(1024)(getattr(chat, name)))
+    chat.xor_stream = functools.lru_cache(1024)(chat.xor_stream)
 
 
 # Each part yields its figures, with the numbers that were aimed at beside them.

@@ -89,6 +89,7 @@ from typing import (
     Sequence,
     TextIO,
     Tuple,
+    Type,
     Union,
 )
 
@@ -1310,24 +1311,18 @@ class Fanout:
 # ======================================================================================================
 # 7. Room log
 # ======================================================================================================
-# Append-only and numbered 1, 2, 3, ...  An entry is encoded once.  There are two logs of one contract: in
-# memory, and in a file, which keeps the newest entries in memory too and everything in SQLite.
+# Append-only and numbered 1, 2, 3, ...  An entry is encoded once.  The newest stand in memory; with a history
+# file, all of them are written there before they go to anyone, and what memory no longer has is read from it.
 
 
-class Record:
+class Record(NamedTuple):
     """An entry as the log keeps it: its bytes, and what the server needs to know without decoding them."""
 
-    __slots__ = ("data", "time", "author", "number", "audience")
-
-    def __init__(
-        self, data: bytes, time: int, author: bytes, number: int, audience: Optional[Tuple[bytes, ...]] = None
-    ) -> None:
-        """``audience`` holds the member ids that may see the entry; None is everybody."""
-        self.data = data
-        self.time = time
-        self.author = author
-        self.number = number
-        self.audience = audience
+    data: bytes
+    time: int
+    author: bytes
+    number: int
+    audience: Optional[Tuple[bytes, ...]] = None  # The member ids that may see it; None is everybody.
 
     def visible(self, reader: Optional[bytes]) -> bool:
         """Return whether that member id (None: the public) may see it."""
@@ -1342,21 +1337,152 @@ class Record:
         return self.data[0] & KIND_BITS in (TEXT, ACTION, NOTICE) and self.first()
 
 
-class MemoryLog:
-    """The log in memory: keeps the newest entries, by LOG_ENTRIES_MIN, LOG_SECONDS_MIN and LOG_BYTES_MAX."""
+_APPLICATION_ID = 0x53434C31  # "SCL1": marks a file as ours.
+_SCHEMA_VERSION = 1  # The schema is made before WAL is, so that the mark is in the file itself from the beginning.
+_SCHEMA = """
+    BEGIN IMMEDIATE;
+    CREATE TABLE room (began INTEGER NOT NULL);
+    CREATE TABLE entries (
+        seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, author BLOB NOT NULL, number INTEGER NOT NULL,
+        audience BLOB, public INTEGER NOT NULL, data BLOB NOT NULL);
+    CREATE INDEX numbers ON entries (author, number) WHERE number > 0;
+    CREATE INDEX messages ON entries (seq) WHERE public;
+    INSERT INTO room VALUES (%d);
+    PRAGMA application_id = %d;
+    COMMIT
+"""
+_SETTINGS = """
+    PRAGMA busy_timeout = 0; PRAGMA user_version = %d;  -- Fails where the file is read-only.
+    PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON
+"""
+_SELECT_STATE = """
+    SELECT (SELECT CAST(began AS INTEGER) FROM room), (SELECT max(seq) FROM entries), (SELECT min(seq) FROM entries)
+"""
+_INSERT = "INSERT INTO entries (seq, data, time, author, number, audience, public) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_SELECT_RECORDS = """
+    SELECT seq, data, time, author, number, audience FROM entries WHERE seq BETWEEN ? AND ?
+    AND typeof(data) || typeof(time) || typeof(author) || typeof(number) = 'blobintegerblobinteger'
+    AND typeof(audience) IN ('blob', 'null')
+"""
+_COMPLAINTS = (
+    ("locked", "%s is in use by another server; stop that one, or choose another file."),
+    ("readonly", "%s is read-only; make it writable, or choose another file."),
+    ("full", "The disk of %s is full; make room on it."),
+    ("unable to open", "%s cannot be opened; check the folder and your rights to it."),
+    ("not a database", "%s is not a history of SamsungChat; choose another file."),
+    ("malformed|no such|^$", "%s is damaged; put a copy back in its place, or choose another file."),
+    ("disk i/o", "%s cannot be written: the disk or your share of it is full, or broken."),
+)
 
-    def __init__(self, began: int, head: int = 0) -> None:
-        """``began`` is the time (ms) before which it holds nothing; the first entry is number head + 1."""
-        self.began = began
-        self.head = head
+
+@contextlib.contextmanager
+def _complaints(path: str, fault: Type[Exception]) -> Iterator[None]:
+    """Raise what SQLite complains about as ``fault``, with a sentence for people.
+
+    A complaint that quotes damaged bytes is no UTF-8: sqlite3 then says nothing (Python 3.8), or fails to decode it.
+    """
+    try:
+        yield
+    except (sqlite3.Error, UnicodeDecodeError) as complaint:
+        said = str(complaint) if isinstance(complaint, sqlite3.Error) else ""
+        sentences = [sentence for words, sentence in _COMPLAINTS if re.search(words, said.lower())]
+        raise fault(sentences[0] % path if sentences else "%s cannot be used: %s." % (path, said)) from None
+
+
+def open_history(path: str, create: bool = False) -> sqlite3.Connection:
+    """Open a history file, or ``create`` it; raises UsageError where it is not ours or newer, and sqlite3.Error.
+
+    What is not ours is only looked at, without a lock and without the files that SQLite makes beside it.
+    """
+    place = pathlib.Path(path).resolve().as_uri()
+    if os.path.isfile(path):
+        with contextlib.closing(sqlite3.connect(place + "?mode=ro&immutable=1", uri=True)) as database:
+            mark = database.execute("PRAGMA application_id").fetchone()[0]
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+        if mark != _APPLICATION_ID and os.path.getsize(path):
+            raise UsageError("%s is not a history of SamsungChat; choose another file." % path)
+        if version > _SCHEMA_VERSION:
+            raise UsageError("%s was written by a newer version; use that one, or another file." % path)
+    name = place + ("?mode=rwc" if create else "?mode=rw")
+    database = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
+    database.text_factory = bytes  # There is no text in it, unless bytes have changed by themselves.
+    return database
+
+
+def read_history(path: str) -> Iterator[Tuple[int, Entry]]:
+    """Yield every (number, entry) of a history file, also while a server writes to it; raises UsageError."""
+    try:
+        with _complaints(path, UsageError), contextlib.closing(open_history(path)) as database:
+            for number, data in database.execute("SELECT seq, data FROM entries ORDER BY seq"):
+                if not isinstance(data, bytes):
+                    raise MalformedDatagram("damaged row")
+                yield number, decode_entry(data)
+    except MalformedDatagram:
+        raise UsageError("%s is damaged; what came before this line could be read." % path) from None
+
+
+def _record(data: bytes, at: int, author: bytes, number: int, audience: Optional[bytes]) -> Record:
+    """Make a record from a row of the file; one that is damaged reads as one that is no longer kept."""
+    try:
+        entry = decode_entry(data)
+        shown_to_all = audience is None and entry.kind in (PRIVATE, REFUSED)
+        if entry.kind == SKIP or shown_to_all or encode_entry(entry) != data:
+            raise MalformedDatagram("damaged row")
+    except MalformedDatagram:
+        return Record(encode_entry(Entry(SKIP, max(at, 0), why=TRIMMED)), 0, b"", 0)
+    readers = None if audience is None else tuple(audience[start : start + 8] for start in range(0, len(audience), 8))
+    return Record(data, at, author, number, readers)
+
+
+class Log:
+    """The log: keeps the newest entries in memory, by LOG_ENTRIES_MIN, LOG_SECONDS_MIN and LOG_BYTES_MAX.
+
+    With a file, all are kept there, and what commit() has returned for is there after a crash and a power cut:
+    WAL with a full sync for each commit, in which all entries of one flush are one transaction.  A second database
+    beside it, ``FILE-lock``, is held locked, so that no two servers write to one file; the system frees it however
+    a server ends.  Readers, such as an export, may come at any time.
+    """
+
+    def __init__(self, began: int, path: str = "", keep_days: int = 0) -> None:
+        """``began`` is the time (ms) before which a new log holds nothing; ``keep_days`` 0 keeps everything.
+
+        Raises UsageError with a sentence where there is a file: not ours, damaged, newer, read-only, full, in use.
+        """
+        self.began, self.head, self.oldest = began, 0, 1  # The lowest number that is kept, or head + 1.
+        self._path = str(pathlib.Path(path).resolve())
+        self._keep = keep_days * 86_400_000
+        self._forgot_at = 0
+        self._database: Optional[sqlite3.Connection] = None
+        self._opened = contextlib.ExitStack()
+        if path:
+            with _complaints(path, UsageError), contextlib.ExitStack() as opened:
+                self._open(opened)
+                self._opened = opened.pop_all()
         self._records: Dict[int, Record] = {}
+        self._recent = self.head + 1  # The lowest number in memory.
+        self._written = self.head
         self._taken: Dict[bytes, int] = {}
         self._bytes = 0
 
-    @property
-    def oldest(self) -> int:
-        """The lowest number that is kept, or head + 1 where there is none."""
-        return self.head - len(self._records) + 1
+    def _open(self, opened: contextlib.ExitStack) -> None:
+        self._database = database = opened.enter_context(contextlib.closing(open_history(self._path, create=True)))
+        if database.execute("PRAGMA quick_check(1)").fetchone()[0] != b"ok":
+            raise sqlite3.DatabaseError("malformed")
+        lock = sqlite3.connect(self._path + "-lock", timeout=0, isolation_level=None, check_same_thread=False)
+        opened.enter_context(contextlib.closing(lock)).execute("BEGIN EXCLUSIVE")
+        if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            database.executescript(_SCHEMA % (self.began, _APPLICATION_ID))
+        began, newest, oldest = database.execute(_SELECT_STATE).fetchone()
+        self.began, self.head, self.oldest = began or 0, newest or 0, oldest or 1
+        database.executescript(_SETTINGS % _SCHEMA_VERSION)
+
+    def _number(self, query: str, *values: Any) -> int:
+        """Return the number that a query finds in the file, or 0; raises LogFailure where it cannot be read."""
+        if self._database is None:
+            return 0
+        with _complaints(self._path, LogFailure):
+            found = self._database.execute(query, values).fetchone()
+        return found[0] if found and isinstance(found[0], int) else 0
 
     def append(self, records: Sequence[Record]) -> None:
         """Number the records; they belong together and are trimmed together if they are a run."""
@@ -1368,342 +1494,104 @@ class MemoryLog:
                 self._taken[record.author] = record.number
 
     def commit(self) -> None:
-        """Make everything appended permanent; then the oldest may go."""
-        newest = self._records[self.head].time if self._records else 0
-        while self._records and self._too_much(newest):
-            self._drop_oldest()
-            while self._records and not self._records[self.oldest].first():
-                self._drop_oldest()
+        """Make everything appended permanent, then let the oldest go; raises LogFailure, and may be tried again."""
+        if self._database is not None and self._written < self.head:
+            with _complaints(self._path, LogFailure):
+                self._write(self._database)
+        self._written = self.head
+        # What is left of a run goes with its beginning.
+        while self._records and (self._too_much() or not self._records[self._recent].first()):
+            record = self._records.pop(self._recent)
+            self._recent += 1
+            self._bytes -= len(record.data) + RECORD_BYTES
+            if record.number and self._taken.get(record.author) == record.number:
+                del self._taken[record.author]
+        if self._database is None:
+            self.oldest = self._recent
 
-    def _too_much(self, newest: int) -> bool:
-        if self._bytes > LOG_BYTES_MAX:
-            return True
-        return (
-            len(self._records) > LOG_ENTRIES_MIN
-            and abs(newest - self._records[self.oldest].time) > LOG_SECONDS_MIN * 1000
-        )
+    def _write(self, database: sqlite3.Connection) -> None:
+        rows = []
+        for number in range(self._written + 1, self.head + 1):
+            record = self._records[number]
+            readers = None if record.audience is None else b"".join(record.audience)
+            rows.append((number, *record[:4], readers, record.public_message()))
+        database.rollback()  # Nothing, unless the last one failed, and so did taking it back.
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            database.executemany(_INSERT, rows)
+            database.execute("COMMIT")
+        except sqlite3.Error:
+            with contextlib.suppress(sqlite3.Error):
+                database.rollback()
+            raise
 
-    def _drop_oldest(self) -> None:
-        record = self._records.pop(self.oldest)
-        self._bytes -= len(record.data) + RECORD_BYTES
-        if record.number and self._taken.get(record.author) == record.number:
-            del self._taken[record.author]
+    def _too_much(self) -> bool:
+        """Return whether memory holds more than it has to; the clock may have been set back meanwhile."""
+        age = abs(self._records[self.head].time - self._records[self._recent].time)
+        many = len(self._records) > LOG_ENTRIES_MIN and age > LOG_SECONDS_MIN * 1000
+        return many or self._bytes > LOG_BYTES_MAX
 
     def records(self, first: int, last: int) -> Iterator[Record]:
         """Yield the records from ``first`` to ``last``, all of which are kept."""
+        while self._database is not None and first <= last and first < self._recent:
+            numbers = range(first, min(first + HISTORY_ROWS, last + 1, self._recent))
+            with _complaints(self._path, LogFailure):
+                rows = {row[0]: row[1:] for row in self._database.execute(_SELECT_RECORDS, (first, numbers[-1]))}
+            for number in numbers:
+                yield _record(*rows.get(number, (b"", 0, b"", 0, None)))
+            first = numbers.stop
         for number in range(first, last + 1):
             yield self._records[number]
 
     def taken(self, author: bytes) -> int:
         """Return the author's highest number among the entries, or 0."""
-        return self._taken.get(author, 0)
+        written = self._number("SELECT max(number) FROM entries WHERE author = ? AND number > 0", author)
+        return max(self._taken.get(author, 0), written)
 
     def agrees(self, cursor: int, entry_time: int) -> bool:
         """Return whether a reader whose entry ``cursor`` is of that time has read this log and no other."""
-        if not 0 <= cursor <= self.head:
-            return False
         if cursor < self.oldest:
-            return self.began <= entry_time
-        return self._records[cursor].time == entry_time
+            return self.began <= entry_time and cursor >= 0
+        return cursor <= self.head and self.time_at(cursor) == entry_time
 
     def time_at(self, cursor: int) -> int:
         """Return the time with which a reader agrees whose cursor is set there."""
-        return self._records[cursor].time if self.oldest <= cursor <= self.head else self.began
+        record = self._records.get(cursor)
+        return record.time if record else self._number("SELECT time FROM entries WHERE seq = ?", cursor) or self.began
 
     def start(self, earlier: int, before: int) -> int:
         """Return the cursor that has the last ``earlier`` public messages below ``before`` ahead of it."""
+        if self._database is not None:
+            query = "SELECT min(seq) FROM (SELECT seq FROM entries WHERE public AND seq < ? ORDER BY seq DESC LIMIT ?)"
+            return (self._number(query, before, earlier) or min(before, self.head + 1)) - 1
         top = min(before - 1, self.head)
-        start, lowest = top, max(self.oldest, top - EARLIER_SEARCH_MAX + 1)
-        for number in range(top, lowest - 1, -1):
-            if not earlier:
-                break
-            if self._records[number].public_message():
-                start, earlier = number - 1, earlier - 1
-        return start
+        numbers = range(top, max(self.oldest, top - EARLIER_SEARCH_MAX + 1) - 1, -1)
+        begins = (number for number in numbers if self._records[number].public_message())
+        return min(itertools.islice(begins, earlier), default=top + 1) - 1
 
     def forget(self, now: int) -> None:
-        """Drop what is older than it may get: nothing here, where commit() does it."""
-
-    def close(self) -> None:
-        """Give up what it holds."""
-
-
-_APPLICATION_ID = 0x53434C31  # "SCL1": marks a file as ours.
-_SCHEMA_VERSION = 1
-_SCHEMA = """
-    CREATE TABLE room (began INTEGER NOT NULL);
-    CREATE TABLE entries (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, author BLOB NOT NULL, number INTEGER NOT NULL,
-        audience BLOB, public INTEGER NOT NULL, data BLOB NOT NULL);
-    CREATE INDEX numbers ON entries (author, number) WHERE number > 0;
-    CREATE INDEX messages ON entries (seq) WHERE public;
-"""
-
-
-class SqliteLog:
-    """The log in a file: what commit() has returned for is there after a crash and after a power cut.
-
-    WAL with a full sync for each commit; all entries of one flush are one transaction.  A second database
-    beside it, ``FILE-lock``, is held locked, so that no two servers write to one file; the system frees it
-    however a server ends.  Readers, such as an export, may come at any time.
-    """
-
-    def __init__(self, path: str, began: int, keep_days: int = 0) -> None:
-        """Open or make the file; ``began`` (ms) is for a new one, ``keep_days`` 0 keeps everything.
-
-        Raises UsageError with a sentence: not ours, damaged, newer, read-only, full, or in use.
-        """
-        self._path = path = str(pathlib.Path(path).resolve())
-        self._keep = keep_days * 86_400_000
-        self._forgot_at = 0
-        self._pending: List[Tuple[int, Record]] = []
-        with contextlib.ExitStack() as opened:
-            try:
-                self._check()
-                self._lock = self._connect(path + "-lock", opened)
-                self._lock.execute("BEGIN EXCLUSIVE")
-                self._database = self._connect(path, opened)
-                self._prepare(began)
-            except (sqlite3.Error, UnicodeDecodeError) as fault:
-                raise UsageError(history_failure(fault, path)) from None
-            except LogFailure as fault:
-                raise UsageError(str(fault)) from None
-            opened.pop_all()
-
-    @staticmethod
-    def _connect(path: str, opened: contextlib.ExitStack) -> sqlite3.Connection:
-        database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-        opened.callback(database.close)
-        database.text_factory = bytes  # There is no text in it, unless bytes have changed by themselves.
-        return database
-
-    def _check(self) -> None:
-        """Look at the file, if there is one, without changing it; raises UsageError and sqlite3.Error."""
-        if not pathlib.Path(self._path).exists():
+        """Drop from the file what is older than ``keep_days``, in whole runs, but never the newest."""
+        if self._database is None or not self._keep or 0 <= now - self._forgot_at < FORGET_SECONDS * 1000:
             return
-        with contextlib.closing(open_history(self._path)) as database:
-            if database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-                raise sqlite3.DatabaseError("malformed")
-
-    def _prepare(self, began: int) -> None:
-        database = self._database
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
-            database.execute("PRAGMA " + pragma).fetchall()
-        database.execute("BEGIN IMMEDIATE")
-        if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            for statement in filter(str.strip, _SCHEMA.split(";")):
-                database.execute(statement)
-            database.execute("INSERT INTO room VALUES (?)", (began,))
-            database.execute("PRAGMA application_id = %d" % _APPLICATION_ID)
-        database.execute("PRAGMA user_version = %d" % _SCHEMA_VERSION)  # Fails where the file is read-only.
-        self.began = self._one("SELECT began FROM room")
-        sequence = self._one("SELECT seq FROM sqlite_sequence WHERE name = 'entries'")
-        head = max(sequence, self._one("SELECT max(seq) FROM entries"))
-        self._oldest = self._one("SELECT min(seq) FROM entries") or head + 1
-        self._recent = MemoryLog(self.began, head)
-        database.execute("COMMIT")
-
-    def _one(self, query: str, *values: Any) -> int:
-        """Return the first number that a query finds, or 0."""
-        found = [row[0] for row in self._rows(query, *values)][:1]
-        return found[0] if found and isinstance(found[0], int) else 0
-
-    def _rows(self, query: str, *values: Any) -> List[Any]:
-        """Return what a query finds; raises LogFailure where the file has become unreadable."""
-        try:
-            return self._database.execute(query, values).fetchall()
-        except (sqlite3.Error, UnicodeDecodeError) as fault:
-            raise LogFailure(history_failure(fault, self._path)) from None
-
-    @property
-    def head(self) -> int:
-        """The newest number, appended or committed."""
-        return self._recent.head
-
-    @property
-    def oldest(self) -> int:
-        """The lowest number that is kept, or head + 1 where there is none."""
-        return self._oldest
-
-    def append(self, records: Sequence[Record]) -> None:
-        """Number the records; commit() writes them."""
-        self._pending += enumerate(records, self.head + 1)
-        self._recent.append(records)
-
-    def commit(self) -> None:
-        """Write everything appended in one transaction; raises LogFailure, and may then be tried again."""
-        if self._pending:
-            try:
-                self._write()
-            except sqlite3.Error as fault:
-                if self._database.in_transaction:
-                    with contextlib.suppress(sqlite3.Error):
-                        self._database.execute("ROLLBACK")
-                raise LogFailure(history_failure(fault, self._path)) from None
-            self._pending.clear()
-        self._recent.commit()
-
-    def _write(self) -> None:
-        rows = [
-            (
-                *(number, record.time, record.author, record.number),
-                *(None if record.audience is None else b"".join(record.audience), record.public_message(), record.data),
-            )
-            for number, record in self._pending
-        ]
-        if self._database.in_transaction:  # The last one failed, and so did taking it back.
-            self._database.execute("ROLLBACK")
-        self._database.execute("BEGIN IMMEDIATE")
-        self._database.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-        self._database.execute("COMMIT")
-
-    def records(self, first: int, last: int) -> Iterator[Record]:
-        """Yield the records from ``first`` to ``last``, all of which are kept.
-
-        What bytes of the file have changed by themselves reads as one that is no longer kept.
-        """
-        while first <= last and first < self._recent.oldest:
-            top = min(last, self._recent.oldest - 1, first + HISTORY_ROWS - 1)
-            rows = {row[0]: row[1:] for row in self._rows(_SELECT_RECORDS, first, top)}
-            for number in range(first, top + 1):
-                yield _record(*rows.get(number, (None, 0, b"", 0, None)))
-            first = top + 1
-        yield from self._recent.records(first, last)
-
-    def taken(self, author: bytes) -> int:
-        """Return the author's highest number among the entries, or 0."""
-        written = self._one("SELECT max(number) FROM entries WHERE author = ? AND number > 0", author)
-        return max(self._recent.taken(author), written)
-
-    def agrees(self, cursor: int, entry_time: int) -> bool:
-        """Return whether a reader whose entry ``cursor`` is of that time has read this log and no other."""
-        if not 0 <= cursor <= self.head:
-            return False
-        if cursor < self._oldest:
-            return self.began <= entry_time
-        return self.time_at(cursor) == entry_time
-
-    def time_at(self, cursor: int) -> int:
-        """Return the time with which a reader agrees whose cursor is set there."""
-        if cursor >= self._recent.oldest:
-            return self._recent.time_at(cursor)
-        return self._one("SELECT time FROM entries WHERE seq = ?", cursor) or self.began
-
-    def start(self, earlier: int, before: int) -> int:
-        """Return the cursor that has the last ``earlier`` public messages below ``before`` ahead of it."""
-        query = "SELECT min(seq) FROM (SELECT seq FROM entries WHERE public AND seq < ? ORDER BY seq DESC LIMIT ?)"
-        return (self._one(query, before, earlier) or min(before, self.head + 1)) - 1
-
-    def forget(self, now: int) -> None:
-        """Drop what is older than ``keep_days``, in whole runs, but never the newest."""
-        if not self._keep or now < self._forgot_at + FORGET_SECONDS * 1000:
-            return
-        self._forgot_at = now
-        kept = self._one(_SELECT_RUN % "min(seq)" + " AND time >= ?", now - self._keep)
-        kept = kept or self._one(_SELECT_RUN % "max(seq)")
-        if kept > self._oldest + FORGET_ROWS:
-            kept = self._one(_SELECT_RUN % "max(seq)" + " AND seq <= ?", self._oldest + FORGET_ROWS)
-            self._forgot_at = 0  # The rest at the next look.
+        old = self._number("SELECT seq FROM entries WHERE time >= ? ORDER BY seq LIMIT 1", now - self._keep)
+        kept = min(old or self._written, self.oldest + FORGET_ROWS)
+        self._forgot_at = now if kept < self.oldest + FORGET_ROWS else 0  # The rest at the next look.
+        while kept > self.oldest and not next(self.records(kept, kept)).first():
+            kept -= 1
         with contextlib.suppress(sqlite3.Error):  # A full disk: the next look finds them again.
             self._database.execute("DELETE FROM entries WHERE seq < ?", (kept,))
-            self._oldest = max(self._oldest, kept)
+            self.oldest = kept
 
     def close(self) -> None:
-        """Close the file and free it for another server."""
-        self._database.close()
-        self._lock.close()
-
-
-_SELECT_RECORDS = "SELECT seq, data, time, author, number, audience FROM entries WHERE seq BETWEEN ? AND ? ORDER BY seq"
-_SELECT_RUN = "SELECT %s FROM entries WHERE instr('4567CDEF', substr(hex(substr(data, 1, 1)), 1, 1))"  # The bit FIRST.
-
-
-def _record(data: Any, at: Any, author: Any, number: Any, audience: Any) -> Record:
-    """Make a record from a row of the file, a blank one where that is damaged."""
-    try:
-        for value, kinds in ((data, bytes), (at, int), (author, bytes), (number, int), (audience, (bytes, type(None)))):
-            if not isinstance(value, kinds):
-                raise MalformedDatagram("damaged row")
-        entry = decode_entry(data)
-        shown_to_all = audience is None and entry.kind in (PRIVATE, REFUSED)
-        if entry.kind == SKIP or shown_to_all or encode_entry(entry) != data:
-            raise MalformedDatagram("damaged row")
-    except MalformedDatagram:
-        blank = encode_entry(Entry(SKIP, at if isinstance(at, int) and at > 0 else 0, why=TRIMMED))
-        return Record(blank, 0, b"", 0)
-    readers = None if audience is None else tuple(audience[start : start + 8] for start in range(0, len(audience), 8))
-    return Record(data, at, author, number, readers)
-
-
-def history_failure(fault: Union[sqlite3.Error, UnicodeDecodeError], path: str) -> str:
-    """Return the sentence for a history that cannot be opened or written.
-
-    A complaint that quotes damaged bytes is no UTF-8: sqlite3 then says nothing (Python 3.8), or fails to decode it.
-    """
-    reason = "malformed" if isinstance(fault, UnicodeDecodeError) or not str(fault) else str(fault).lower()
-    for word, sentence in (
-        ("locked", "%s is in use by another server; stop that one, or choose another file."),
-        ("readonly", "%s is read-only; make it writable, or choose another file."),
-        ("full", "The disk of %s is full; make room on it."),
-        ("unable to open", "%s cannot be opened; check the folder and your rights to it."),
-        ("not a database", "%s is not a history of SamsungChat; choose another file."),
-        ("malformed", "%s is damaged; put a copy back in its place, or choose another file."),
-        ("no such", "%s is damaged; put a copy back in its place, or choose another file."),
-        ("disk i/o", "%s cannot be written: the disk or your share of it is full, or broken."),
-    ):
-        if word in reason:
-            return sentence % path
-    return "%s cannot be used: %s." % (path, fault)
-
-
-def open_history(path: str) -> sqlite3.Connection:
-    """Open a history file that is there; raises UsageError where it is not ours or newer, and sqlite3.Error.
-
-    What is not ours is only looked at, without a lock and without the files that SQLite makes beside it.
-    """
-    place = pathlib.Path(path).resolve().as_uri()
-    if not pathlib.Path(path).is_file():
-        raise sqlite3.OperationalError("unable to open what is no file")
-    if 0 < pathlib.Path(path).stat().st_size < 512:
-        raise sqlite3.DatabaseError("not a database")  # SQLite would take some of these for empty ones.
-    with contextlib.closing(sqlite3.connect(place + "?mode=ro&immutable=1", uri=True)) as database:
-        mark = database.execute("PRAGMA application_id").fetchone()[0]
-        version = database.execute("PRAGMA user_version").fetchone()[0]
-        # Nothing of a history that has just been made need be in the file itself.
-        known = mark or database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if known and mark != _APPLICATION_ID:
-        raise UsageError("%s is not a history of SamsungChat; choose another file." % path)
-    if version > _SCHEMA_VERSION:
-        raise UsageError("%s was written by a newer version; use that one, or another file." % path)
-    return sqlite3.connect(place + "?mode=rw", uri=True)
-
-
-def read_history(path: str) -> Iterator[Tuple[int, Entry]]:
-    """Yield every (number, entry) of a history file, also while a server writes to it; raises UsageError."""
-    try:
-        with contextlib.closing(open_history(path)) as database:
-            for number, data in database.execute("SELECT seq, data FROM entries ORDER BY seq"):
-                if not isinstance(number, int) or not isinstance(data, bytes):
-                    raise MalformedDatagram("damaged row")
-                yield number, decode_entry(data)
-    except (sqlite3.Error, UnicodeDecodeError) as fault:
-        raise UsageError(history_failure(fault, path)) from None
-    except MalformedDatagram:
-        raise UsageError("%s is damaged; what came before this line could be read." % path) from None
-
-
-Log = Union[MemoryLog, SqliteLog]
-
-
-def _skip(count: int, why: int, at: int) -> Tuple[int, bytes]:
-    return count, encode_entry(Entry(SKIP, at, count=count, why=why))
+        """Give up the file, if there is one."""
+        self._opened.close()
 
 
 def _pieces(log: Log, after: int, until: int, reader: Optional[bytes]) -> Iterator[Tuple[int, bytes]]:
     """Yield (numbers covered, bytes) for the entries in (after, until], blanks in place of what is not to see."""
     gone = min(until, log.oldest - 1) - after
     if gone > 0:
-        yield _skip(gone, TRIMMED, log.began)
+        yield gone, encode_entry(Entry(SKIP, log.began, count=gone, why=TRIMMED))
     blank = blank_time = 0
     for record in log.records(max(after + 1, log.oldest), until):
         # SECURITY: test_a_private_message_reaches_nobody_else
@@ -1711,11 +1599,11 @@ def _pieces(log: Log, after: int, until: int, reader: Optional[bytes]) -> Iterat
             blank, blank_time = blank + 1, record.time
             continue
         if blank:
-            yield _skip(blank, HIDDEN, blank_time)
+            yield blank, encode_entry(Entry(SKIP, blank_time, count=blank, why=HIDDEN))
             blank = 0
         yield 1, record.data
     if blank:
-        yield _skip(blank, HIDDEN, blank_time)
+        yield blank, encode_entry(Entry(SKIP, blank_time, count=blank, why=HIDDEN))
 
 
 def batches(log: Log, after: int, until: int, reader: Optional[bytes], most: int) -> List[Tuple[int, int, bytes]]:
@@ -1867,6 +1755,9 @@ class Core:
     def deadline(self) -> Optional[float]:
         """Return when tick() is due without further input, or None."""
         raise NotImplementedError
+
+    def release(self) -> None:
+        """Give up what it holds of the machine's; its loop calls this at the end."""
 
     def outgoing(self) -> List[Union[Datagram, Fanout]]:
         """Drain what is to be sent."""
@@ -2254,6 +2145,10 @@ class Server(Core):
         """Tell the members that the room closes; ``done`` turns true shortly after."""
         if not self._closing:
             self._closing = [now + seconds for seconds in CLOSE_SECONDS]
+
+    def release(self) -> None:
+        """Close the log: its file can be opened anew at once."""
+        self._log.close()
 
     # --- outputs
 
@@ -5098,6 +4993,7 @@ class Loop:
         finally:
             for each in (*self._sockets, self._wake_in, self._wake_out):
                 each.close()
+            self.core.release()
             self.post(LoopEnded(failure))
 
     def _turn(self, selector: selectors.BaseSelector) -> None:
@@ -8169,29 +8065,26 @@ def run_server(options: argparse.Namespace) -> int:
     note = "warning: the default password is in use; anybody can know it (--password-file sets another)"
     notes = [note] if given is None else []
     tune_process()
-    with contextlib.ExitStack() as opened:
 
-        def open_room(port: int) -> Tuple[Server, List[socket.socket]]:
-            sockets = open_server_sockets(options.host, port)
+    def open_room(port: int) -> Tuple[Server, List[socket.socket]]:
+        with contextlib.ExitStack() as opened:
+            log = opened.enter_context(
+                contextlib.closing(Log(int(time.time() * 1000), options.history or "", options.keep or 0))
+            )
+            sockets = [opened.enter_context(each) for each in open_server_sockets(options.host, port)]
             now = time.monotonic()
             epoch = time.time() - now
-            log = open_log(options)
-            opened.callback(log.close)
             members, rate = options.max_members, options.rate
-            return Server(log, password, os.urandom, now, epoch, room, members, rate, options.classic), sockets
+            server = Server(log, password, os.urandom, now, epoch, room, members, rate, options.classic)
+            opened.pop_all()  # From now on they are the loop's.
+        return server, sockets
 
-        root = opened_root(options, _piped(sys.stdout))
-        if root is not None:
-            chosen = ServerOptions(open_room, options.port, room, password, "".join(notes), options.max_members)
-            return ServerWindow(root, chosen, read_settings()).run()
-        server, sockets = open_room(options.port)
-        return ServerConsole(server, sockets, notes).run()
-
-
-def open_log(options: argparse.Namespace) -> Log:
-    """Return the log that the flags ask for; raises UsageError."""
-    began = int(time.time() * 1000)
-    return SqliteLog(options.history, began, options.keep or 0) if options.history else MemoryLog(began)
+    root = opened_root(options, _piped(sys.stdout))
+    if root is not None:
+        chosen = ServerOptions(open_room, options.port, room, password, "".join(notes), options.max_members)
+        return ServerWindow(root, chosen, read_settings()).run()
+    server, sockets = open_room(options.port)
+    return ServerConsole(server, sockets, notes).run()
 
 
 def export_history(path: str, target: str, as_json: bool) -> int:

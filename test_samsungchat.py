@@ -151,7 +151,7 @@ class Crash(Exception):
     """The server dies at this moment."""
 
 
-class Disk:
+class Disk(Log):
     """A log whose disk can be full, and whose server can die just "before" or "after" something is written."""
 
     full = False
@@ -171,14 +171,6 @@ class Disk:
         if self.crash == "after" and self.changed:
             raise Crash
         self.changed = False
-
-
-class MemoryDisk(Disk, MemoryLog):
-    """A log that is forgotten with its server."""
-
-
-class FileDisk(Disk, SqliteLog):
-    """A log in a file."""
 
 
 class Network:
@@ -226,9 +218,9 @@ class Network:
     def start_server(self):
         began = int((self.now + self.epoch) * 1000)
         if self.history is None:
-            self.logs.append(MemoryDisk(began))
+            self.logs.append(Disk(began))
         else:
-            self.logs = [FileDisk(self.history, began)]
+            self.logs = [Disk(began, self.history)]
         self.server = Server(self.log, "secret", self.entropy, self.now, self.epoch, **self._options)
         self.cores[SERVER] = self.server
         self.wake(SERVER)
@@ -1231,7 +1223,7 @@ class MemoryLogTest(LogContract, unittest.TestCase):
     """The log in memory meets the contract, and keeps the newest entries only."""
 
     def make_log(self, began):
-        return MemoryLog(began)
+        return Log(began)
 
     def test_the_newest_entries_are_kept_and_the_gone_are_named(self):
         self.append(*[text_entry("old", number, at=1000) for number in range(1, 101)])
@@ -1280,7 +1272,7 @@ class DamagedHistoryTest(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         path = os.path.join(folder.name, "history")
-        log = SqliteLog(path, 1)
+        log = Log(1, path)
         log.append([record(text_entry("hello"))])
         log.commit()
         log.close()
@@ -1291,8 +1283,8 @@ class DamagedHistoryTest(unittest.TestCase):
         return path
 
     def test_a_schema_that_is_not_text(self):
-        path = self.damaged(lambda whole: whole.replace(b"AUTOINCREMENT", b"\xc1UTOINCREMENT"))
-        for use in (lambda: list(chat.read_history(path)), lambda: SqliteLog(path, 1)):
+        path = self.damaged(lambda whole: whole.replace(b"CREATE INDEX numbers", b"\xc1REATE INDEX numbers"))
+        for use in (lambda: list(chat.read_history(path)), lambda: Log(1, path)):
             with self.assertRaisesRegex(UsageError, "is damaged"):
                 use()
 
@@ -1305,7 +1297,7 @@ class DamagedHistoryTest(unittest.TestCase):
 
     def test_a_damaged_entry_is_a_blank_and_the_others_are_served(self):
         path = os.path.join(temporary_folder(self), "room.db")
-        with contextlib.closing(SqliteLog(path, 1)) as log:
+        with contextlib.closing(Log(1, path)) as log:
             log.append([record(text_entry("text %d" % number, number)) for number in range(1, 12)])
             log.append([record(Entry(PRIVATE, 1, b"a" * 8, 12, "ann", b"b" * 8, "bob", "psst"), (b"a" * 8, b"b" * 8))])
             log.commit()
@@ -1316,8 +1308,7 @@ class DamagedHistoryTest(unittest.TestCase):
                 database.execute("UPDATE entries SET %s WHERE seq = %d" % (damage, number))
             database.execute("DELETE FROM entries WHERE seq = 9")
             database.execute("UPDATE entries SET audience = NULL WHERE seq = 12")
-            database.execute("UPDATE sqlite_sequence SET seq = 5")
-        with contextlib.closing(SqliteLog(path, 1)) as log:
+        with contextlib.closing(Log(1, path)) as log:
             [(first, last, entries)] = chat.batches(log, 0, 12, None, 9)
         read = [
             (number, entry.text or entry.why) for number, entry in decode_batch(encode_batch(last, first, entries))[1]
@@ -1326,18 +1317,18 @@ class DamagedHistoryTest(unittest.TestCase):
         self.assertEqual([*blanks, (10, "text 10"), (11, "text 11"), (12, chat.TRIMMED)], read)
 
 
-class SqliteLogTest(LogContract, unittest.TestCase):
+class FileLogTest(LogContract, unittest.TestCase):
     """The log in a file meets the contract, keeps what memory does not, and forgets by age only."""
 
     def make_log(self, began):
         self.path = os.path.join(temporary_folder(self), "room.db")
         self.addCleanup(lambda: self.log.close())
-        return SqliteLog(self.path, began, keep_days=1)
+        return Log(began, self.path, keep_days=1)
 
     def reopen(self):
         """Close the file and open it again, as a server does that starts anew."""
         self.log.close()
-        self.log = SqliteLog(self.path, 77, keep_days=1)
+        self.log = Log(77, self.path, keep_days=1)
 
     def in_the_file(self):
         """Return the numbers that another process finds in the file."""
@@ -1428,12 +1419,12 @@ class SqliteLogTest(LogContract, unittest.TestCase):
     def test_nothing_is_forgotten_without_an_order(self):
         self.append(text_entry("old", 1), text_entry("new", 2))
         self.log.close()
-        self.log = SqliteLog(self.path, 77)
+        self.log = Log(77, self.path)
         self.forget(9)
         self.assertEqual([1, 2], self.in_the_file())
 
 
-class ReopenedLogTest(SqliteLogTest):
+class ReopenedLogTest(FileLogTest):
     """The log in a file meets the contract although every commit is followed by a new start."""
 
     def append(self, *entries, to=None):
@@ -1454,7 +1445,7 @@ class HistoryFileTest(unittest.TestCase):
 
     def make(self, entries=200):
         """Make a history, and return its bytes."""
-        log = SqliteLog(self.path, 1000)
+        log = Log(1000, self.path)
         log.append([record(text_entry("x" * 500, number)) for number in range(1, entries + 1)])
         log.commit()
         log.close()
@@ -1478,7 +1469,7 @@ class HistoryFileTest(unittest.TestCase):
     def assertRefused(self, sentence, path=None):
         before = self.contents()
         with self.assertRaises(UsageError) as caught:
-            SqliteLog(path or self.path, 1000).close()
+            Log(1000, path or self.path).close()
         self.assertRegex(str(caught.exception), sentence)
         self.assertRegex(str(caught.exception), r"\A[^\n]+\.\Z")
         self.assertEqual(before, self.contents())
@@ -1528,14 +1519,14 @@ class HistoryFileTest(unittest.TestCase):
 
     def assertRefusedUnread(self, sentence):
         with self.assertRaisesRegex(UsageError, sentence):
-            SqliteLog(self.path, 1000).close()
+            Log(1000, self.path).close()
 
     def test_a_history_has_one_server_at_a_time(self):
         self.make()
-        log = SqliteLog(self.path, 1000)
+        log = Log(1000, self.path)
         self.assertRefused("in use by another server")
         log.close()
-        SqliteLog(self.path, 1000).close()
+        Log(1000, self.path).close()
 
     @unittest.skipUnless(resource, "Windows has no limit for the size of a file")
     def test_a_full_disk_is_named_and_nothing_half_written_stays(self):
@@ -1548,7 +1539,7 @@ class HistoryFileTest(unittest.TestCase):
         self.write(whole[:9000])
         self.assertRefused("is damaged")
         self.write(whole)
-        log = SqliteLog(self.path, 1000)
+        log = Log(1000, self.path)
         self.assertEqual(200, log.head)
         log.close()
 
@@ -3165,7 +3156,7 @@ class AttackTest(RoomCase):
         self.room("ann")
         for kind, code in chat.TYPE_CODES.items():
             for version in (VERSION_BYTE, VERSION_BYTE + 1):
-                other = Server(MemoryLog(1), "secret", self.network.entropy, self.network.now, EPOCH)
+                other = Server(Log(1), "secret", self.network.entropy, self.network.now, EPOCH)
                 self.network.cores[("10.0.0.2", 11111)] = other
                 del self.network.wire[:]
                 self.network.inject(bytes((version, code)) + bytes(158), ("10.0.0.2", 11111))
@@ -4513,7 +4504,7 @@ class LoopTest(unittest.TestCase):
     def serve(self, host="127.0.0.1", segmented=True):
         now = time.monotonic()
         sockets = chat.open_server_sockets(host, 0)
-        log = chat.MemoryLog(int(time.time() * 1000))
+        log = Log(int(time.time() * 1000))
         server = chat.Server(log, "secret", os.urandom, now, time.time() - now, rate=0)
         self.server = chat.Loop(server, sockets, lambda event: None)
         self.server.sender.segmented = self.server.sender.segmented and segmented
@@ -4612,6 +4603,38 @@ class LoopTest(unittest.TestCase):
         loop.start()
         loop.call(lambda now: None)
         self.assertIn("ZeroDivisionError", events.get(timeout=5).failure)
+        self.assertEqual(1, core.released)
+
+    def test_a_room_that_has_closed_can_be_opened_again_at_once(self):
+        path = os.path.join(temporary_folder(self), "room.db")
+        for opened in range(1, 4):
+            events = queue.SimpleQueue()
+            server = chat.Server(Log(1000, path), "secret", os.urandom, time.monotonic(), 1e9)
+            loop = chat.Loop(server, chat.open_server_sockets("127.0.0.1", 0), events.put)
+            loop.start()
+            loop.call(server.close)
+            self.wait(events, chat.LoopEnded)
+            self.assertEqual(opened, len(list(read_history(path))))
+
+    def test_a_room_that_cannot_be_opened_leaves_nothing_open(self):
+        path = os.path.join(temporary_folder(self), "room.db")
+        options = chat.argument_parser().parse_args(["server", "--host", "127.0.0.1", "--history", path])
+        with mock.patch.object(chat, "opened_root"), mock.patch.object(chat, "ServerWindow") as window:
+            chat.run_server(options)
+        open_room = window.call_args[0][1].open_room
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.bind(("127.0.0.1", 0))
+            for _ in range(2):
+                with self.assertRaisesRegex(OSError, "is in use"):
+                    open_room(taken.getsockname()[1])
+        with contextlib.closing(Log(1000, path)):
+            for _ in range(2):
+                with self.assertRaisesRegex(UsageError, "in use by another server"):
+                    open_room(0)
+        server, sockets = open_room(0)
+        server.release()
+        for each in sockets:
+            each.close()
 
 
 class RefusingSocket(socket.socket):
@@ -4640,15 +4663,13 @@ class ResettingSocket(socket.socket):
         return super().recvfrom(*arguments)
 
 
-class Recorder:
+class Recorder(chat.Core):
     """A core that ends after its first datagram."""
 
     def __init__(self):
+        super().__init__(0.0)
         self.received = []
-        self.receive_bytes = RECEIVE_BYTES_MAX
-        self.done = False
-        self.epoch = 0.0
-        self.receive_bytes = 2048
+        self.released = 0
 
     def receive(self, datagram, address, now):
         self.received.append(datagram)
@@ -4657,14 +4678,11 @@ class Recorder:
     def tick(self, now):
         pass
 
-    def outgoing(self):
-        return []
-
-    def events(self):
-        return []
-
     def deadline(self):
         return None
+
+    def release(self):
+        self.released += 1
 
 
 # ======================================================================================================
@@ -4689,7 +4707,7 @@ def start_room(port=0, password="secret", room="Lab 1"):
     sockets = chat.open_server_sockets("127.0.0.1", port)
     now = time.monotonic()
     epoch = time.time() - now
-    server = chat.Server(chat.MemoryLog(int(time.time() * 1000)), password, os.urandom, now, epoch, room)
+    server = chat.Server(Log(int(time.time() * 1000)), password, os.urandom, now, epoch, room)
     loop = chat.Loop(server, sockets, lambda event: None)
     bound = sockets[0].getsockname()[1]
     loop.start()
@@ -4754,7 +4772,7 @@ class WindowTest(unittest.TestCase):
         def open_room(port):
             sockets = chat.open_server_sockets("127.0.0.1", port)
             now = time.monotonic()
-            log = chat.MemoryLog(int(time.time() * 1000))
+            log = Log(int(time.time() * 1000))
             return chat.Server(log, "secret", os.urandom, now, time.time() - now, "Lab 1", members_max), sockets
 
         options = chat.ServerOptions(open_room, port, "Lab 1", "secret", "", members_max)
@@ -5503,7 +5521,7 @@ class HistoryProgramTest(KillCase):
     def test_what_is_older_than_keep_is_forgotten(self):
         path = os.path.join(temporary_folder(self), "room.db")
         now = int(time.time() * 1000)
-        log = SqliteLog(path, 1000)
+        log = Log(1000, path)
         log.append([record(text_entry("days %d" % days, 9 - days, at=now - days * 86_400_000)) for days in (5, 3, 1)])
         log.commit()
         log.close()

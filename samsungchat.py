@@ -210,7 +210,7 @@ MENTION_CHARACTERS = 2000  # Of a text that are searched for the reader's name.
 PRESENCE_NAMES_MAX = 8  # Of a run of joins and leaves.
 PRESENCE_SECONDS = 1.0  # A terminal waits so long for more of them.
 
-VIEW_LINES_MAX = 5000  # Of a conversation or a log in a window.
+VIEW_LINES_MAX = 5000  # Of a conversation or a log in a window; twice as many under one who reads further up.
 PUMP_SECONDS = 0.02  # Between two looks of a window at its inbox ...
 PUMP_EVENTS_MAX = 100  # ... and what it shows at once: a few milliseconds' worth.
 GROUP_SECONDS = 300  # Messages of one author closer than this stand under one name.
@@ -6578,6 +6578,7 @@ class Window:
         raise NotImplementedError
 
 
+_CUT: List[Run] = [("lines that were here are no longer shown\n", ("system", "divider"))]
 READING_KEYS = ("Up", "Down", "Left", "Right", "Prior", "Next", "Home", "End", "Escape", "Shift_L", "Shift_R")
 
 
@@ -6605,14 +6606,34 @@ class View:
         self.text.bind("<Configure>", lambda _: self.following and self.text.see("end"))
 
     def append(self, runs: Sequence[Run]) -> None:
-        """Add styled text at the end, all of it in one call; the oldest lines go when there are too many."""
+        """Add styled text at the end, all of it in one call; the oldest lines go when there are too many.
+
+        Somebody who reads further up keeps what is there, to twice as many lines.
+        """
         if runs:
             self.text.insert("end", *self.pieces(runs))
-            count = int(self.text.index("end-1c").split(".")[0])
-            if count > VIEW_LINES_MAX + 1:
-                self.text.delete("1.0", "%d.0" % (count - VIEW_LINES_MAX))
+            surplus = self._lines() - VIEW_LINES_MAX * (1 if self.following else 2)
+            if surplus > 0:
+                self.text.delete("1.0", "%d.0" % (surplus + 2))
+                self.text.insert("1.0", *self.pieces(_CUT))
         if self.following:
             self.text.see("end")
+
+    def prepend(self, runs: Sequence[Run]) -> None:
+        """Add styled text above all other; what is seen stays in its place, and of too many lines the newest go."""
+        self.text.mark_set("top", "@0,0")
+        self.text.insert("1.0", *self.pieces(runs))
+        if self._lines() > 2 * VIEW_LINES_MAX:
+            self.text.delete("%d.0" % (2 * VIEW_LINES_MAX), "end-1c")
+            self.text.insert("end", *self.pieces(_CUT))
+        if self.following:
+            self.text.see("end")
+        else:
+            self.text.yview("top")
+            self.look()
+
+    def _lines(self) -> int:
+        return int(self.text.index("end-1c").split(".")[0]) - 1
 
     def pieces(self, runs: Sequence[Run]) -> List[Any]:
         """Return what Text.insert takes for styled text."""
@@ -7068,13 +7089,7 @@ class Conversation(View):
         runs: List[Run] = []
         for before, line in zip((None, *lines), lines):
             runs += line_runs(line, in_group(before, line))
-        self.text.mark_set("top", "@0,0")
-        self.text.insert("1.0", *self.pieces(runs))
-        if self.following:
-            self.text.see("end")
-        else:
-            self.text.yview("top")
-            self.look()
+        self.prepend(runs)
 
     def show_new(self, count: int) -> None:
         """Offer to go to the latest lines where they are not in sight."""

@@ -590,7 +590,7 @@ def commit_seconds(folder, mode, entries):
     opened, connect = [], sqlite3.connect
     with mock.patch.object(sqlite3, "connect", lambda *how, **more: opened.append(connect(*how, **more)) or opened[-1]):
         log = chat.Log(1, os.path.join(folder, "commit-%s-%d" % (mode, entries)))
-    opened[-1].execute("PRAGMA synchronous = " + mode)
+    opened[0].execute("PRAGMA synchronous = " + mode)
     taken = []
     for at in range(100):
         log.append([suite.record(suite.text_entry(TEXT, number=at + 1)) for _ in range(entries)])

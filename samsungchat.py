@@ -47,7 +47,6 @@ hashlib's primitives in published ways and has not been audited; Python integers
 """
 
 import argparse
-import base64
 import codecs
 import collections
 import contextlib
@@ -76,7 +75,6 @@ import sys
 import threading
 import time
 import unicodedata
-import zlib
 from dataclasses import asdict, dataclass, replace
 from typing import (
     Any,
@@ -215,7 +213,7 @@ MENTION_CHARACTERS = 2000  # Of a text that are searched for the reader's name.
 PRESENCE_NAMES_MAX = 8  # Of a run of joins and leaves.
 PRESENCE_SECONDS = 1.0  # A terminal waits so long for more of them.
 
-VIEW_LINES_MAX = 5000  # Of a conversation or a log in a window.
+VIEW_LINES_MAX = 5000  # Of a conversation or a log in a window; twice as many under one who reads further up.
 PUMP_SECONDS = 0.02  # Between two looks of a window at its inbox ...
 PUMP_EVENTS_MAX = 100  # ... and what it shows at once: a few milliseconds' worth.
 GROUP_SECONDS = 300  # Messages of one author closer than this stand under one name.
@@ -1242,24 +1240,18 @@ class Fanout:
 # ======================================================================================================
 # 7. Room log
 # ======================================================================================================
-# Append-only and numbered 1, 2, 3, ...  An entry is encoded once.  There are two logs of one contract: in
-# memory, and in a file, which keeps the newest entries in memory too and everything in SQLite.
+# Append-only and numbered 1, 2, 3, ...  An entry is encoded once.  The newest stand in memory; with a history
+# file, all of them are written there before they go to anyone, and what memory no longer has is read from it.
 
 
-class Record:
+class Record(NamedTuple):
     """An entry as the log keeps it: its bytes, and what the server needs to know without decoding them."""
 
-    __slots__ = ("data", "time", "author", "number", "audience")
-
-    def __init__(
-        self, data: bytes, time: int, author: bytes, number: int, audience: Optional[Tuple[bytes, ...]] = None
-    ) -> None:
-        """``audience`` holds the member ids that may see the entry; None is everybody."""
-        self.data = data
-        self.time = time
-        self.author = author
-        self.number = number
-        self.audience = audience
+    data: bytes
+    time: int
+    author: bytes
+    number: int
+    audience: Optional[Tuple[bytes, ...]] = None  # The member ids that may see it; None is everybody.
 
     def visible(self, reader: Optional[bytes]) -> bool:
         """Return whether that member id (None: the public) may see it."""
@@ -1274,21 +1266,152 @@ class Record:
         return self.data[2] & KIND_BITS in (TEXT, ACTION, NOTICE) and self.first()
 
 
-class MemoryLog:
-    """The log in memory: keeps the newest entries, by LOG_ENTRIES_MIN, LOG_SECONDS_MIN and LOG_BYTES_MAX."""
+_APPLICATION_ID = 0x53434C32  # "SCL2": marks a file as ours, its entries as of this version of the wire.
+_SCHEMA_VERSION = 1  # The schema is made before WAL is, so that the mark is in the file itself from the beginning.
+_SCHEMA = """
+    BEGIN IMMEDIATE;
+    CREATE TABLE room (began INTEGER NOT NULL);
+    CREATE TABLE entries (
+        seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, author BLOB NOT NULL, number INTEGER NOT NULL,
+        audience BLOB, public INTEGER NOT NULL, data BLOB NOT NULL);
+    CREATE INDEX numbers ON entries (author, number) WHERE number > 0;
+    CREATE INDEX messages ON entries (seq) WHERE public;
+    INSERT INTO room VALUES (%d);
+    PRAGMA application_id = %d;
+    COMMIT
+"""
+_SETTINGS = """
+    PRAGMA busy_timeout = 0; PRAGMA user_version = %d;  -- Fails where the file is read-only.
+    PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON
+"""
+_SELECT_STATE = """
+    SELECT (SELECT CAST(began AS INTEGER) FROM room), (SELECT max(seq) FROM entries), (SELECT min(seq) FROM entries)
+"""
+_INSERT = "INSERT INTO entries (seq, data, time, author, number, audience, public) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_SELECT_RECORDS = """
+    SELECT seq, data, time, author, number, audience FROM entries WHERE seq BETWEEN ? AND ?
+    AND typeof(data) || typeof(time) || typeof(author) || typeof(number) = 'blobintegerblobinteger'
+    AND typeof(audience) IN ('blob', 'null')
+"""
+_COMPLAINTS = (
+    ("locked", "%s is in use by another server; stop that one, or choose another file."),
+    ("readonly", "%s is read-only; make it writable, or choose another file."),
+    ("full", "The disk of %s is full; make room on it."),
+    ("unable to open", "%s cannot be opened; check the folder and your rights to it."),
+    ("not a database", "%s is not a history of SamsungChat; choose another file."),
+    ("malformed|no such|^$", "%s is damaged; put a copy back in its place, or choose another file."),
+    ("disk i/o", "%s cannot be written: the disk or your share of it is full, or broken."),
+)
 
-    def __init__(self, began: int, head: int = 0) -> None:
-        """``began`` is the time (ms) before which it holds nothing; the first entry is number head + 1."""
-        self.began = began
-        self.head = head
+
+@contextlib.contextmanager
+def _complaints(path: str, fault: Type[Exception]) -> Iterator[None]:
+    """Raise what SQLite complains about as ``fault``, with a sentence for people.
+
+    A complaint that quotes damaged bytes is no UTF-8: sqlite3 then says nothing (Python 3.8), or fails to decode it.
+    """
+    try:
+        yield
+    except (sqlite3.Error, UnicodeDecodeError) as complaint:
+        said = str(complaint) if isinstance(complaint, sqlite3.Error) else ""
+        sentences = [sentence for words, sentence in _COMPLAINTS if re.search(words, said.lower())]
+        raise fault(sentences[0] % path if sentences else "%s cannot be used: %s." % (path, said)) from None
+
+
+def open_history(path: str, create: bool = False) -> sqlite3.Connection:
+    """Open a history file, or ``create`` it; raises UsageError where it is not ours or newer, and sqlite3.Error.
+
+    What is not ours is only looked at, without a lock and without the files that SQLite makes beside it.
+    """
+    place = pathlib.Path(path).resolve().as_uri()
+    if os.path.isfile(path):
+        with contextlib.closing(sqlite3.connect(place + "?mode=ro&immutable=1", uri=True)) as database:
+            mark = database.execute("PRAGMA application_id").fetchone()[0]
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+        if mark != _APPLICATION_ID and os.path.getsize(path):
+            raise UsageError("%s is not a history of SamsungChat; choose another file." % path)
+        if version > _SCHEMA_VERSION:
+            raise UsageError("%s was written by a newer version; use that one, or another file." % path)
+    name = place + ("?mode=rwc" if create else "?mode=rw")
+    database = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
+    database.text_factory = bytes  # There is no text in it, unless bytes have changed by themselves.
+    return database
+
+
+def read_history(path: str) -> Iterator[Tuple[int, Entry]]:
+    """Yield every (number, entry) of a history file, also while a server writes to it; raises UsageError."""
+    try:
+        with _complaints(path, UsageError), contextlib.closing(open_history(path)) as database:
+            for number, data in database.execute("SELECT seq, data FROM entries ORDER BY seq"):
+                if not isinstance(data, bytes):
+                    raise MalformedDatagram("damaged row")
+                yield number, decode_entry(data)
+    except MalformedDatagram:
+        raise UsageError("%s is damaged; what came before this line could be read." % path) from None
+
+
+def _record(data: bytes, at: int, author: bytes, number: int, audience: Optional[bytes]) -> Record:
+    """Make a record from a row of the file; one that is damaged reads as one that is no longer kept."""
+    try:
+        entry = decode_entry(data)
+        shown_to_all = audience is None and entry.kind in (PRIVATE, REFUSED)
+        if entry.kind == SKIP or shown_to_all or encode_entry(entry) != data:
+            raise MalformedDatagram("damaged row")
+    except MalformedDatagram:
+        return Record(encode_entry(Entry(SKIP, max(at, 0), why=TRIMMED)), 0, b"", 0)
+    readers = None if audience is None else tuple(audience[start : start + 8] for start in range(0, len(audience), 8))
+    return Record(data, at, author, number, readers)
+
+
+class Log:
+    """The log: keeps the newest entries in memory, by LOG_ENTRIES_MIN, LOG_SECONDS_MIN and LOG_BYTES_MAX.
+
+    With a file, all are kept there, and what commit() has returned for is there after a crash and a power cut:
+    WAL with a full sync for each commit, in which all entries of one flush are one transaction.  A second database
+    beside it, ``FILE-lock``, is held locked, so that no two servers write to one file; the system frees it however
+    a server ends.  Readers, such as an export, may come at any time.
+    """
+
+    def __init__(self, began: int, path: str = "", keep_days: int = 0) -> None:
+        """``began`` is the time (ms) before which a new log holds nothing; ``keep_days`` 0 keeps everything.
+
+        Raises UsageError with a sentence where there is a file: not ours, damaged, newer, read-only, full, in use.
+        """
+        self.began, self.head, self.oldest = began, 0, 1  # The lowest number that is kept, or head + 1.
+        self._path = str(pathlib.Path(path).resolve())
+        self._keep = keep_days * 86_400_000
+        self._forgot_at = 0
+        self._database: Optional[sqlite3.Connection] = None
+        self._opened = contextlib.ExitStack()
+        if path:
+            with _complaints(path, UsageError), contextlib.ExitStack() as opened:
+                self._open(opened)
+                self._opened = opened.pop_all()
         self._records: Dict[int, Record] = {}
+        self._recent = self.head + 1  # The lowest number in memory.
+        self._written = self.head
         self._taken: Dict[bytes, int] = {}
         self._bytes = 0
 
-    @property
-    def oldest(self) -> int:
-        """The lowest number that is kept, or head + 1 where there is none."""
-        return self.head - len(self._records) + 1
+    def _open(self, opened: contextlib.ExitStack) -> None:
+        self._database = database = opened.enter_context(contextlib.closing(open_history(self._path, create=True)))
+        if database.execute("PRAGMA quick_check(1)").fetchone()[0] != b"ok":
+            raise sqlite3.DatabaseError("malformed")
+        lock = sqlite3.connect(self._path + "-lock", timeout=0, isolation_level=None, check_same_thread=False)
+        opened.enter_context(contextlib.closing(lock)).execute("BEGIN EXCLUSIVE")
+        if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            database.executescript(_SCHEMA % (self.began, _APPLICATION_ID))
+        began, newest, oldest = database.execute(_SELECT_STATE).fetchone()
+        self.began, self.head, self.oldest = began or 0, newest or 0, oldest or 1
+        database.executescript(_SETTINGS % _SCHEMA_VERSION)
+
+    def _number(self, query: str, *values: Any) -> int:
+        """Return the number that a query finds in the file, or 0; raises LogFailure where it cannot be read."""
+        if self._database is None:
+            return 0
+        with _complaints(self._path, LogFailure):
+            found = self._database.execute(query, values).fetchone()
+        return found[0] if found and isinstance(found[0], int) else 0
 
     def append(self, records: Sequence[Record]) -> None:
         """Number the records; they belong together and are trimmed together if they are a run."""
@@ -1300,331 +1423,97 @@ class MemoryLog:
                 self._taken[record.author] = record.number
 
     def commit(self) -> None:
-        """Make everything appended permanent; then the oldest may go."""
-        newest = self._records[self.head].time if self._records else 0
-        while self._records and self._too_much(newest):
-            self._drop_oldest()
-            while self._records and not self._records[self.oldest].first():
-                self._drop_oldest()
+        """Make everything appended permanent, then let the oldest go; raises LogFailure, and may be tried again."""
+        if self._database is not None and self._written < self.head:
+            with _complaints(self._path, LogFailure):
+                self._write(self._database)
+        self._written = self.head
+        # What is left of a run goes with its beginning.
+        while self._records and (self._too_much() or not self._records[self._recent].first()):
+            record = self._records.pop(self._recent)
+            self._recent += 1
+            self._bytes -= len(record.data) + RECORD_BYTES
+            if record.number and self._taken.get(record.author) == record.number:
+                del self._taken[record.author]
+        if self._database is None:
+            self.oldest = self._recent
 
-    def _too_much(self, newest: int) -> bool:
-        if self._bytes > LOG_BYTES_MAX:
-            return True
-        return (
-            len(self._records) > LOG_ENTRIES_MIN
-            and abs(newest - self._records[self.oldest].time) > LOG_SECONDS_MIN * 1000
-        )
+    def _write(self, database: sqlite3.Connection) -> None:
+        rows = []
+        for number in range(self._written + 1, self.head + 1):
+            record = self._records[number]
+            readers = None if record.audience is None else b"".join(record.audience)
+            rows.append((number, *record[:4], readers, record.public_message()))
+        database.rollback()  # Nothing, unless the last one failed, and so did taking it back.
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            database.executemany(_INSERT, rows)
+            database.execute("COMMIT")
+        except sqlite3.Error:
+            with contextlib.suppress(sqlite3.Error):
+                database.rollback()
+            raise
 
-    def _drop_oldest(self) -> None:
-        record = self._records.pop(self.oldest)
-        self._bytes -= len(record.data) + RECORD_BYTES
-        if record.number and self._taken.get(record.author) == record.number:
-            del self._taken[record.author]
+    def _too_much(self) -> bool:
+        """Return whether memory holds more than it has to; the clock may have been set back meanwhile."""
+        age = abs(self._records[self.head].time - self._records[self._recent].time)
+        many = len(self._records) > LOG_ENTRIES_MIN and age > LOG_SECONDS_MIN * 1000
+        return many or self._bytes > LOG_BYTES_MAX
 
     def records(self, first: int, last: int) -> Iterator[Record]:
         """Yield the records from ``first`` to ``last``, all of which are kept."""
+        while self._database is not None and first <= last and first < self._recent:
+            numbers = range(first, min(first + HISTORY_ROWS, last + 1, self._recent))
+            with _complaints(self._path, LogFailure):
+                rows = {row[0]: row[1:] for row in self._database.execute(_SELECT_RECORDS, (first, numbers[-1]))}
+            for number in numbers:
+                yield _record(*rows.get(number, (b"", 0, b"", 0, None)))
+            first = numbers.stop
         for number in range(first, last + 1):
             yield self._records[number]
 
     def taken(self, author: bytes) -> int:
         """Return the author's highest number among the entries, or 0."""
-        return self._taken.get(author, 0)
+        written = self._number("SELECT max(number) FROM entries WHERE author = ? AND number > 0", author)
+        return max(self._taken.get(author, 0), written)
 
     def agrees(self, cursor: int, entry_time: int) -> bool:
         """Return whether a reader whose entry ``cursor`` is of that time has read this log and no other."""
-        if not 0 <= cursor <= self.head:
-            return False
         if cursor < self.oldest:
-            return self.began <= entry_time
-        return self._records[cursor].time == entry_time
+            return self.began <= entry_time and cursor >= 0
+        return cursor <= self.head and self.time_at(cursor) == entry_time
 
     def time_at(self, cursor: int) -> int:
         """Return the time with which a reader agrees whose cursor is set there."""
-        return self._records[cursor].time if self.oldest <= cursor <= self.head else self.began
+        record = self._records.get(cursor)
+        return record.time if record else self._number("SELECT time FROM entries WHERE seq = ?", cursor) or self.began
 
     def start(self, earlier: int, before: int) -> int:
         """Return the cursor that has the last ``earlier`` public messages below ``before`` ahead of it."""
+        if self._database is not None:
+            query = "SELECT min(seq) FROM (SELECT seq FROM entries WHERE public AND seq < ? ORDER BY seq DESC LIMIT ?)"
+            return (self._number(query, before, earlier) or min(before, self.head + 1)) - 1
         top = min(before - 1, self.head)
-        start, lowest = top, max(self.oldest, top - EARLIER_SEARCH_MAX + 1)
-        for number in range(top, lowest - 1, -1):
-            if not earlier:
-                break
-            if self._records[number].public_message():
-                start, earlier = number - 1, earlier - 1
-        return start
+        numbers = range(top, max(self.oldest, top - EARLIER_SEARCH_MAX + 1) - 1, -1)
+        begins = (number for number in numbers if self._records[number].public_message())
+        return min(itertools.islice(begins, earlier), default=top + 1) - 1
 
     def forget(self, now: int) -> None:
-        """Drop what is older than it may get: nothing here, where commit() does it."""
-
-    def close(self) -> None:
-        """Give up what it holds."""
-
-
-_APPLICATION_ID = 0x53434C32  # "SCL2": marks a file as ours, its entries as of this version of the wire.
-_SCHEMA_VERSION = 1
-_SCHEMA = """
-    CREATE TABLE room (began INTEGER NOT NULL);
-    CREATE TABLE entries (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, author BLOB NOT NULL, number INTEGER NOT NULL,
-        audience BLOB, public INTEGER NOT NULL, data BLOB NOT NULL);
-    CREATE INDEX numbers ON entries (author, number) WHERE number > 0;
-    CREATE INDEX messages ON entries (seq) WHERE public;
-"""
-
-
-class SqliteLog:
-    """The log in a file: what commit() has returned for is there after a crash and after a power cut.
-
-    WAL with a full sync for each commit; all entries of one flush are one transaction.  A second database
-    beside it, ``FILE-lock``, is held locked, so that no two servers write to one file; the system frees it
-    however a server ends.  Readers, such as an export, may come at any time.
-    """
-
-    def __init__(self, path: str, began: int, keep_days: int = 0) -> None:
-        """Open or make the file; ``began`` (ms) is for a new one, ``keep_days`` 0 keeps everything.
-
-        Raises UsageError with a sentence: not ours, damaged, newer, read-only, full, or in use.
-        """
-        self._path = path = str(pathlib.Path(path).resolve())
-        self._keep = keep_days * 86_400_000
-        self._forgot_at = 0
-        self._pending: List[Tuple[int, Record]] = []
-        with contextlib.ExitStack() as opened:
-            try:
-                self._check()
-                self._lock = self._connect(path + "-lock", opened)
-                self._lock.execute("BEGIN EXCLUSIVE")
-                self._database = self._connect(path, opened)
-                self._prepare(began)
-            except (sqlite3.Error, UnicodeDecodeError) as fault:
-                raise UsageError(history_failure(fault, path)) from None
-            except LogFailure as fault:
-                raise UsageError(str(fault)) from None
-            opened.pop_all()
-
-    @staticmethod
-    def _connect(path: str, opened: contextlib.ExitStack) -> sqlite3.Connection:
-        database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-        opened.callback(database.close)
-        database.text_factory = bytes  # There is no text in it, unless bytes have changed by themselves.
-        return database
-
-    def _check(self) -> None:
-        """Look at the file, if there is one, without changing it; raises UsageError and sqlite3.Error."""
-        if not pathlib.Path(self._path).exists():
+        """Drop from the file what is older than ``keep_days``, in whole runs, but never the newest."""
+        if self._database is None or not self._keep or 0 <= now - self._forgot_at < FORGET_SECONDS * 1000:
             return
-        with contextlib.closing(open_history(self._path)) as database:
-            if database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-                raise sqlite3.DatabaseError("malformed")
-
-    def _prepare(self, began: int) -> None:
-        database = self._database
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
-            database.execute("PRAGMA " + pragma).fetchall()
-        database.execute("BEGIN IMMEDIATE")
-        if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            for statement in filter(str.strip, _SCHEMA.split(";")):
-                database.execute(statement)
-            database.execute("INSERT INTO room VALUES (?)", (began,))
-            database.execute("PRAGMA application_id = %d" % _APPLICATION_ID)
-        database.execute("PRAGMA user_version = %d" % _SCHEMA_VERSION)  # Fails where the file is read-only.
-        self.began = self._one("SELECT began FROM room")
-        sequence = self._one("SELECT seq FROM sqlite_sequence WHERE name = 'entries'")
-        head = max(sequence, self._one("SELECT max(seq) FROM entries"))
-        self._oldest = self._one("SELECT min(seq) FROM entries") or head + 1
-        self._recent = MemoryLog(self.began, head)
-        database.execute("COMMIT")
-
-    def _one(self, query: str, *values: Any) -> int:
-        """Return the first number that a query finds, or 0."""
-        found = [row[0] for row in self._rows(query, *values)][:1]
-        return found[0] if found and isinstance(found[0], int) else 0
-
-    def _rows(self, query: str, *values: Any) -> List[Any]:
-        """Return what a query finds; raises LogFailure where the file has become unreadable."""
-        try:
-            return self._database.execute(query, values).fetchall()
-        except (sqlite3.Error, UnicodeDecodeError) as fault:
-            raise LogFailure(history_failure(fault, self._path)) from None
-
-    @property
-    def head(self) -> int:
-        """The newest number, appended or committed."""
-        return self._recent.head
-
-    @property
-    def oldest(self) -> int:
-        """The lowest number that is kept, or head + 1 where there is none."""
-        return self._oldest
-
-    def append(self, records: Sequence[Record]) -> None:
-        """Number the records; commit() writes them."""
-        self._pending += enumerate(records, self.head + 1)
-        self._recent.append(records)
-
-    def commit(self) -> None:
-        """Write everything appended in one transaction; raises LogFailure, and may then be tried again."""
-        if self._pending:
-            try:
-                self._write()
-            except sqlite3.Error as fault:
-                if self._database.in_transaction:
-                    with contextlib.suppress(sqlite3.Error):
-                        self._database.execute("ROLLBACK")
-                raise LogFailure(history_failure(fault, self._path)) from None
-            self._pending.clear()
-        self._recent.commit()
-
-    def _write(self) -> None:
-        rows = [
-            (
-                *(number, record.time, record.author, record.number),
-                *(None if record.audience is None else b"".join(record.audience), record.public_message(), record.data),
-            )
-            for number, record in self._pending
-        ]
-        if self._database.in_transaction:  # The last one failed, and so did taking it back.
-            self._database.execute("ROLLBACK")
-        self._database.execute("BEGIN IMMEDIATE")
-        self._database.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-        self._database.execute("COMMIT")
-
-    def records(self, first: int, last: int) -> Iterator[Record]:
-        """Yield the records from ``first`` to ``last``, all of which are kept.
-
-        What bytes of the file have changed by themselves reads as one that is no longer kept.
-        """
-        while first <= last and first < self._recent.oldest:
-            top = min(last, self._recent.oldest - 1, first + HISTORY_ROWS - 1)
-            rows = {row[0]: row[1:] for row in self._rows(_SELECT_RECORDS, first, top)}
-            for number in range(first, top + 1):
-                yield _record(*rows.get(number, (None, 0, b"", 0, None)))
-            first = top + 1
-        yield from self._recent.records(first, last)
-
-    def taken(self, author: bytes) -> int:
-        """Return the author's highest number among the entries, or 0."""
-        written = self._one("SELECT max(number) FROM entries WHERE author = ? AND number > 0", author)
-        return max(self._recent.taken(author), written)
-
-    def agrees(self, cursor: int, entry_time: int) -> bool:
-        """Return whether a reader whose entry ``cursor`` is of that time has read this log and no other."""
-        if not 0 <= cursor <= self.head:
-            return False
-        if cursor < self._oldest:
-            return self.began <= entry_time
-        return self.time_at(cursor) == entry_time
-
-    def time_at(self, cursor: int) -> int:
-        """Return the time with which a reader agrees whose cursor is set there."""
-        if cursor >= self._recent.oldest:
-            return self._recent.time_at(cursor)
-        return self._one("SELECT time FROM entries WHERE seq = ?", cursor) or self.began
-
-    def start(self, earlier: int, before: int) -> int:
-        """Return the cursor that has the last ``earlier`` public messages below ``before`` ahead of it."""
-        query = "SELECT min(seq) FROM (SELECT seq FROM entries WHERE public AND seq < ? ORDER BY seq DESC LIMIT ?)"
-        return (self._one(query, before, earlier) or min(before, self.head + 1)) - 1
-
-    def forget(self, now: int) -> None:
-        """Drop what is older than ``keep_days``, in whole runs, but never the newest."""
-        if not self._keep or now < self._forgot_at + FORGET_SECONDS * 1000:
-            return
-        self._forgot_at = now
-        kept = self._one(_SELECT_RUN % "min(seq)" + " AND time >= ?", now - self._keep)
-        kept = kept or self._one(_SELECT_RUN % "max(seq)")
-        if kept > self._oldest + FORGET_ROWS:
-            kept = self._one(_SELECT_RUN % "max(seq)" + " AND seq <= ?", self._oldest + FORGET_ROWS)
-            self._forgot_at = 0  # The rest at the next look.
+        old = self._number("SELECT seq FROM entries WHERE time >= ? ORDER BY seq LIMIT 1", now - self._keep)
+        kept = min(old or self._written, self.oldest + FORGET_ROWS)
+        self._forgot_at = now if kept < self.oldest + FORGET_ROWS else 0  # The rest at the next look.
+        while kept > self.oldest and not next(self.records(kept, kept)).first():
+            kept -= 1
         with contextlib.suppress(sqlite3.Error):  # A full disk: the next look finds them again.
             self._database.execute("DELETE FROM entries WHERE seq < ?", (kept,))
-            self._oldest = max(self._oldest, kept)
+            self.oldest = kept
 
     def close(self) -> None:
-        """Close the file and free it for another server."""
-        self._database.close()
-        self._lock.close()
-
-
-_SELECT_RECORDS = "SELECT seq, data, time, author, number, audience FROM entries WHERE seq BETWEEN ? AND ? ORDER BY seq"
-_SELECT_RUN = "SELECT %s FROM entries WHERE instr('4567CDEF', substr(hex(substr(data, 3, 1)), 1, 1))"  # The bit FIRST.
-
-
-def _record(data: Any, at: Any, author: Any, number: Any, audience: Any) -> Record:
-    """Make a record from a row of the file, a blank one where that is damaged."""
-    try:
-        for value, kinds in ((data, bytes), (at, int), (author, bytes), (number, int), (audience, (bytes, type(None)))):
-            if not isinstance(value, kinds):
-                raise MalformedDatagram("damaged row")
-        entry = decode_entry(data)
-        shown_to_all = audience is None and entry.kind in (PRIVATE, REFUSED)
-        if entry.kind == SKIP or shown_to_all or encode_entry(entry) != data:
-            raise MalformedDatagram("damaged row")
-    except MalformedDatagram:
-        blank = encode_entry(Entry(SKIP, at if isinstance(at, int) and at > 0 else 0, why=TRIMMED))
-        return Record(blank, 0, b"", 0)
-    readers = None if audience is None else tuple(audience[start : start + 8] for start in range(0, len(audience), 8))
-    return Record(data, at, author, number, readers)
-
-
-def history_failure(fault: Union[sqlite3.Error, UnicodeDecodeError], path: str) -> str:
-    """Return the sentence for a history that cannot be opened or written.
-
-    A complaint that quotes damaged bytes is no UTF-8: sqlite3 then says nothing (Python 3.8), or fails to decode it.
-    """
-    reason = "malformed" if isinstance(fault, UnicodeDecodeError) or not str(fault) else str(fault).lower()
-    for word, sentence in (
-        ("locked", "%s is in use by another server; stop that one, or choose another file."),
-        ("readonly", "%s is read-only; make it writable, or choose another file."),
-        ("full", "The disk of %s is full; make room on it."),
-        ("unable to open", "%s cannot be opened; check the folder and your rights to it."),
-        ("not a database", "%s is not a history of SamsungChat; choose another file."),
-        ("malformed", "%s is damaged; put a copy back in its place, or choose another file."),
-        ("no such", "%s is damaged; put a copy back in its place, or choose another file."),
-        ("disk i/o", "%s cannot be written: the disk or your share of it is full, or broken."),
-    ):
-        if word in reason:
-            return sentence % path
-    return "%s cannot be used: %s." % (path, fault)
-
-
-def open_history(path: str) -> sqlite3.Connection:
-    """Open a history file that is there; raises UsageError where it is not ours or newer, and sqlite3.Error.
-
-    What is not ours is only looked at, without a lock and without the files that SQLite makes beside it.
-    """
-    place = pathlib.Path(path).resolve().as_uri()
-    if not pathlib.Path(path).is_file():
-        raise sqlite3.OperationalError("unable to open what is no file")
-    if 0 < pathlib.Path(path).stat().st_size < 512:
-        raise sqlite3.DatabaseError("not a database")  # SQLite would take some of these for empty ones.
-    with contextlib.closing(sqlite3.connect(place + "?mode=ro&immutable=1", uri=True)) as database:
-        mark = database.execute("PRAGMA application_id").fetchone()[0]
-        version = database.execute("PRAGMA user_version").fetchone()[0]
-        # Nothing of a history that has just been made need be in the file itself.
-        known = mark or database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if known and mark != _APPLICATION_ID:
-        raise UsageError("%s is not a history of SamsungChat; choose another file." % path)
-    if version > _SCHEMA_VERSION:
-        raise UsageError("%s was written by a newer version; use that one, or another file." % path)
-    return sqlite3.connect(place + "?mode=rw", uri=True)
-
-
-def read_history(path: str) -> Iterator[Tuple[int, Entry]]:
-    """Yield every (number, entry) of a history file, also while a server writes to it; raises UsageError."""
-    try:
-        with contextlib.closing(open_history(path)) as database:
-            for number, data in database.execute("SELECT seq, data FROM entries ORDER BY seq"):
-                if not isinstance(number, int) or not isinstance(data, bytes):
-                    raise MalformedDatagram("damaged row")
-                yield number, decode_entry(data)
-    except (sqlite3.Error, UnicodeDecodeError) as fault:
-        raise UsageError(history_failure(fault, path)) from None
-    except MalformedDatagram:
-        raise UsageError("%s is damaged; what came before this line could be read." % path) from None
-
-
-Log = Union[MemoryLog, SqliteLog]
+        """Give up the file, if there is one."""
+        self._opened.close()
 
 
 # ======================================================================================================
@@ -1839,6 +1728,9 @@ class Core:
     def wall_ms(self, now: float) -> int:
         """Return the wall clock's milliseconds since 1970."""
         return max(0, int((now + self.epoch) * 1000))
+
+    def release(self) -> None:
+        """Give up what it holds of the machine's; its loop calls this at the end."""
 
     def outgoing(self) -> Outgoing:
         """Drain what is to be sent."""
@@ -2337,6 +2229,10 @@ class Server(Core):
         """Tell the members that the room closes; ``done`` turns true shortly after."""
         if not self._closing:
             self._closing = [now + seconds for seconds in CLOSE_SECONDS]
+
+    def release(self) -> None:
+        """Close the log: its file can be opened anew at once."""
+        self.log.close()
 
     def deadline(self) -> Optional[float]:
         """Return when tick() is due without further input."""
@@ -5149,6 +5045,7 @@ class Loop:
         finally:
             for each in (*self._sockets, self._wake_in, self._wake_out):
                 each.close()
+            self.core.release()
             self.post(LoopEnded(failure))
 
     def _turn(self, selector: selectors.BaseSelector) -> None:
@@ -6280,13 +6177,13 @@ def report_lines(report: ServerReport) -> List[str]:
 # 16. Window
 # ======================================================================================================
 # Shows what the screen model decided, and hands back what the person does; the network runs on its own thread
-# and reaches this one through an inbox that the pump empties.  tkinter is imported only here, and only when a
-# window is opened.  Colours and fonts are named in apply_theme and the functions under it, nowhere else.
+# and reaches this one through an inbox that the window empties.  tkinter is imported only here, and only when a
+# window is opened.  Colours and fonts are named in the tables that apply_theme reads, nowhere else.
 
 tk: Any = None  # tkinter and its ttk, as soon as open_root() has found them.
 ttk: Any = None
 
-XS, S, M, L, XL = 4, 8, 12, 16, 24  # The scale of spaces, in pixels of a screen with 96 dots an inch.
+XS, S, M, L, XL = "3p", "6p", "9p", "12p", "18p"  # The scale of spaces; a point is 4/3 pixels at 96 dots an inch.
 TK_MISSING = (
     "Windows need tkinter, which this Python lacks. Debian, Ubuntu: apt install python3-tk; Fedora: dnf install "
     "python3-tkinter; macOS: brew install python-tk, or the installer from python.org. --cli needs none of it."
@@ -6311,10 +6208,11 @@ def open_root() -> Any:
     except tk.TclError as fault:
         raise UsageError("No window can be opened, there is no display (%s). --cli needs none." % fault) from None
     root.withdraw()
-    if root.tk.call("tk", "windowingsystem") == "x11":
+    scaling, system = float(root.tk.call("tk", "scaling")), root.tk.call("tk", "windowingsystem")
+    if system == "x11":
         dots = re.search(r"Xft\.dpi:\s*(\d+)", _answer("xrdb", "-query"))
-        if dots:
-            root.tk.call("tk", "scaling", int(dots.group(1)) / 72)
+        scaling = int(dots.group(1)) / 72 if dots else scaling
+    root.tk.call("tk", "scaling", 4 / 3 if system == "aqua" else max(4, round(scaling * 3)) / 3)
     return root
 
 
@@ -6377,13 +6275,7 @@ def write_settings(settings: Settings) -> None:
 
 def px(widget: Any, length: float) -> int:
     """Return a length in pixels of this screen: twice as many where its points are twice as dense."""
-    return int(round(length * _scale(widget)))
-
-
-def _scale(widget: Any) -> float:
-    if widget.tk.call("tk", "windowingsystem") == "aqua":
-        return 1.0
-    return max(4.0, round(float(widget.tk.call("tk", "scaling")) * 3)) / 4  # 96 dots an inch are 1.33 a point.
+    return int(widget.winfo_pixels("%gp" % (length * 0.75)))
 
 
 def draws_emoji(root: Any) -> bool:
@@ -6403,302 +6295,217 @@ def draws_emoji(root: Any) -> bool:
 
 
 # --- the look
+#
+# A row holds options, "option=value" or, in a state of the widget only, "option:state=value".  A value is a colour of
+# the palette ("accent+9": so many hundredths of the way to the text's), a font, a word of Tk's, or a length in pixels
+# at 96 dots an inch ("28z": it grows with the text).  Some options go together under one name:
+
+OPTIONS = {
+    "fill": ("background", "lightcolor", "darkcolor"),
+    "edge": ("lightcolor", "darkcolor"),
+    "ring": ("bordercolor", "lightcolor", "darkcolor"),
+    "row": ("background", "lmargincolor", "rmargincolor"),
+    "indent": ("lmargin1", "lmargin2", "rmargin"),
+    "selection": ("selectbackground", "inactiveselectbackground"),
+}
+FONTS = (
+    *(("ChatBody", "TkDefaultFont", 14, "normal", "roman"), ("ChatBold", "TkDefaultFont", 14, "bold", "roman")),
+    *(("ChatItalic", "TkDefaultFont", 14, "normal", "italic"), ("ChatCode", "TkFixedFont", 13, "normal", "roman")),
+    *(("ChatSmall", "TkDefaultFont", 12, "normal", "roman"), ("ChatSmallBold", "TkDefaultFont", 12, "bold", "roman")),
+    *(("ChatTitle", "TkDefaultFont", 20, "bold", "roman"), ("ChatRule", "TkDefaultFont", 1, "normal", "roman")),
+)
+# Styles of ttk widgets; "Ghost.TButton" is a TButton but for what it says.  Each comes a second time as "Surface." and
+# its name, with the colours background and surface exchanged.
+STYLES = {
+    ".": "fill=background foreground=text font=ChatBody bordercolor=border troughcolor=background relief=flat"
+    " insertcolor=accent selectbackground=accent selectforeground=background selectbackground:!focus=accent"
+    " selectforeground:!focus=background background:disabled=background foreground:disabled=muted",
+    "TFrame": "",
+    "Rule.TFrame": "background=border",
+    "Field.TFrame": "relief=raised borderwidth=1 ring:focus=accent",
+    "TLabel": "",
+    "Bold.TLabel": "font=ChatBold",
+    "Title.TLabel": "font=ChatTitle",
+    "Muted.TLabel": "foreground=muted",
+    "Small.TLabel": "font=ChatSmall foreground=muted",
+    "Caption.TLabel": "font=ChatSmallBold foreground=muted",
+    "error.TLabel": "font=ChatSmall foreground=error",
+    "good.TLabel": "font=ChatSmall foreground=good",
+    "warning.TLabel": "font=ChatSmall foreground=warning",
+    "TButton": "padding=12,7 width=0 borderwidth=1 focusthickness=0 anchor=center fill=background bordercolor=border"
+    " ring:focus=accent fill:disabled=surface fill:pressed=background+18 fill:active=background+9"
+    " foreground:disabled=muted",
+    "Primary.TButton": "fill=accent foreground=background bordercolor=accent bordercolor:focus=text"
+    " edge:focus=background fill:pressed=accent+18 fill:active=accent+9",
+    "Ghost.TButton": "padding=8,4 font=ChatSmall foreground=muted bordercolor=background fill:disabled=background"
+    " foreground:disabled=border+30 foreground:active=text",
+    "Slim.Ghost.TButton": "padding=4,4 foreground=accent",
+    "TEntry": "padding=7 borderwidth=1 insertwidth=1 fieldbackground=background edge=background bordercolor=border"
+    " ring:invalid=error ring:focus=accent edge:disabled=surface fieldbackground:disabled=surface",
+    "Horizontal.TProgressbar": "fill=accent troughcolor=surface bordercolor=surface borderwidth=0 arrowsize=4",
+    "Vertical.TScrollbar": "gripcount=0 arrowsize=10 width=10 borderwidth=1 fill=border bordercolor=background"
+    " fill:disabled=background fill:pressed=muted fill:active=border+30",
+    "Treeview": "rowheight=28z fieldbackground=background ring=background bordercolor:focus=accent"
+    " background:selected=own foreground:selected=text",
+    "Treeview.Heading": "font=ChatSmallBold foreground=muted borderwidth=0 padding=4,4 background:active=background",
+}
+# Widgets that have no style, by their class, and the tags of a Text, the last of which wins.
+WIDGETS = {
+    "Tk": "background=background",
+    "TEntry": "font=ChatBody",
+    "Menu": "background=surface foreground=text font=ChatBody relief=raised borderwidth=1 activeborderwidth=0"
+    " activebackground=own activeforeground=text disabledforeground=muted",
+    "Text": "background=background foreground=text font=ChatBody selection=accent selectforeground=background"
+    " insertbackground=accent highlightbackground=background highlightcolor=accent",
+}
+TAGS = {
+    "plain": "row=background indent=16 spacing3=4",
+    "own": "row=own indent=16 spacing3=4",
+    "mention": "row=mention indent=16 spacing3=4",
+    "private": "row=surface indent=16 spacing3=4",
+    "notice": "row=surface indent=16 spacing3=4",
+    "system": "row=background indent=16 spacing3=4 spacing1=8 font=ChatSmall foreground=muted justify=center",
+    "head": "font=ChatBold spacing1=8",
+    "body": "font=ChatBody",
+    "action": "font=ChatItalic",
+    "code": "font=ChatCode row=code wrap=char spacing1=1 spacing3=1",
+    "top": "spacing1=8",
+    "bottom": "spacing3=8",
+    "gap": "font=ChatRule spacing1=4 spacing3=0",
+    **{"name%d" % number: "foreground=name%d" % number for number in range(NAME_COLOURS)},
+    "time": "font=ChatSmall foreground=muted",
+    "pending": "font=ChatSmall foreground=muted",
+    "sent": "font=ChatSmall foreground=good",
+    "failed": "font=ChatSmall foreground=error",
+    "unconfirmed": "font=ChatSmall foreground=muted",
+    "secret": "font=ChatSmall foreground=accent",
+    **{level: "foreground=" + level for level in ("accent", "error", "good", "warning")},
+    "day": "font=ChatSmallBold spacing1=16",
+    "unread": "font=ChatSmallBold foreground=accent justify=right spacing3=0",
+    "rule": "font=ChatRule background=accent spacing1=0 spacing3=0",
+    "link": "foreground=accent underline=true",
+    "found": "background=mention+20 foreground=text",
+    "here": "background=warning foreground=background",
+}
+ICON = ((6, 4, 42, 8), (2, 8, 46, 30), (6, 30, 42, 34), (8, 34, 22, 38), (8, 38, 16, 42), (8, 42, 11, 45))  # A bubble.
 
 
 def apply_theme(root: Any, palette: Palette, zoom: int) -> None:
     """Give every widget, shown or to come, its colours and fonts.  ``zoom`` counts steps of a tenth."""
+    known, growth = root.tk.splitlist(root.tk.call("font", "names")), 1.1**zoom
+    for name, face, size, weight, slant in FONTS:
+        family = root.tk.call("font", "actual", face, "-family")
+        pixels = -px(root, max(1, size * growth if size > 1 else 1))
+        options = ("-family", family, "-size", pixels, "-weight", weight, "-slant", slant)
+        root.tk.call("font", "configure" if name in known else "create", name, *options)
     style = ttk.Style(root)
     style.theme_use("clam")
-    _style_fonts(root, 1.1**zoom)
-    _style_pictures(root, palette)
-    _style_base(style, palette)
-    _style_buttons(root, style, palette)
-    _style_fields(root, style, palette)
-    _style_lists(root, style, palette, 1.1**zoom)
+    thumb = ("Vertical.Scrollbar.thumb", {"expand": "1", "sticky": "nswe"})  # No arrows.
+    style.layout("Vertical.TScrollbar", [("Vertical.Scrollbar.trough", {"sticky": "ns", "children": [thumb]})])
+    colours = {**vars(palette), **{"name%d" % number: colour for number, colour in enumerate(palette.names)}}
+    look = functools.partial(_look, root, colours, growth)
+    swapped = {**colours, "background": palette.surface, "surface": palette.background}
+    for name in STYLES:
+        parts = name.split(".")
+        rows = [STYLES.get(".".join(parts[start:]), "") for start in reversed(range(len(parts)))]
+        for prefix, dress in (("", look), ("Surface.", functools.partial(_look, root, swapped, growth))):
+            plain, states = dress("background=background", *rows)
+            style.configure(prefix + name, **plain)
+            style.map(prefix + name, **states)
+    tags = {name: look(row)[0] for name, row in TAGS.items()}
     waiting = [root]
     for widget in waiting:
         waiting += widget.winfo_children()
-        _style_widget(widget, palette)
-
-
-def _style_fonts(root: Any, zoom: float) -> None:
-    family = root.tk.call("font", "actual", "TkDefaultFont", "-family")
-    fixed = root.tk.call("font", "actual", "TkFixedFont", "-family")
-    for name, face, size, weight, slant in (
-        ("ChatBody", family, 14, "normal", "roman"),
-        ("ChatBold", family, 14, "bold", "roman"),
-        ("ChatItalic", family, 14, "normal", "italic"),
-        ("ChatSmall", family, 12, "normal", "roman"),
-        ("ChatSmallBold", family, 12, "bold", "roman"),
-        ("ChatTitle", family, 20, "bold", "roman"),
-        ("ChatCode", fixed, 13, "normal", "roman"),
-        ("ChatRule", family, 1, "normal", "roman"),
-    ):
-        known = name in root.tk.splitlist(root.tk.call("font", "names"))
-        pixels = -max(1, px(root, size * zoom if size > 1 else 1))
-        options = ("-family", face, "-size", pixels, "-weight", weight, "-slant", slant)
-        root.tk.call("font", "configure" if known else "create", name, *options)
-
-
-def _style_base(style: Any, palette: Palette) -> None:
-    style.configure(
-        ".",
-        background=palette.background,
-        foreground=palette.text,
-        font="ChatBody",
-        bordercolor=palette.border,
-        lightcolor=palette.background,
-        darkcolor=palette.background,
-        troughcolor=palette.background,
-        focuscolor=palette.accent,
-        insertcolor=palette.accent,
-        selectbackground=palette.accent,
-        selectforeground=palette.background,
-        relief="flat",
-    )
-    style.map(".", background=[("disabled", palette.background)], foreground=[("disabled", palette.muted)])
-    style.configure("Surface.TFrame", background=palette.surface)
-    style.configure("Rule.TFrame", background=palette.border)
-    for name, font, colour in (
-        *(("TLabel", "ChatBody", palette.text), ("Bold.TLabel", "ChatBold", palette.text)),
-        *(("Title.TLabel", "ChatTitle", palette.text), ("Small.TLabel", "ChatSmall", palette.muted)),
-        ("Muted.TLabel", "ChatBody", palette.muted),
-        *(("Caption.TLabel", "ChatSmallBold", palette.muted), ("error.TLabel", "ChatSmall", palette.error)),
-        *(("good.TLabel", "ChatSmall", palette.good), ("warning.TLabel", "ChatSmall", palette.warning)),
-    ):
-        style.configure(name, font=font, foreground=colour, background=palette.background)
-        style.configure("Surface." + name, background=palette.surface)
-    style.configure(
-        "Horizontal.TProgressbar",
-        background=palette.accent,
-        troughcolor=palette.surface,
-        bordercolor=palette.surface,
-        lightcolor=palette.accent,
-        darkcolor=palette.accent,
-        arrowsize=4,
-        borderwidth=0,
-    )
-
-
-def _style_buttons(root: Any, style: Any, palette: Palette) -> None:
-    """Primary is filled, the plain button outlined, Ghost a word that shows its ground when pointed at."""
-    label = ("Button.label", {"sticky": "nswe"})
-    padding = ("Button.padding", {"sticky": "nswe", "children": [label]})
-    for kind, pad in (("TButton", (M, 7)), ("TMenubutton", (S, XS))):
-        style.layout(kind, [("Button.border", {"sticky": "nswe", "border": "1", "children": [padding]})])
-        style.configure(kind, padding=[px(root, side) for side in pad], anchor="center", borderwidth=1, width=0)
-    for name, fill, ink, edge in (
-        ("TButton", palette.background, palette.text, palette.border),
-        ("Primary.TButton", palette.accent, palette.background, palette.accent),
-        ("Ghost.TButton", palette.background, palette.muted, palette.background),
-        ("Surface.Ghost.TButton", palette.surface, palette.muted, palette.surface),
-        ("Slim.Ghost.TButton", palette.background, palette.accent, palette.background),
-        ("Surface.Slim.Ghost.TButton", palette.surface, palette.accent, palette.surface),
-        ("Ghost.TMenubutton", palette.background, palette.muted, palette.background),
-        ("Surface.Ghost.TMenubutton", palette.surface, palette.muted, palette.surface),
-    ):
-        ring = palette.text if fill == palette.accent else palette.accent
-        grounds = [
-            ("disabled", fill if "Ghost" in name else palette.surface),
-            ("pressed", blend(fill, palette.text, 0.18)),
-        ]
-        grounds += [("active", blend(fill, palette.text, 0.09))]
-        inner = [("focus", palette.background if fill == palette.accent else ring), *grounds]
-        style.configure(name, background=fill, foreground=ink, bordercolor=edge, lightcolor=fill, darkcolor=fill)
-        style.map(name, background=grounds, lightcolor=inner, darkcolor=inner)
-        style.map(name, bordercolor=[("focus", ring)], foreground=[("disabled", palette.muted)])
-        if "Ghost" in name:
-            style.configure(name, font="ChatSmall", padding=[px(root, XS if "Slim" in name else S), px(root, XS)])
-            style.map(name, foreground=[("disabled", blend(fill, palette.muted, 0.6)), ("active", palette.text)])
-
-
-_FILLS = ("background", "lightcolor", "darkcolor")
-
-
-def _style_fields(root: Any, style: Any, palette: Palette) -> None:
-    ring = [("invalid", palette.error), ("focus", palette.accent)]
-    inner = [*ring, ("readonly", palette.background), ("disabled", palette.surface)]
-    ground = [("disabled", palette.surface), ("readonly", palette.background)]
-    for name in ("TEntry", "TCombobox", "Field.TFrame"):
-        style.configure(name, fieldbackground=palette.background, bordercolor=palette.border, borderwidth=1)
-        style.configure(name, padding=px(root, 7), foreground=palette.text, insertwidth=px(root, 1))
-        style.configure(name, lightcolor=palette.background, darkcolor=palette.background)
-        style.map(name, bordercolor=ring, lightcolor=inner, darkcolor=inner, fieldbackground=ground)
-        style.map(name, foreground=[("disabled", palette.muted)], selectforeground=[], selectbackground=[])
-    style.layout("Field.TFrame", [("Entry.field", {"sticky": "nswe", "border": "1"})])
-    style.configure("Field.TFrame", background=palette.background)
-    style.configure("TCombobox", postoffset=(0, px(root, 2), px(root, 92), 0))  # The list is as wide as the form.
-    if "Chat.arrow" not in style.element_names():
-        style.element_create("Chat.arrow", "image", "ChatArrow", sticky="")
-    area = ("Combobox.padding", {"sticky": "nswe", "children": [("Combobox.textarea", {"sticky": "nswe"})]})
-    children = [("Chat.arrow", {"side": "right", "sticky": ""}), area]
-    style.layout("TCombobox", [("Entry.field", {"sticky": "nswe", "children": children})])
-
-
-def _style_lists(root: Any, style: Any, palette: Palette, zoom: float) -> None:
-    thumb = [("Vertical.Scrollbar.thumb", {"expand": "1", "sticky": "nswe"})]
-    style.layout("Vertical.TScrollbar", [("Vertical.Scrollbar.trough", {"sticky": "ns", "children": thumb})])
-    style.configure("Vertical.TScrollbar", gripcount=0, arrowsize=px(root, 10), width=px(root, 10), borderwidth=1)
-    colours = [("pressed", palette.muted), ("active", blend(palette.border, palette.text, 0.3))]
-    style.configure("Vertical.TScrollbar", **dict.fromkeys(_FILLS, palette.border))
-    for name, ground in (("Vertical.TScrollbar", palette.background), ("Surface.Vertical.TScrollbar", palette.surface)):
-        style.configure(name, bordercolor=ground, troughcolor=ground)
-        style.map(name, **{option: [("disabled", ground), *colours] for option in _FILLS})
-    area = ("Treeview.padding", {"sticky": "nswe", "children": [("Treeview.treearea", {"sticky": "nswe"})]})
-    style.layout("Treeview", [("Treeview.field", {"sticky": "nswe", "border": "1", "children": [area]})])
-    cell = [("Treeitem.image", {"side": "left", "sticky": ""}), ("Treeitem.text", {"side": "left", "sticky": ""})]
-    style.layout("Treeview.Item", [("Treeitem.padding", {"sticky": "nswe", "children": cell})])
-    for name, ground in (("Treeview", palette.background), ("Surface.Treeview", palette.surface)):
-        style.configure(name, background=ground, fieldbackground=ground, foreground=palette.text, indent=0)
-        style.configure(name, rowheight=px(root, 28 * zoom), bordercolor=ground, lightcolor=ground, darkcolor=ground)
-        style.map(name, bordercolor=[("focus", palette.accent)])
-        style.map(name, background=[("selected", palette.own)], foreground=[("selected", palette.text)])
-    style.configure("Treeview.Heading", font="ChatSmallBold", foreground=palette.muted, background=palette.background)
-    style.configure("Treeview.Heading", borderwidth=0, padding=[0, px(root, XS)])
-    style.map("Treeview.Heading", background=[("active", palette.background)])
-
-
-def _style_pictures(root: Any, palette: Palette) -> None:
-    """Draw the members' dots and the window's icon; an image drawn anew changes wherever it is shown."""
-
-    def disc(x: float, y: float) -> bool:
-        return (x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.25
-
-    def bubble(x: float, y: float) -> bool:
-        return (x / 0.96 - 0.52) ** 2 + ((y - 0.42) / 0.8) ** 2 < 0.25 or (x < 0.45 and 0.55 < y < 1.45 - 2.2 * x)
-
-    def arrow(x: float, y: float) -> bool:
-        return abs(0.68 - abs(x - 0.4) * 0.8 - y) < 0.09 and abs(x - 0.4) < 0.3
-
-    root.tk.call("image", "create", "photo", "ChatArrow", "-data", picture(px(root, 16), arrow, palette.muted))
-    for number, colour in enumerate(palette.names):
-        root.tk.call("image", "create", "photo", "ChatDot%d" % number, "-data", picture(px(root, 9), disc, colour))
+        kind = "Tk" if widget is root else widget.winfo_class()
+        widget.configure(**look(WIDGETS.get(kind, ""))[0])
+        for name in tags if kind in ("Text", "Treeview") else ():
+            known = widget.tag_configure(name)  # Text came to colour margins with Tk 8.6.6.
+            widget.tag_configure(name, **{option: value for option, value in tags[name].items() if option in known})
+        if kind == "Text":
+            widget.tag_raise("sel")
     if "ChatIcon" not in root.tk.splitlist(root.tk.call("image", "names")):
-        root.tk.call("image", "create", "photo", "ChatIcon", "-data", picture(48, bubble, PALETTES["light"].accent))
+        root.tk.call("image", "create", "photo", "ChatIcon", "-width", 48, "-height", 48)
+        for box in ICON:
+            root.tk.call("ChatIcon", "put", palette.accent, "-to", *box)
         root.tk.call("wm", "iconphoto", ".", "-default", "ChatIcon")
 
 
-def picture(size: int, inside: Callable[[float, float], bool], colour: str) -> str:
-    """Return a square PNG, in base64, of what is inside (coordinates from 0 to 1), with smooth edges."""
-    red_green_blue, steps, rows = bytes.fromhex(colour[1:]), [0.125, 0.375, 0.625, 0.875], b""
-    for y in range(size):
-        rows += b"\0"
-        for x in range(size):
-            share = sum(inside((x + dx) / size, (y + dy) / size) for dx in steps for dy in steps)
-            rows += red_green_blue + bytes((share * 255 // 16,))
-    chunks = (
-        (b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 6, 0, 0, 0)),
-        (b"IDAT", zlib.compress(rows)),
-        (b"IEND", b""),
-    )
-    data = b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
-    )
-    return base64.b64encode(b"\x89PNG\r\n\x1a\n" + data).decode("ascii")
+def _look(root: Any, colours: Dict[str, Any], growth: float, *rows: str) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+    """Return the options that rows of the look hold, and the options by state; what comes later wins."""
+    plain: Dict[str, Any] = {}
+    states: Dict[str, Dict[str, Any]] = {}
+    for options, state, value in re.findall(r"(\w+)(?::(!?\w+))?=(\S+)", " ".join(rows)):
+        colour, _, share = value.partition("+")
+        if colour in colours:
+            value = blend(colours[colour], colours["text"], int(share or 0) / 100)
+        elif value[0].isdigit():
+            value = [px(root, float(part.strip("z")) * (growth if "z" in part else 1)) for part in value.split(",")]
+        for option in OPTIONS.get(options, (options,)):
+            (states.setdefault(option, {}) if state else plain)[state or option] = value
+    return plain, {option: list(choices.items()) for option, choices in states.items()}
 
 
-def _style_widget(widget: Any, palette: Palette) -> None:
-    """Colour the widgets that ttk's styles do not reach."""
-    kind = widget.winfo_class()
-    if kind == "Text":
-        _style_text(widget, palette)
-    elif kind == "Menu":
-        widget.configure(background=palette.surface, foreground=palette.text, font="ChatBody", relief="flat")
-        widget.configure(borderwidth=px(widget, 6), activeborderwidth=0)
-        widget.configure(activebackground=palette.own, activeforeground=palette.text)
-        widget.configure(disabledforeground=palette.muted, selectcolor=palette.accent)
-    elif kind == "TCombobox":
-        popdown = str(widget.tk.call("ttk::combobox::PopdownWindow", widget)) + ".f.l"
-        colours = ("-background", palette.background, "-foreground", palette.text, "-selectbackground", palette.own)
-        more = ("-selectforeground", palette.text, "-highlightthickness", 0, "-font", "ChatBody", "-relief", "flat")
-        widget.tk.call(popdown, "configure", *colours, *more)
-        widget.configure(font="ChatBody")
-    elif kind == "TEntry":
-        widget.configure(font="ChatBody")
-    elif isinstance(widget, tk.Tk):
-        widget.configure(background=palette.background)
+# --- the parts of both windows
 
 
-def _style_text(text: Any, palette: Palette) -> None:
-    edge = palette.background
-    text.configure(background=edge, foreground=palette.text, font="ChatBody", insertbackground=palette.accent)
-    text.configure(highlightbackground=edge, highlightcolor=edge if text.winfo_name() == "entry" else palette.accent)
-    text.configure(selectbackground=palette.accent, selectforeground=palette.background)
-    text.configure(inactiveselectbackground=palette.accent)
-    side = px(text, L)
-    for row, ground in (
-        *(("plain", palette.background), ("own", palette.own), ("mention", palette.mention)),
-        *(("private", palette.surface), ("notice", palette.surface), ("system", palette.background)),
-    ):
-        text.tag_configure(row, background=ground, lmargin1=side, lmargin2=side, rmargin=side, spacing3=px(text, XS))
-        _fill_margins(text, row, ground)
-    text.tag_configure("system", font="ChatSmall", foreground=palette.muted, justify="center", spacing1=px(text, S))
-    text.tag_configure("head", font="ChatBold", spacing1=px(text, S))
-    text.tag_configure("body", font="ChatBody")
-    text.tag_configure("action", font="ChatItalic")
-    text.tag_configure("code", font="ChatCode", background=palette.code, wrap="char", spacing1=1, spacing3=1)
-    _fill_margins(text, "code", palette.code)
-    text.tag_configure("top", spacing1=px(text, S))
-    text.tag_configure("bottom", spacing3=px(text, S))
-    text.tag_configure("gap", font="ChatRule", spacing1=px(text, XS), spacing3=0)
-    for number, colour in enumerate(palette.names):
-        text.tag_configure("name%d" % number, foreground=colour)
-    for style, colour in (
-        *(("time", palette.muted), ("pending", palette.muted), ("sent", palette.good), ("failed", palette.error)),
-        ("unconfirmed", palette.muted),
-        ("secret", palette.accent),
-    ):
-        text.tag_configure(style, font="ChatSmall", foreground=colour)
-    for level in ("accent", "error", "good", "warning"):
-        text.tag_configure(level, foreground=getattr(palette, level))
-    text.tag_configure("day", font="ChatSmallBold", spacing1=px(text, L))
-    text.tag_configure("unread", font="ChatSmallBold", foreground=palette.accent, justify="right", spacing3=0)
-    text.tag_configure("rule", font="ChatRule", background=palette.accent, spacing1=0, spacing3=0)
-    text.tag_configure("link", foreground=palette.accent, underline=True)
-    text.tag_configure("found", background=palette.mention, foreground=palette.text)
-    text.tag_configure("here", background=palette.warning, foreground=palette.background)
-    text.tag_raise("sel")
+def show_if(shown: Any, widget: Any) -> None:
+    """Show a widget where grid() has put it, or hide it."""
+    (widget.grid if shown else widget.grid_remove)()
 
 
-def _fill_margins(text: Any, tag: str, colour: str) -> None:
-    with contextlib.suppress(tk.TclError):  # Came with Tk 8.6.6.
-        text.tag_configure(tag, lmargincolor=colour, rmargincolor=colour)
+def show_text(label: Any, text: str) -> None:
+    """Show a text in its label, or hide that while there is none."""
+    label.configure(text=text)
+    show_if(text, label)
 
 
-# --- parts of both windows
+def wrapping(parent: Any, style: str) -> Any:
+    """Return a label whose text goes on in the next row where it ends, once grid() lets it stretch."""
+    label = ttk.Label(parent, style=style, wraplength="240p")
+    label.bind("<Configure>", lambda event: label.configure(wraplength=event.width))
+    return label
 
 
-class Pump:
-    """Hands what other threads put into the inbox to the window, a bounded number at a time."""
+def add_scrollbar(widget: Any, column: int, scroll: Callable[..., None], ground: str = "") -> None:
+    """Put a scrollbar beside what stands in row 1 of its parent."""
+    bar = ttk.Scrollbar(widget.master, command=scroll, takefocus=False, style=ground + "Vertical.TScrollbar")
+    bar.grid(row=1, column=column, sticky="ns")
+    widget.configure(yscrollcommand=bar.set)
+    widget.master.rowconfigure(1, weight=1)
+    widget.master.columnconfigure(0, weight=1)
 
-    def __init__(self, root: Any, inbox: "queue.SimpleQueue[Any]", take_events: Callable[[List[Any]], None]) -> None:
-        """Start to look at the inbox as soon as the window's own loop runs."""
-        self._root = root
-        self._inbox = inbox
-        self._take_events = take_events
-        self._again: Any = root.after(0, self._step)
 
-    def _step(self) -> None:
-        events: List[Any] = []
-        try:
-            while len(events) < PUMP_EVENTS_MAX and not self._inbox.empty():
-                events.append(self._inbox.get())
-            if events:
-                self._take_events(events)
-        finally:
-            if self._again is not None:
-                busy = len(events) == PUMP_EVENTS_MAX
-                self._again = self._root.after(5 if busy else int(PUMP_SECONDS * 1000), self._step)
+def add_rule(parent: Any, row: int) -> None:
+    """Draw a line across."""
+    ttk.Frame(parent, style="Rule.TFrame", height=1).grid(row=row, columnspan=2, sticky="we")
 
-    def stop(self) -> None:
-        """Look no more."""
-        if self._again is not None:
-            self._root.after_cancel(self._again)
-            self._again = None
+
+def secret_button(parent: Any, ground: str, show: Callable[[bool], Any]) -> Any:
+    """Return a button that shows a password, or hides it again, and says which it will do."""
+
+    def turn() -> None:
+        hidden = button.cget("text") == "Show"
+        button.configure(text="Hide" if hidden else "Show")
+        show(hidden)
+
+    button = ttk.Button(parent, text="Show", style=ground + "Slim.Ghost.TButton", command=turn)
+    return button
+
+
+def menu_button(parent: Any, ground: str, text: str) -> Tuple[Any, Any]:
+    """Return a button and the menu that it opens."""
+
+    def post() -> None:
+        left = button.winfo_rootx() + button.winfo_width() - menu.winfo_reqwidth()
+        menu.tk_popup(left, button.winfo_rooty() + button.winfo_height())
+
+    button = ttk.Button(parent, text=text + " \u25be", style=ground + "Ghost.TButton", command=post)
+    menu = tk.Menu(button, tearoff=False)
+    return button, menu
 
 
 class Window:
-    """What both windows have: the root, theme and zoom, the pump, and faults that do not stay unseen."""
+    """What both windows have: the root, its inbox, theme and zoom, and faults that do not stay unseen."""
 
     def __init__(self, root: Any, settings: Settings, width: int, height: int) -> None:
         """Take over a root that open_root() made."""
@@ -6709,19 +6516,17 @@ class Window:
         self.emoji = draws_emoji(root)
         self.closed = False
         self.zoom = 0
-        self._menu: Any = None
         root.report_callback_exception = self._report_fault
         root.protocol("WM_DELETE_WINDOW", self.close)
         room = (root.winfo_screenwidth(), root.winfo_screenheight())
         root.geometry("%dx%d" % (min(px(root, width), room[0]), min(px(root, height), room[1])))
         root.minsize(px(root, 340), px(root, 400))
-        apply_theme(root, PALETTES[self.theme], 0)
-        command = "Command" if root.tk.call("tk", "windowingsystem") == "aqua" else "Control"
+        self.command_key = "Command" if root.tk.call("tk", "windowingsystem") == "aqua" else "Control"
         for keys, by in (("plus equal KP_Add", 1), ("minus KP_Subtract", -1), ("0 KP_0", 0)):
             for key in keys.split():
-                root.bind("<%s-%s>" % (command, key), lambda _, by=by: self.zoom_by(by))
-        self.command_key = command
-        self.pump = Pump(root, self.inbox, self.take_events)
+                root.bind("<%s-%s>" % (self.command_key, key), lambda _, by=by: self.zoom_by(by))
+        self.dress()
+        self.later(0, self._look_at_inbox)
 
     def run(self) -> int:
         """Show the window until it is closed; return the exit status."""
@@ -6735,24 +6540,34 @@ class Window:
             self.leave()
         return 0
 
+    def _look_at_inbox(self) -> None:
+        """Take what other threads have put there, a bounded number at a time."""
+        events: List[Any] = []
+        try:
+            while len(events) < PUMP_EVENTS_MAX and not self.inbox.empty():
+                events.append(self.inbox.get())
+            if events:
+                self.take_events(events)
+        finally:
+            if not self.closed:
+                self.later(0.005 if len(events) == PUMP_EVENTS_MAX else PUMP_SECONDS, self._look_at_inbox)
+
     def collect_garbage(self) -> None:
         """Do on this thread what Python does on any: Tk aborts when another one frees its objects."""
         gc.collect()
         self.later(GARBAGE_SECONDS, self.collect_garbage)
 
-    def menu(self, parent: Any, style: str, entries: Sequence[Tuple[str, str, Callable[[], Any]]]) -> Any:
-        """Return a button with a menu of these (label, keys, act), and of what every window can do."""
-        button = ttk.Menubutton(parent, text="Menu", style=style, takefocus=True)
-        menu = tk.Menu(button, tearoff=False)
+    def menu(self, parent: Any, ground: str, entries: Sequence[Tuple[str, str, Callable[[], Any]]]) -> Any:
+        """Return a button with a menu of these (label, key, act), and of what every window can do."""
+        button, menu = menu_button(parent, ground, "Menu")
         own = (
             ("Switch theme", "", self.switch_theme),
-            ("Larger text", "%s +" % self.command_key, lambda: self.zoom_by(1)),
-            ("Smaller text", "%s \u2212" % self.command_key, lambda: self.zoom_by(-1)),
+            ("Larger text", "+", lambda: self.zoom_by(1)),
+            ("Smaller text", "\u2212", lambda: self.zoom_by(-1)),
         )
-        for label, keys, act in (*entries, *own):
-            keys = keys.replace("Control", "Ctrl")
-            menu.add_command(label="  %s  " % label, accelerator=keys and keys + "  ", command=act)
-        button.configure(menu=menu)
+        for label, key, act in (*entries, *own):
+            keys = key and "%s %s  " % (self.command_key.replace("Control", "Ctrl"), key)
+            menu.add_command(label="  %s  " % label, accelerator=keys, command=act)
         return button
 
     def switch_theme(self) -> None:
@@ -6771,6 +6586,10 @@ class Window:
         """Give everything its colours and fonts."""
         apply_theme(self.root, PALETTES[self.theme], self.zoom)
 
+    def drawn(self, text: str) -> str:
+        """Return a text as this Tk can draw it."""
+        return drawable(text, self.emoji)
+
     def front(self) -> bool:
         """Return whether the person is in this window."""
         return bool(str(self.root.tk.call("focus", "-displayof", ".")))
@@ -6787,7 +6606,6 @@ class Window:
         """Close the window; run() then leaves properly."""
         if not self.closed:
             self.closed = True
-            self.pump.stop()
             for waiting in self.root.tk.splitlist(self.root.tk.call("after", "info")):
                 self.root.tk.call("after", "cancel", waiting)
             self.root.update_idletasks()
@@ -6814,51 +6632,62 @@ class Window:
         raise NotImplementedError
 
 
+_CUT: List[Run] = [("lines that were here are no longer shown\n", ("system", "divider"))]
 READING_KEYS = ("Up", "Down", "Left", "Right", "Prior", "Next", "Home", "End", "Escape", "Shift_L", "Shift_R")
 
 
 class View:
     """Text to read, select and copy, with a scrollbar; follows its end, except under somebody who reads further up."""
 
-    def __init__(self, parent: Any, name: str, emoji: bool, type_on: Optional[Callable[[str], None]] = None) -> None:
+    def __init__(self, parent: Any, name: str, emoji: bool, type_on: Callable[[str], None]) -> None:
         """``type_on`` takes what is typed here, and the focus; ``looked`` is called when what is seen has changed."""
         self.following = True
         self.looked: Callable[[], None] = lambda: None
         self._emoji = emoji
         self._type_on = type_on
         self.frame = ttk.Frame(parent)
-        self.frame.rowconfigure(1, weight=1)
-        self.frame.columnconfigure(0, weight=1)
         self.text = tk.Text(self.frame, name=name, wrap="word", width=1, height=1, borderwidth=0, cursor="arrow")
-        self.text.configure(highlightthickness=px(parent, 2), insertwidth=px(parent, 1), padx=0, pady=0)
+        self.text.configure(highlightthickness="1.5p", insertwidth="0.75p", padx=0, pady=0)
         self.text.grid(row=1, sticky="nswe")
-        bar = ttk.Scrollbar(self.frame, command=self._scroll, takefocus=False)
-        bar.grid(row=1, column=1, sticky="ns")
-        self.text.configure(yscrollcommand=bar.set)
+        add_scrollbar(self.text, 1, self._scroll)
         self.text.bind("<Key>", self._key)
         self.text.bind("<Tab>", lambda event: event.widget.tk_focusNext().focus_set() or "break")
         for event in ("<<Paste>>", "<<Cut>>", "<<Clear>>", "<<PasteSelection>>", "<<Undo>>", "<<Redo>>"):
             self.text.bind(event, lambda _: "break")
         for event in ("<MouseWheel>", "<Button-4>", "<Button-5>", "<KeyRelease>", "<B1-Motion>", "<ButtonRelease-1>"):
             self.text.bind(event, lambda _: self.frame.after_idle(self.look), add=True)
-        self.text.bind("<ButtonRelease-1>", lambda _: self._type_on and self._type_on(""), add=True)
+        self.text.bind("<ButtonRelease-1>", lambda _: type_on(""), add=True)
         self.text.bind("<Configure>", lambda _: self.following and self.text.see("end"))
 
-    def head(self, text: str) -> None:
-        """Put a caption above."""
-        ttk.Label(self.frame, text=text, style="Caption.TLabel").grid(
-            row=0, sticky="w", padx=px(self.frame, L), pady=(px(self.frame, M), px(self.frame, XS))
-        )
-
     def append(self, runs: Sequence[Run]) -> None:
-        """Add styled text at the end, all of it in one call; the oldest lines go when there are too many."""
+        """Add styled text at the end, all of it in one call; the oldest lines go when there are too many.
+
+        Somebody who reads further up keeps what is there, to twice as many lines.
+        """
         if runs:
             self.text.insert("end", *self.pieces(runs))
-            count = int(self.text.index("end-1c").split(".")[0])
-            if count > VIEW_LINES_MAX + 1:
-                self.text.delete("1.0", "%d.0" % (count - VIEW_LINES_MAX))
+            surplus = self._lines() - VIEW_LINES_MAX * (1 if self.following else 2)
+            if surplus > 0:
+                self.text.delete("1.0", "%d.0" % (surplus + 2))
+                self.text.insert("1.0", *self.pieces(_CUT))
         if self.following:
             self.text.see("end")
+
+    def prepend(self, runs: Sequence[Run]) -> None:
+        """Add styled text above all other; what is seen stays in its place, and of too many lines the newest go."""
+        self.text.mark_set("top", "@0,0")
+        self.text.insert("1.0", *self.pieces(runs))
+        if self._lines() > 2 * VIEW_LINES_MAX:
+            self.text.delete("%d.0" % (2 * VIEW_LINES_MAX), "end-1c")
+            self.text.insert("end", *self.pieces(_CUT))
+        if self.following:
+            self.text.see("end")
+        else:
+            self.text.yview("top")
+            self.look()
+
+    def _lines(self) -> int:
+        return int(self.text.index("end-1c").split(".")[0]) - 1
 
     def pieces(self, runs: Sequence[Run]) -> List[Any]:
         """Return what Text.insert takes for styled text."""
@@ -6895,7 +6724,7 @@ class View:
             return None
         if event.state & (0x8 if sys.platform == "darwin" else 0x4):
             return "break" if event.keysym.lower() in tuple("dkhtoivxyz") else None
-        if self._type_on is not None and event.char.isprintable() and event.char:
+        if event.char.isprintable() and event.char:
             self._type_on(event.char)
         return "break"
 
@@ -6904,65 +6733,257 @@ class Confirmation:
     """A question in the window itself, with one button that goes on and one that does not."""
 
     def __init__(self, parent: Any, **place: Any) -> None:
-        """``place`` is where it is shown when it asks."""
-        self._place = place
-        self._act: Callable[[], None] = lambda: None
-        self.frame = ttk.Frame(parent, style="Surface.TFrame", padding=px(parent, S))
-        self.label = ttk.Label(self.frame, style="Surface.TLabel", wraplength=px(parent, 340))
+        """``place`` is where it is shown when it asks; ``act`` what is asked for now, if anything."""
+        self.act: Optional[Callable[[], None]] = None
+        self.frame = ttk.Frame(parent, style="Surface.TFrame", padding=S)
+        self.frame.columnconfigure(0, weight=1)
+        self.label = wrapping(self.frame, "Surface.TLabel")
+        self.label.grid(row=0, column=0, sticky="we", padx=S)
         self.yes = ttk.Button(self.frame, style="Primary.TButton", command=self._confirm)
+        self.yes.grid(row=0, column=1, padx=S)
         self.no = ttk.Button(self.frame, text="Cancel", command=self.hide)
-        self.label.pack(side="left", fill="x", expand=True, padx=px(parent, S))
-        self.no.pack(side="right")
-        self.yes.pack(side="right", padx=px(parent, S))
+        self.no.grid(row=0, column=2)
+        self.frame.grid(**place)
+        self.hide()
 
     def ask(self, question: str, yes: str, act: Callable[[], None]) -> None:
         """Show the question; ``act`` is done when it is confirmed."""
-        self._act = act
+        self.act = act
         self.label.configure(text=question)
         self.yes.configure(text=yes)
-        self.frame.grid(**self._place)
+        self.frame.grid()
         self.no.focus_set()
 
     def hide(self) -> None:
         """Ask no more."""
+        self.act = None
         self.frame.grid_remove()
 
     def _confirm(self) -> None:
+        act = self.act
         self.hide()
-        self._act()
+        if act:
+            act()
 
 
 class Field:
     """A field of a form: its label above, what is wrong with it below."""
 
-    def __init__(self, parent: Any, label: str, kind: str = "entry", ground: str = "", **options: Any) -> None:
-        """``kind`` is "entry" or "combobox"; ``ground`` "" or "Surface."."""
+    def __init__(self, parent: Any, label: str, ground: str = "", **options: Any) -> None:
+        """``ground`` is "" or "Surface."; ``options`` are the entry's."""
         self.value = tk.StringVar(parent)
         self.frame = ttk.Frame(parent, style=ground + "TFrame")
         self.frame.columnconfigure(0, weight=1)
-        ttk.Label(self.frame, text=label, style=ground + "Small.TLabel").grid(sticky="w", pady=(0, px(parent, XS)))
-        make = ttk.Combobox if kind == "combobox" else ttk.Entry
-        self.widget = make(self.frame, textvariable=self.value, **{"width": 1, **options})
-        self.widget.grid(row=1, columnspan=2, sticky="we")
-        self.error = ttk.Label(self.frame, style=ground + "error.TLabel")
-        self.widget.bind("<Key>", lambda _: self.complain(""), add=True)
-        self.frame.bind("<Configure>", lambda event: self.error.configure(wraplength=event.width))
+        self.frame.rowconfigure(0, minsize="19.5p")
+        ttk.Label(self.frame, text=label, style=ground + "Small.TLabel").grid(sticky="sw", pady=(0, XS))
+        self.entry = ttk.Entry(self.frame, textvariable=self.value, **{"width": 1, **options})
+        self.entry.grid(row=1, columnspan=2, sticky="we")
+        self.error = wrapping(self.frame, ground + "error.TLabel")
+        self.error.grid(row=2, columnspan=2, sticky="we", pady=(XS, 0))
+        self.complain("")
+        self.entry.bind("<Key>", lambda _: self.complain(""), add=True)
 
     def complain(self, text: str) -> None:
         """Say below the field what is wrong, or with "" that nothing is."""
-        self.widget.state(["invalid" if text else "!invalid"])
-        self.error.configure(text=text)
+        self.entry.state(["invalid" if text else "!invalid"])
+        show_text(self.error, text)
+
+
+class Composer:
+    """Where a message is typed: grows with its lines, recalls, completes, keeps what cannot be sent."""
+
+    def __init__(
+        self, parent: Any, hint: str, button: str, send: Callable[[str], None], choices: Callable[[str], List[str]]
+    ) -> None:
+        """``send`` takes a text or raises UsageError, which is shown below it; ``choices`` completes one."""
+        self._send = send
+        self._choices = choices
+        self._editor = LineEditor()
+        self.frame = ttk.Frame(parent, padding=[L, XS, L, S])
+        self.frame.columnconfigure(0, weight=1)
+        self.box = ttk.Frame(self.frame, style="Field.TFrame", padding="2.25p")
+        self.box.grid(sticky="we")
+        self.box.columnconfigure(0, weight=1)
+        self.text = tk.Text(self.box, name="entry", height=1, width=1, wrap="word", borderwidth=0, undo=True)
+        self.text.configure(highlightthickness=0, padx=S, pady="5.25p", insertwidth="0.75p")
+        self.text.grid(row=0, column=0, sticky="we")
+        self.hint = ttk.Label(self.text, text=hint, style="Muted.TLabel", cursor="xterm")
+        self.hint.bind("<Button-1>", lambda _: self.text.focus_set())
+        self.button = ttk.Button(self.box, text=button, style="Primary.TButton", command=self.enter)
+        self.button.grid(row=0, column=1, sticky="s", padx="1.5p", pady="1.5p")
+        self.note = wrapping(self.frame, "error.TLabel")
+        self.note.grid(row=1, sticky="we", pady=(XS, 0))
+        for keys, act in (
+            *(("<Return>", self.enter), ("<KP_Enter>", self.enter), ("<Shift-Return>", lambda: self.type_on("\n"))),
+            *(("<Up>", lambda: self._recall(1)), ("<Down>", lambda: self._recall(-1)), ("<Tab>", self._complete)),
+        ):
+            self.text.bind(keys, lambda _, act=act: "break" if act() is not False else None)
+        self.text.bind("<FocusIn>", lambda _: self.box.state(["focus"]))
+        self.text.bind("<FocusOut>", lambda _: self.box.state(["!focus"]))
+        self.text.bind("<<Modified>>", lambda _: self._changed())
+        self.text.bind("<Configure>", lambda _: self._grow())
+        self.text.bind("<<Paste>>", lambda _: self._refuse_paste())
+        self._changed()
+
+    def get(self) -> str:
+        """Return what is typed."""
+        return str(self.text.get("1.0", "end-1c"))
+
+    def set(self, text: str, after: str = "") -> None:
+        """Put a text in the place of what is typed; the caret stands behind it, and ``after`` behind that."""
+        self.text.replace("1.0", "end-1c", text)
+        caret = self.text.index("end-1c")
+        self.text.insert(caret, after)
+        self.text.mark_set("insert", caret)
+        self.text.see("insert")
+        self.text.focus_set()
+        self._changed()
+
+    def type_on(self, text: str) -> None:
+        """Take the focus, and what was typed elsewhere or stands for a key."""
+        self.text.focus_set()
         if text:
-            self.error.grid(row=2, columnspan=2, sticky="w", pady=(px(self.frame, XS), 0))
+            if self.text.tag_ranges("sel"):
+                self.text.delete("sel.first", "sel.last")
+            self.text.insert("insert", text)
+            self.text.see("insert")
+
+    def enter(self) -> None:
+        """Send what is typed, or keep it and say why not."""
+        text = self.get()
+        if text.strip():
+            try:
+                self._send(text)
+            except UsageError as fault:
+                self.show_note(str(fault), "error")
+                return
+            self._editor.edit(text, len(text))
+            self._editor.take()
+            self.set("")
+
+    def show_note(self, text: str, level: str = "Small") -> None:
+        """Say something below what is typed; "" takes it away."""
+        self.note.configure(style=level + ".TLabel")
+        show_text(self.note, text)
+
+    def _changed(self) -> None:
+        self.text.edit_modified(False)
+        text = self.get()
+        self.show_note(size_text(text), "error" if len(text.encode("utf-8", "replace")) > TEXT_BYTES_MAX else "Small")
+        if text:
+            self.hint.place_forget()
         else:
-            self.error.grid_remove()
+            self.hint.place(x=S, rely=0.5, anchor="w", bordermode="outside")
+        self._grow()
+
+    def _grow(self) -> None:
+        rows = min(self._rows("1.0", "end-1c") + 1, EDITOR_ROWS_MAX)
+        if rows != int(self.text.cget("height")):
+            self.text.configure(height=rows)
+            self.text.see("insert")
+
+    def _refuse_paste(self) -> Optional[str]:
+        """Leave in the clipboard what is so long that Tk would take seconds to lay it out, only to be refused."""
+        with contextlib.suppress(tk.TclError):
+            size = len(self.text.clipboard_get())
+            if size > PASTE_CHARACTERS_MAX:
+                words = "%s characters cannot be pasted; at most %s bytes fit."
+                self.show_note(words % (format(size, ","), format(TEXT_BYTES_MAX, ",")), "error")
+                return "break"
+        return None
+
+    def _rows(self, start: str, end: str) -> int:
+        """Return how many rows lie between; of a long text, where Tk would count for minutes, the most shown."""
+        if self.text.winfo_width() <= px(self.frame, 24):
+            return 0
+        if len(self.text.get(start, end)) > COUNTED_CHARACTERS_MAX:
+            return EDITOR_ROWS_MAX
+        return int(self.text.tk.call(self.text, "count", "-displaylines", start, end) or 0)
+
+    def _recall(self, by: int) -> Optional[bool]:
+        """Recall in the first or last line; elsewhere the caret moves."""
+        if self._rows(*(("1.0", "insert") if by > 0 else ("insert", "end-1c"))):
+            return False
+        self._editor.edit(self.get(), 0)
+        self._editor.recall(by)
+        self.set(self._editor.text)
+        return None
+
+    def _complete(self) -> None:
+        """Complete what is before the caret; where there is nothing, Tab goes on to the next widget."""
+        before = self.text.get("1.0", "insert")
+        self._editor.edit(self.get(), len(before))
+        self._editor.complete(self._choices)
+        if self._editor.text != self.get():
+            self.set(self._editor.text[: self._editor.cursor], self._editor.text[self._editor.cursor :])
+        elif not before or before.endswith(" "):
+            self.text.tk_focusNext().focus_set()
 
 
-def secret_toggle(entry: Any, button: Any) -> None:
-    """Show what is in a password field, or hide it again; the button says which it will do."""
-    hidden = bool(str(entry.cget("show")))
-    entry.configure(show="" if hidden else "\u2022")
-    button.configure(text="Hide" if hidden else "Show")
+class MemberTable:
+    """The members: the name, cut where it is too long, and in further columns what there is room for."""
+
+    def __init__(self, parent: Any, columns: Sequence[Tuple[str, int]], ground: str, act: Callable[[str], Any]) -> None:
+        """``columns`` are title and width; ``act`` gets the name of the row that was chosen."""
+        self._titles = [title for title, _ in columns]
+        self._act = act
+        self._rows: Dict[str, Tuple[str, ...]] = {}
+        self._cells: Dict[str, Tuple[str, ...]] = {}
+        self.frame = ttk.Frame(parent, style=ground + "TFrame")
+        self.count = ttk.Label(self.frame, style=ground + "Caption.TLabel")
+        self.count.grid(sticky="w", padx=L, pady=(M, XS))
+        self.tree = ttk.Treeview(self.frame, columns=self._titles, selectmode="browse", height=3)
+        self.tree.configure(show="headings" if len(columns) > 1 else "", style=ground + "Treeview")
+        for at, (title, width) in enumerate(columns):
+            side = "w" if at < 2 else "e"
+            self.tree.heading(title, text=title, anchor=side)
+            self.tree.column(title, width=px(parent, width), minwidth=px(parent, 48), anchor=side, stretch=at < 2)
+        self.tree.grid(row=1, columnspan=2, sticky="nswe", padx=(M, 0), pady=(0, S))
+        add_scrollbar(self.tree, 2, self.tree.yview, ground)
+        for keys in ("<Double-Button-1>", "<Return>", "<Delete>"):
+            self.tree.bind(keys, lambda _: self.choose())
+        self.tree.bind("<FocusIn>", lambda _: self._focus())
+        self.tree.bind("<Configure>", lambda event: self._fit(event.width))
+
+    def show(self, rows: Dict[str, Tuple[str, ...]]) -> None:
+        """Show who is here: by name, in order, the cells of each row."""
+        if rows == self._rows:
+            return
+        self._rows, room = rows, self.tree.column(0, "width") - px(self.tree, 8)
+        self.tree.delete(*("n" + name for name in self._cells if name not in rows))
+        self._cells = {name: cells for name, cells in self._cells.items() if name in rows}
+        for place, (name, row) in enumerate(rows.items()):
+            cells = (shorten(row[0], room, self._measure), *row[1:])
+            if name not in self._cells:
+                tags = "name%d" % name_colour(name) if len(self._titles) == 1 else ()
+                self.tree.insert("", place, iid="n" + name, tags=tags)
+            if cells != self._cells.get(name):
+                self.tree.item("n" + name, values=cells)
+                self._cells[name] = cells
+
+    def chosen(self) -> List[str]:
+        """Return the name of the row that is selected, if one is."""
+        return [row[1:] for row in self.tree.selection()]
+
+    def choose(self) -> None:
+        """Act on the row that is selected."""
+        for name in self.chosen():
+            self._act(name)
+
+    def _measure(self, text: str) -> int:
+        return int(self.tree.tk.call("font", "measure", "ChatBody", text))
+
+    def _fit(self, width: int) -> None:
+        """Leave out the last columns where there is no room for them."""
+        self.tree.configure(displaycolumns=self._titles[:3] if width < px(self.tree, 440) else "#all")
+        rows, self._rows = self._rows, {}
+        self.show(rows)
+
+    def _focus(self) -> None:
+        rows = self.tree.get_children()
+        if rows and not self.tree.selection():
+            self.tree.selection_set(rows[0])
+            self.tree.focus(rows[0])
 
 
 # --- client
@@ -6978,39 +6999,37 @@ class LoginForm:
         self.busy = False
         self._found: List[ServerFound] = []
         self.frame = ttk.Frame(parent)
-        self.column = column = ttk.Frame(self.frame, width=px(parent, 320))
-        column.place(relx=0.5, rely=0.5, anchor="center", width=px(parent, 320))
+        column = ttk.Frame(self.frame)
+        column.place(relx=0.5, rely=0.5, anchor="center", width="240p")
         column.columnconfigure(0, weight=1)
-        ttk.Label(column, text="SamsungChat", style="Title.TLabel").grid(sticky="w")
-        ttk.Label(column, text="A chatroom for your network", style="Small.TLabel").grid(sticky="w")
-        self.server = Field(column, "Server", "combobox")
-        self.port = Field(self.server.frame, "Port")
-        self.name = Field(column, "Your name")
-        self.password = Field(column, "Password", show="\u2022")
+        column.columnconfigure(1, minsize="78p")
+        ttk.Label(column, text="SamsungChat", style="Title.TLabel").grid(columnspan=2, sticky="w")
+        ttk.Label(column, text="A chatroom for your network", style="Small.TLabel").grid(columnspan=2, sticky="w")
+        self.server, self.port = Field(column, "Server"), Field(column, "Port")
+        self.name, self.password = Field(column, "Your name"), Field(column, "Password", show="\u2022")
         self.fields = {"server": self.server, "port": self.port, "name": self.name, "password": self.password}
-        self._place_fields()
-        self.button = ttk.Button(column, text="Log in", style="Primary.TButton", command=self.submit)
-        self.button.grid(columnspan=2, sticky="we", pady=(px(parent, L), 0))
-        self.error = ttk.Label(column, style="error.TLabel", wraplength=px(parent, 320))
-        self.progress = ttk.Progressbar(column, mode="indeterminate")
-        self.port.value.set(str(PORT))
-        self.server.widget.bind("<<ComboboxSelected>>", lambda _: self._choose())
-        for field in self.fields.values():
-            field.widget.bind("<Return>", lambda _: self.submit())
-            field.widget.bind("<KP_Enter>", lambda _: self.submit())
-        column.bind_all("<Escape>", lambda _: self.busy and self._cancel(), add=True)
-
-    def _place_fields(self) -> None:
-        gap = px(self.column, M)
-        self.server.frame.grid(row=2, columnspan=2, sticky="we", pady=(px(self.column, XL), 0))
-        self.server.frame.columnconfigure(1, minsize=px(self.column, 92))
-        self.server.widget.grid(columnspan=1)
-        self.port.frame.grid(row=0, column=1, rowspan=2, sticky="new", padx=(gap, 0))
-        self.name.frame.grid(row=3, columnspan=2, sticky="we", pady=(gap, 0))
-        self.password.frame.grid(row=4, columnspan=2, sticky="we", pady=(gap, 0))
-        toggle = ttk.Button(self.password.frame, text="Show", style="Slim.Ghost.TButton")
-        toggle.configure(command=lambda: secret_toggle(self.password.widget, toggle))
+        self.server.frame.grid(row=2, sticky="nwe", pady=(L, 0))
+        self.port.frame.grid(row=2, column=1, sticky="nwe", padx=(M, 0), pady=(L, 0))
+        self.name.frame.grid(row=3, columnspan=2, sticky="we", pady=(S, 0))
+        self.password.frame.grid(row=4, columnspan=2, sticky="we", pady=(S, 0))
+        self.choice, self.offered = menu_button(self.server.frame, "Slim.", "")
+        self.choice.grid(row=0, column=1, sticky="e")
+        self.choice.grid_remove()
+        toggle = secret_button(
+            self.password.frame, "", lambda shown: self.password.entry.configure(show="" if shown else "\u2022")
+        )
         toggle.grid(row=0, column=1, sticky="e")
+        self.button = ttk.Button(column, text="Log in", style="Primary.TButton", command=self.submit)
+        self.button.grid(columnspan=2, sticky="we", pady=(L, 0))
+        self.progress = ttk.Progressbar(column, mode="indeterminate")
+        self.progress.grid(columnspan=2, sticky="we", pady=(M, 0))
+        self.error = wrapping(column, "error.TLabel")
+        self.error.grid(columnspan=2, sticky="we", pady=(S, 0))
+        self.port.value.set(str(PORT))
+        self.server.entry.bind("<Down>", lambda _: self._found and self.choice.invoke())
+        for field in self.fields.values():
+            for keys in ("<Return>", "<KP_Enter>"):
+                field.entry.bind(keys, lambda _: self.submit())
 
     def fill(self, server: str, port: int, name: str, password: str) -> None:
         """Put values into the fields, and the caret into the first that is empty."""
@@ -7021,9 +7040,9 @@ class LoginForm:
     def focus(self) -> None:
         """Put the caret into the first field that is wrong, or else empty."""
         fields = list(self.fields.values())
-        wrong = [field for field in fields if field.widget.instate(["invalid"])]
+        wrong = [field for field in fields if field.entry.instate(["invalid"])]
         empty = [field for field in fields if not field.value.get()]
-        first = (wrong + empty + [self.password])[0].widget
+        first = (wrong + empty + [self.password])[0].entry
         first.focus_set()
         first.select_range(0, "end")
 
@@ -7041,39 +7060,35 @@ class LoginForm:
         """Say what is wrong with each field, and with "" what concerns none of them."""
         for name, field in self.fields.items():
             field.complain(errors.get(name, ""))
-        self.error.configure(text=errors.get("", ""))
-        self.error.grid(columnspan=2, row=7, sticky="w", pady=(px(self.column, S), 0))
-        if not errors.get(""):
-            self.error.grid_remove()
+        show_text(self.error, errors.get("", ""))
         if errors:
             self.focus()
 
-    def try_(self, busy: bool) -> None:
+    def show_busy(self, busy: bool) -> None:
         """Show that a login is tried, or no longer."""
         self.busy = busy
         self.button.configure(text="Cancel" if busy else "Log in")
         for field in self.fields.values():
-            field.widget.state(["disabled" if busy else "!disabled"])
+            field.entry.state(["disabled" if busy else "!disabled"])
+        show_if(busy, self.progress)
         if busy:
-            self.progress.grid(row=6, columnspan=2, sticky="we", pady=(px(self.column, M), 0))
             self.progress.start(20)
             self.button.focus_set()
         else:
             self.progress.stop()
-            self.progress.grid_remove()
 
     def offer(self, found: List[ServerFound]) -> None:
         """Offer the servers that were found; the first goes into a field that is empty."""
         if found != self._found:
             self._found = found
-            self.server.widget.configure(values=[drawable(found_text(each), False) for each in found])
+            self.offered.delete(0, "end")
+            for each in found:
+                label = "  %s  " % drawable(found_text(each), False)
+                self.offered.add_command(label=label, command=functools.partial(self._fill_server, each))
+            self.choice.configure(text="%d found \u25be" % len(found))
+            show_if(found, self.choice)
         if found and not self.server.value.get() and not self.busy:
             self._fill_server(found[0])
-
-    def _choose(self) -> None:
-        at = self.server.widget.current()
-        if 0 <= at < len(self._found):
-            self._fill_server(self._found[at])
 
     def _fill_server(self, found: ServerFound) -> None:
         self.server.value.set(address_text(found.address).rpartition(":")[0])
@@ -7128,13 +7143,7 @@ class Conversation(View):
         runs: List[Run] = []
         for before, line in zip((None, *lines), lines):
             runs += line_runs(line, in_group(before, line))
-        self.text.mark_set("top", "@0,0")
-        self.text.insert("1.0", *self.pieces(runs))
-        if self.following:
-            self.text.see("end")
-        else:
-            self.text.yview("top")
-            self.look()
+        self.prepend(runs)
 
     def show_new(self, count: int) -> None:
         """Offer to go to the latest lines where they are not in sight."""
@@ -7143,7 +7152,7 @@ class Conversation(View):
         else:
             text, style = ("%d new" % count, "Primary.TButton") if count else ("Latest", "TButton")
             self._jump.configure(text=text, style=style)
-            self._jump.place(in_=self.text, relx=0.5, rely=1.0, y=-px(self.frame, M), anchor="s")
+            self._jump.place(in_=self.text, relx=0.5, rely=1.0, y="-9p", anchor="s")
 
     def selection(self) -> str:
         """Return what is selected."""
@@ -7165,16 +7174,17 @@ class Conversation(View):
 
 
 class FindBar:
-    """Finds a text in a reader: every place marked, one of them looked at."""
+    """Finds a text in a view: every place marked, one of them looked at."""
 
-    def __init__(self, parent: Any, reader: View, done: Callable[[], None], **place: Any) -> None:
+    def __init__(self, parent: Any, view: View, done: Callable[[], None], **place: Any) -> None:
         """``place`` is where it is shown when it is opened; ``done`` takes the focus when it is closed."""
-        self._view = reader
+        self._view = view
         self._done = done
-        self._place = place
         self._finder = Finder()
         self.needle = tk.StringVar(parent)
-        self.frame = ttk.Frame(parent, padding=[px(parent, L), px(parent, XS)])
+        self.frame = ttk.Frame(parent, padding=[L, XS])
+        self.frame.grid(**place)
+        self.frame.grid_remove()
         self.entry = ttk.Entry(self.frame, textvariable=self.needle, width=12)
         self.entry.pack(side="left", fill="x", expand=True)
         self.count = ttk.Label(self.frame, style="Small.TLabel", width=11, anchor="center")
@@ -7187,7 +7197,7 @@ class FindBar:
 
     def open(self) -> None:
         """Show the bar, what it held selected."""
-        self.frame.grid(**self._place)
+        self.frame.grid()
         self.entry.focus_set()
         self.entry.select_range(0, "end")
         self.search()
@@ -7225,259 +7235,58 @@ class FindBar:
         self.count.configure(text=self._finder.label() if self.needle.get() else "")
 
 
-class Composer:
-    """Where a message is typed: grows with its lines, recalls, completes, keeps what cannot be sent."""
-
-    def __init__(self, parent: Any, send: Callable[[str], None], names: Callable[[], List[str]]) -> None:
-        """``send`` takes a text or raises UsageError, which is shown below it."""
-        self._send = send
-        self._names = names
-        self._editor = LineEditor()
-        self.frame = ttk.Frame(parent, padding=[px(parent, side) for side in (L, XS, L, S)])
-        self.frame.columnconfigure(0, weight=1)
-        self.box = ttk.Frame(self.frame, style="Field.TFrame", padding=px(parent, 3))
-        self.box.grid(sticky="we")
-        self.box.columnconfigure(0, weight=1)
-        self.text = tk.Text(self.box, name="entry", height=1, width=1, wrap="word", borderwidth=0, undo=True)
-        self.text.configure(highlightthickness=0, padx=px(parent, S), pady=px(parent, 7), insertwidth=px(parent, 1))
-        self.text.grid(row=0, column=0, sticky="we")
-        self.hint = ttk.Label(self.text, text="Write a message", style="Muted.TLabel", cursor="xterm")
-        self.hint.bind("<Button-1>", lambda _: self.text.focus_set())
-        button = ttk.Button(self.box, text="Send", style="Primary.TButton", command=self.enter)
-        button.grid(row=0, column=1, sticky="s", padx=px(parent, 2), pady=px(parent, 2))
-        self.note = ttk.Label(self.frame, style="error.TLabel")
-        self.frame.bind("<Configure>", lambda event: self.note.configure(wraplength=event.width - 2 * px(parent, L)))
-        self._bind()
-        self._changed()
-
-    def _bind(self) -> None:
-        bind = self.text.bind
-        for keys, act in (
-            *(("<Return>", self.enter), ("<KP_Enter>", self.enter), ("<Shift-Return>", lambda: self.type_on("\n"))),
-            *(("<Up>", lambda: self._recall(1)), ("<Down>", lambda: self._recall(-1)), ("<Tab>", self._complete)),
-        ):
-            bind(keys, lambda _, act=act: "break" if act() is not False else None)
-        bind("<FocusIn>", lambda _: self.box.state(["focus"]))
-        bind("<FocusOut>", lambda _: self.box.state(["!focus"]))
-        bind("<<Modified>>", lambda _: self._changed())
-        bind("<Configure>", lambda _: self._grow())
-        bind("<<Paste>>", lambda _: self._refuse_paste())
-
-    def get(self) -> str:
-        """Return what is typed."""
-        return str(self.text.get("1.0", "end-1c"))
-
-    def set(self, text: str, after: str = "") -> None:
-        """Put a text in the place of what is typed; the caret stands behind it, and ``after`` behind that."""
-        self.text.replace("1.0", "end-1c", text)
-        caret = self.text.index("end-1c")
-        self.text.insert(caret, after)
-        self.text.mark_set("insert", caret)
-        self.text.see("insert")
-        self.text.focus_set()
-        self._changed()
-
-    def type_on(self, text: str) -> None:
-        """Take the focus, and what was typed elsewhere or stands for a key."""
-        self.text.focus_set()
-        if text:
-            if self.text.tag_ranges("sel"):
-                self.text.delete("sel.first", "sel.last")
-            self.text.insert("insert", text)
-            self.text.see("insert")
-
-    def enter(self) -> None:
-        """Send what is typed, or keep it and say why not."""
-        text = self.get()
-        if text.strip():
-            try:
-                self._send(text)
-            except UsageError as fault:
-                self.show_note(str(fault), "error")
-                return
-            self._editor.edit(text, len(text))
-            self._editor.take()
-            self.set("")
-
-    def show_note(self, text: str, level: str = "Small") -> None:
-        """Say something below what is typed; "" takes it away."""
-        self.note.configure(text=text, style=level + ".TLabel")
-        if text:
-            self.note.grid(sticky="w", pady=(px(self.frame, XS), 0))
-        else:
-            self.note.grid_remove()
-
-    def _changed(self) -> None:
-        self.text.edit_modified(False)
-        text = self.get()
-        size = size_text(text)
-        self.show_note(size, "error" if len(text.encode("utf-8", "replace")) > TEXT_BYTES_MAX else "Small")
-        if text:
-            self.hint.place_forget()
-        else:
-            self.hint.place(x=px(self.frame, S), rely=0.5, anchor="w")
-        self._grow()
-
-    def _grow(self) -> None:
-        rows = min(self._rows("1.0", "end-1c") + 1, EDITOR_ROWS_MAX)
-        if rows != int(self.text.cget("height")):
-            self.text.configure(height=rows)
-            self.text.see("insert")
-
-    def _refuse_paste(self) -> Optional[str]:
-        """Leave in the clipboard what is so long that Tk would take seconds to lay it out, only to be refused."""
-        with contextlib.suppress(tk.TclError):
-            size = len(self.text.clipboard_get())
-            if size > PASTE_CHARACTERS_MAX:
-                most = format(TEXT_BYTES_MAX, ",")
-                self.show_note(
-                    "%s characters cannot be pasted; at most %s bytes fit." % (format(size, ","), most), "error"
-                )
-                return "break"
-        return None
-
-    def _rows(self, start: str, end: str) -> int:
-        """Return how many rows lie between; of a long text, where Tk would count for minutes, the most shown."""
-        if self.text.winfo_width() <= px(self.frame, XL):
-            return 0
-        if len(self.text.get(start, end)) > COUNTED_CHARACTERS_MAX:
-            return EDITOR_ROWS_MAX
-        return int(self.text.tk.call(self.text, "count", "-displaylines", start, end) or 0)
-
-    def _recall(self, by: int) -> Optional[bool]:
-        """Recall in the first or last line; elsewhere the caret moves."""
-        if self._rows(*(("1.0", "insert") if by > 0 else ("insert", "end-1c"))):
-            return False
-        self._editor.edit(self.get(), 0)
-        self._editor.recall(by)
-        self.set(self._editor.text)
-        return None
-
-    def _complete(self) -> Optional[bool]:
-        """Complete what is before the caret; where there is nothing, Tab goes on to the next widget."""
-        before = self.text.get("1.0", "insert")
-        self._editor.edit(self.get(), len(before))
-        self._editor.complete(lambda text: complete(text, self._names(), CLIENT_COMMANDS))
-        if self._editor.text == self.get():
-            if not before or before.endswith(" "):
-                self.text.tk_focusNext().focus_set()
-            return None
-        self.set(self._editor.text[: self._editor.cursor], self._editor.text[self._editor.cursor :])
-        return None
-
-
-class MemberList:
-    """The members in a column: a dot in each one's colour, the name, cut where it is too long."""
-
-    def __init__(self, parent: Any, emoji: bool, choose: Callable[[str], None]) -> None:
-        """``choose`` gets the name that was clicked twice."""
-        self._emoji = emoji
-        self._choose = choose
-        self._shown: Tuple[List[str], List[str], str] = ([], [], "")
-        self.frame = ttk.Frame(parent, style="Surface.TFrame", width=px(parent, 200))
-        self.frame.grid_propagate(False)
-        self.frame.rowconfigure(1, weight=1)
-        self.frame.columnconfigure(0, weight=1)
-        self.count = ttk.Label(self.frame, style="Surface.Caption.TLabel")
-        self.count.grid(sticky="w", padx=px(parent, L), pady=(px(parent, M), px(parent, XS)))
-        self.tree = ttk.Treeview(self.frame, show="tree", selectmode="browse", style="Surface.Treeview")
-        self.tree.column("#0", width=px(parent, 180), stretch=True)
-        self.tree.grid(sticky="nswe", padx=(px(parent, L), 0), pady=(0, px(parent, S)))
-        bar = ttk.Scrollbar(self.frame, command=self.tree.yview, takefocus=False)
-        bar.configure(style="Surface.Vertical.TScrollbar")
-        bar.grid(row=1, column=1, sticky="ns")
-        self.tree.configure(yscrollcommand=bar.set)
-        for keys in ("<Double-Button-1>", "<Return>"):
-            self.tree.bind(keys, lambda _: self._chosen())
-        self.tree.bind("<FocusIn>", lambda _: self._focus())
-
-    def show(self, names: List[str], described: List[str], own: str) -> None:
-        """Show who is here, if that has changed; ``described`` is what is shown for each name."""
-        if (names, described, own) == self._shown:
-            return
-        self._shown = (names, described, own)
-        self.count.configure(text=plural(len(names), "member"))
-        chosen = self.tree.selection()
-        self.tree.delete(*self.tree.get_children())
-        measure = functools.partial(self.tree.tk.call, "font", "measure", "ChatBody")
-        width = px(self.frame, 200 - 2 * L - 9 - XL)
-        for name, label in zip(names, described):
-            text = drawable(label + (" (you)" if name == own else ""), self._emoji)
-            shown = "  " + shorten(text, width, lambda part: int(measure(part)))
-            self.tree.insert("", "end", iid="n" + name, text=shown, image="ChatDot%d" % name_colour(name))
-        self.tree.selection_set([iid for iid in chosen if self.tree.exists(iid)])
-
-    def _focus(self) -> None:
-        rows = self.tree.get_children()
-        if rows and not self.tree.selection():
-            self.tree.selection_set(rows[0])
-            self.tree.focus(rows[0])
-
-    def _chosen(self) -> None:
-        for row in self.tree.selection():
-            if row[1:] != self._shown[2]:
-                self._choose(row[1:])
-
-
 class ChatPane:
     """The room: header, conversation, composer, members and status line."""
 
     def __init__(self, window: "ClientWindow", send: Callable[[str], None]) -> None:
         """``send`` takes a text or raises UsageError."""
         self._wish: Optional[bool] = None
-        self._emoji = window.emoji
-        self.transcript = window.transcript
+        self._window = window
         self.frame = frame = ttk.Frame(window.root)
         frame.columnconfigure(0, weight=1)
         frame.rowconfigure(3, weight=1)
-        self._build_header(window, send)
-        self.composer = Composer(frame, send, lambda: self.transcript.names())
-        self.conversation = Conversation(frame, window.emoji, self.composer.type_on)
-        self.find = FindBar(frame, self.conversation, lambda: self.composer.type_on(""), row=2, column=0, sticky="we")
-        self.members = MemberList(frame, window.emoji, self.start_private)
-        self.conversation.frame.grid(row=3, column=0, sticky="nswe")
-        self.composer.frame.grid(row=4, column=0, sticky="we")
-        ttk.Frame(frame, style="Rule.TFrame", height=px(frame, 1)).grid(row=5, columnspan=2, sticky="we")
-        self._build_status()
-        self.composer.frame.lift()
-        frame.bind("<Configure>", lambda _: self.place_members())
-        for keys, by in (("<Prior>", -1), ("<Next>", 1)):
-            self.composer.text.bind(keys, lambda _, by=by: self._page(by))
-
-    def _build_header(self, window: "ClientWindow", send: Callable[[str], None]) -> None:
-        header = ttk.Frame(self.frame, padding=[px(self.frame, side) for side in (L, S, S, S)])
+        header = ttk.Frame(frame, padding=[L, S, S, S])
         header.grid(row=0, columnspan=2, sticky="we")
         header.columnconfigure(1, weight=1)
         self.room = ttk.Label(header, style="Bold.TLabel")
-        self.here = ttk.Label(header, style="Small.TLabel")
         self.room.grid(row=0, column=0)
-        self.here.grid(row=0, column=1, sticky="w", padx=px(self.frame, S))
+        self.here = ttk.Label(header, style="Small.TLabel")
+        self.here.grid(row=0, column=1, sticky="w", padx=S)
+        toggle = ttk.Button(header, text="Members", style="Ghost.TButton", command=self.toggle_members)
+        toggle.grid(row=0, column=2)
         entries = (
-            ("Find \u2026", window.command_key + " F", lambda: self.find.open()),
+            ("Find \u2026", "F", window.find),
             ("Earlier messages", "", lambda: send("/earlier")),
             ("Leave the room", "", window.leave_room),
         )
-        toggle = ttk.Button(header, text="Members", style="Ghost.TButton", command=self.toggle_members)
-        toggle.grid(row=0, column=2)
-        window.menu(header, "Ghost.TMenubutton", entries).grid(row=0, column=3)
-        ttk.Frame(self.frame, style="Rule.TFrame", height=px(self.frame, 1)).grid(row=1, columnspan=2, sticky="we")
-
-    def _build_status(self) -> None:
-        status = ttk.Frame(self.frame, padding=[px(self.frame, L), px(self.frame, XS)])
+        window.menu(header, "", entries).grid(row=0, column=3)
+        add_rule(frame, 1)
+        self.composer = Composer(frame, "Write a message", "Send", send, window.choices)
+        self.conversation = Conversation(frame, window.emoji, self.composer.type_on)
+        self.find: FindBar = FindBar(
+            frame, self.conversation, lambda: self.composer.type_on(""), row=2, column=0, sticky="we"
+        )
+        self.members = MemberTable(frame, [("Member", 176)], "Surface.", self.start_private)
+        self.members.frame.grid(row=2, column=1, rowspan=3, sticky="nswe")
+        self.conversation.frame.grid(row=3, column=0, sticky="nswe")
+        self.composer.frame.grid(row=4, column=0, sticky="we")
+        add_rule(frame, 5)
+        status = ttk.Frame(frame, padding=[L, XS])
         status.grid(row=6, columnspan=2, sticky="we")
         status.columnconfigure(0, weight=1)
         self.where = ttk.Label(status, style="Small.TLabel", width=1)
         self.where.grid(row=0, column=0, sticky="we")
         self.state = ttk.Label(status)
         self.state.grid(row=0, column=1, sticky="e")
+        self.composer.frame.lift()
+        frame.bind("<Configure>", lambda _: self.place_members())
+        for keys, by in (("<Prior>", -1), ("<Next>", 1)):
+            self.composer.text.bind(keys, lambda _, by=by: self._page(by))
 
     def place_members(self) -> None:
         """Show the column of members where it was asked for, or where there is room for it."""
         wide = self.frame.winfo_width() >= px(self.frame, 640)
-        if wide if self._wish is None else self._wish:
-            self.members.frame.grid(row=2, column=1, rowspan=3, sticky="nswe")
-        else:
-            self.members.frame.grid_remove()
+        show_if(wide if self._wish is None else self._wish, self.members.frame)
 
     def toggle_members(self) -> None:
         """Show the column of members, or hide it."""
@@ -7486,19 +7295,23 @@ class ChatPane:
 
     def start_private(self, name: str) -> None:
         """Turn what is being typed into a private message."""
-        self.composer.set(private_draft(self.composer.get(), name))
+        if name != self._window.transcript.name:
+            self.composer.set(private_draft(self.composer.get(), name))
 
     def update(self, server: str) -> None:
         """Show who is here, and how the connection is."""
-        transcript, members = self.transcript, self.transcript.members()
+        transcript, drawn = self._window.transcript, self._window.drawn
+        members = transcript.members()
+        rows = {
+            name: label + " (you)" * (name == transcript.name) for name, label in zip(members, transcript.described())
+        }
+        self.members.show({name: ("\u25cf  " + drawn(label),) for name, label in rows.items()})
+        for label in (self.here, self.members.count):
+            label.configure(text=plural(len(members), "member"))
         measure = functools.partial(self.frame.tk.call, "font", "measure", "ChatBold")
         room = max(self.frame.winfo_width() - px(self.frame, 280), px(self.frame, 80))
-        name = drawable(transcript.room, self._emoji)
-        self.room.configure(text=shorten(name, room, lambda part: int(measure(part))))
-        self.here.configure(text=plural(len(members), "member"))
-        self.members.show(members, transcript.described(), transcript.name)
-        words = (transcript.name, transcript.room, server)
-        self.where.configure(text=drawable("  \u00b7  ".join(words), self._emoji))
+        self.room.configure(text=shorten(drawn(transcript.room), room, lambda part: int(measure(part))))
+        self.where.configure(text=drawn("  \u00b7  ".join((transcript.name, transcript.room, server))))
         self.state.configure(text=status_text(transcript.status), style=status_level(transcript.status) + ".TLabel")
         self.conversation.show_new(transcript.unread)
 
@@ -7523,12 +7336,10 @@ class ClientWindow(Window):
         self.form = LoginForm(root, self.log_in, self.cancel)
         self.chat = ChatPane(self, self.send)
         self.chat.conversation.looked = self.note_reading
-        self._corner = ttk.Button(
-            self.form.frame, text="Switch theme", style="Ghost.TButton", command=self.switch_theme
-        )
-        self._corner.place(relx=1.0, x=-px(root, S), y=px(root, S), anchor="ne")
+        corner = ttk.Button(self.form.frame, text="Switch theme", style="Ghost.TButton", command=self.switch_theme)
+        corner.place(relx=1.0, x="-6p", y=S, anchor="ne")
         root.bind("<%s-f>" % self.command_key, lambda _: self.find())
-        root.bind("<Escape>", lambda _: self.chat.find.close())
+        root.bind("<Escape>", lambda _: self.cancel() if self.form.busy else self.chat.find.close())
         root.bind("<<Copy>>", lambda _: self.copy())
         for event in ("<FocusIn>", "<FocusOut>"):
             root.bind(event, lambda _: root.after_idle(self.note_reading))
@@ -7564,7 +7375,7 @@ class ClientWindow(Window):
     def _show_form(self, errors: Dict[str, str]) -> None:
         self.chat.frame.pack_forget()
         self.form.frame.pack(fill="both", expand=True)
-        self.form.try_(False)
+        self.form.show_busy(False)
         self.form.show_errors(errors)
         self._entered = False
         self._search()
@@ -7586,7 +7397,7 @@ class ClientWindow(Window):
     def log_in(self, values: LoginValues) -> None:
         """Try to log in."""
         self._values = values
-        self.form.try_(True)
+        self.form.show_busy(True)
         start_login(self._loop, values.server, values.port, values.name, values.password)
 
     def cancel(self) -> None:
@@ -7598,7 +7409,7 @@ class ClientWindow(Window):
     def leave_room(self) -> None:
         """Leave, and show the form again."""
         self.cancel()
-        self.transcript = self.chat.transcript = Transcript()
+        self.transcript = Transcript()
         self.chat.conversation.clear()
         self.root.title(self.transcript.title())
 
@@ -7651,7 +7462,7 @@ class ClientWindow(Window):
             return
         self._entered = True
         assert self._values is not None, "only a login that was tried succeeds"
-        self.form.try_(False)
+        self.form.show_busy(False)
         self.form.frame.pack_forget()
         self.chat.frame.pack(fill="both", expand=True)
         self.chat.composer.type_on("")
@@ -7692,6 +7503,10 @@ class ClientWindow(Window):
             say(self._loop, self._client, command, self.transcript)
         self.chat.conversation.to_end()
 
+    def choices(self, before: str) -> List[str]:
+        """Return what Tab puts in the place of what stands before the caret."""
+        return complete(before, self.transcript.names(), CLIENT_COMMANDS)
+
     def find(self) -> None:
         """Open the find bar, where there is a conversation."""
         if self._entered:
@@ -7726,25 +7541,21 @@ class RoomStrip:
 
     def __init__(self, window: "ServerWindow") -> None:
         """Show nothing yet."""
-        root = window.root
-        self.frame = ttk.Frame(root, style="Surface.TFrame", padding=[px(root, L), px(root, M)])
+        self.frame = ttk.Frame(window.root, style="Surface.TFrame", padding=[L, M])
         self.frame.columnconfigure(0, weight=1)
-        top = ttk.Frame(self.frame, style="Surface.TFrame")
-        top.grid(row=0, sticky="we")
-        top.columnconfigure(0, weight=1)
-        self.room = ttk.Label(top, style="Surface.Bold.TLabel", width=1)
+        self.room = ttk.Label(self.frame, style="Surface.Bold.TLabel", width=1)
         self.room.grid(row=0, column=0, sticky="we")
-        self.state = ttk.Label(top)
-        self.state.grid(row=1, column=0, sticky="w", pady=(0, px(root, XS)))
-        window.menu(top, "Surface.Ghost.TMenubutton", ()).grid(row=0, column=1, rowspan=2)
-        self.switch = ttk.Button(top, command=window.switch)
-        self.switch.grid(row=0, column=2, rowspan=2, padx=(px(root, S), 0))
-        self.trouble = ttk.Label(self.frame, style="Surface.error.TLabel")
-        self.trouble.grid(row=1, sticky="w")
-        self.frame.bind("<Configure>", lambda event: self.trouble.configure(wraplength=event.width - 2 * px(root, L)))
-        self.port = Field(self.frame, "Another port", ground="Surface.", width=8)
+        self.state = ttk.Label(self.frame)
+        self.state.grid(row=1, column=0, sticky="w", pady=(0, XS))
+        window.menu(self.frame, "Surface.", ()).grid(row=0, column=1, rowspan=2)
+        self.switch = ttk.Button(self.frame, command=window.switch)
+        self.switch.grid(row=0, column=2, rowspan=2, padx=(S, 0))
+        self.trouble = wrapping(self.frame, "Surface.error.TLabel")
+        self.trouble.grid(row=2, columnspan=3, sticky="we")
+        self.port = Field(self.frame, "Another port", "Surface.", width=8)
+        self.port.frame.grid(row=3, sticky="w", pady=(S, 0))
         self.rows = ttk.Frame(self.frame, style="Surface.TFrame")
-        self.rows.grid(row=3, sticky="we")
+        self.rows.grid(row=4, columnspan=3, sticky="we")
         self.rows.columnconfigure(4, weight=1)
 
     def show_state(self, room: str, text: str, level: str, button: str) -> None:
@@ -7755,42 +7566,32 @@ class RoomStrip:
 
     def show_trouble(self, text: str, port: int) -> None:
         """Say why the room is not open, and offer another port; "" when it is."""
-        self.trouble.configure(text=text)
-        (self.trouble.grid if text else self.trouble.grid_remove)()
-        if text:
-            self.port.value.set(str(port))
-            self.port.frame.grid(row=2, sticky="w", pady=(px(self.frame, S), 0))
-        else:
-            self.port.frame.grid_remove()
+        show_text(self.trouble, text)
+        show_if(text, self.port.frame)
+        self.port.value.set(str(port))
 
     def show_rows(self, addresses: Sequence[str], password: str, note: str) -> None:
         """Show what people need to come in."""
         for child in self.rows.winfo_children():
             child.destroy()
         for address in addresses:
-            self._row("Address", address)
-        shown = self._row("Password", password)
+            self._add_row("Address", address).configure(text=address)
         hidden = "\u2022" * 8
-        shown.configure(text=hidden)
-        toggle = ttk.Button(self.rows, text="Show", style="Surface.Slim.Ghost.TButton")
-
-        def show() -> None:
-            hide = toggle.cget("text") == "Hide"
-            shown.configure(text=hidden if hide else password)
-            toggle.configure(text="Show" if hide else "Hide")
-
-        toggle.configure(command=show)
-        toggle.grid(row=len(addresses), column=3)
+        value = self._add_row("Password", password)
+        value.configure(text=hidden)
+        show = secret_button(self.rows, "Surface.", lambda shown: value.configure(text=password if shown else hidden))
+        show.grid(row=len(addresses), column=3)
         if note:
-            wrap = px(self.frame, 340)
-            warning = ttk.Label(self.rows, text=note, style="Surface.warning.TLabel", wraplength=wrap)
-            warning.grid(columnspan=5, sticky="w", pady=(px(self.frame, XS), 0))
+            warning = wrapping(self.rows, "Surface.warning.TLabel")
+            warning.configure(text=note)
+            warning.grid(columnspan=5, sticky="we", pady=(XS, 0))
 
-    def _row(self, label: str, text: str) -> Any:
+    def _add_row(self, label: str, text: str) -> Any:
+        """Add a row with a button that copies the text; return the label that is to show it."""
         row = self.rows.grid_size()[1]
         ttk.Label(self.rows, text=label, style="Surface.Small.TLabel").grid(row=row, column=0, sticky="w")
-        value = ttk.Label(self.rows, text=text, style="Surface.TLabel")
-        value.grid(row=row, column=1, sticky="w", padx=px(self.frame, M))
+        value = ttk.Label(self.rows, style="Surface.TLabel")
+        value.grid(row=row, column=1, sticky="w", padx=M)
         copy = ttk.Button(self.rows, text="Copy", style="Surface.Slim.Ghost.TButton")
         copy.configure(command=lambda: self._copy(text, copy))
         copy.grid(row=row, column=2)
@@ -7803,72 +7604,7 @@ class RoomStrip:
         button.after(1500, lambda: button.winfo_exists() and button.configure(text="Copy"))
 
 
-class MemberTable:
-    """The members with address, round trip, messages and since when; one can be removed, after asking."""
-
-    def __init__(self, parent: Any, members_max: int, kick: Callable[[str], None]) -> None:
-        """``kick`` gets the name to ask about."""
-        self._kick = kick
-        self.frame = ttk.Frame(parent)
-        self.frame.rowconfigure(1, weight=1)
-        self.frame.columnconfigure(0, weight=1)
-        self.count = ttk.Label(self.frame, style="Caption.TLabel")
-        self.count.grid(sticky="w", padx=px(parent, L), pady=(px(parent, M), 0))
-        self.button = ttk.Button(self.frame, text="Remove", style="Ghost.TButton", command=self._remove)
-        self.button.grid(row=0, column=1, columnspan=2, sticky="e", pady=(px(parent, S), 0))
-        columns = (("Address", 136), ("Round trip", 80), ("Messages", 80), ("Since", 52))
-        self.tree = ttk.Treeview(self.frame, columns=[name for name, _ in columns], selectmode="browse", height=3)
-        self.tree.heading("#0", text="Name", anchor="w")
-        self.tree.column("#0", width=px(parent, 100), minwidth=px(parent, 80), stretch=True)
-        for name, width in columns:
-            side = "w" if name == "Address" else "e"
-            self.tree.heading(name, text=" %s " % name, anchor=side)  # The cells have that much padding.
-            self.tree.column(
-                name, width=px(parent, width), minwidth=px(parent, 48), anchor=side, stretch=name == "Address"
-            )
-        self.tree.grid(row=1, columnspan=2, sticky="nswe", padx=(px(parent, L), 0))
-        bar = ttk.Scrollbar(self.frame, command=self.tree.yview, takefocus=False)
-        bar.grid(row=1, column=2, sticky="ns")
-        self.tree.configure(yscrollcommand=bar.set)
-        self.empty = ttk.Label(self.frame, text="Nobody is here yet.", style="Small.TLabel")
-        for keys in ("<Delete>", "<Double-Button-1>"):
-            self.tree.bind(keys, lambda _: self._remove())
-        self.tree.bind("<<TreeviewSelect>>", lambda _: self._enable())
-        self.tree.bind("<Configure>", lambda event: self._fit(event.width))
-        self.show(ServerReport((), members_max, 0, ()))
-
-    def show(self, report: ServerReport) -> None:
-        """Show the room's state."""
-        self.count.configure(text="%d of %d members" % (len(report.members), report.members_max))
-        rows = sorted(report.members, key=lambda row: name_key(row.name))
-        kept = {"n" + row.name for row in rows}
-        self.tree.delete(*(iid for iid in self.tree.get_children() if iid not in kept))
-        for place, row in enumerate(rows):
-            iid, since = "n" + row.name, local_time(row.joined_at).strftime("%H:%M")
-            values = (address_text(row.address), "%d ms" % row.rtt_ms, row.messages, since)
-            if not self.tree.exists(iid):
-                image = "ChatDot%d" % name_colour(row.name)
-                self.tree.insert(
-                    "", place, iid=iid, text="  " + drawable(display_text(row.name, " "), False), image=image
-                )
-            self.tree.item(iid, values=values)
-        if rows:
-            self.empty.place_forget()
-        else:
-            self.empty.place(in_=self.tree, relx=0.5, rely=0.5, anchor="center")
-        self._enable()
-
-    def _fit(self, width: int) -> None:
-        """Leave out what there is no room for."""
-        narrow = width < px(self.frame, 440)
-        self.tree.configure(displaycolumns=("Address", "Round trip") if narrow else "#all")
-
-    def _enable(self) -> None:
-        self.button.state(["!disabled" if self.tree.selection() else "disabled"])
-
-    def _remove(self) -> None:
-        for iid in self.tree.selection():
-            self._kick(iid[1:])
+MEMBER_COLUMNS = (("Name", 104), ("Address", 140), ("Round trip", 88), ("Messages", 84), ("Since", 60))
 
 
 class ServerWindow(Window):
@@ -7887,26 +7623,21 @@ class ServerWindow(Window):
         self.strip = RoomStrip(self)
         self.strip.frame.grid(row=0, columnspan=2, sticky="we")
         self.question = Confirmation(root, row=1, columnspan=2, sticky="we")
-        self.table = MemberTable(root, options.members_max, self.ask_kick)
-        self.log = View(root, "log", self.emoji)
-        self.log.head("Activity")
-        self._build_line()
+        self.table = MemberTable(root, MEMBER_COLUMNS, "", self.ask_kick)
+        self.empty = ttk.Label(self.table.frame, text="Nobody is here yet.", style="Small.TLabel")
+        self.remove = ttk.Button(self.table.frame, text="Remove", style="Ghost.TButton", command=self.table.choose)
+        self.remove.grid(row=0, column=1, columnspan=2, sticky="e", pady=(S, 0))
+        self.table.tree.bind("<<TreeviewSelect>>", lambda _: self._enable())
+        self.line = Composer(root, "Announce something to all", "Announce", self.announce, lambda before: [])
+        self.line.frame.grid(row=4, columnspan=2, sticky="we")
+        self.log = View(root, "log", self.emoji, self.line.type_on)
+        ttk.Label(self.log.frame, text="Activity", style="Caption.TLabel").grid(row=0, sticky="w", padx=L, pady=(M, XS))
         root.bind("<Configure>", lambda _: self._arrange())
         root.bind("<Escape>", lambda _: self.question.hide())
-        self.start(options.port)
+        self._show_report(ServerReport((), options.members_max, 0, ()))
         self.dress()
+        self.start(options.port)
         self._ask_report()
-
-    def _build_line(self) -> None:
-        root = self.root
-        line = ttk.Frame(root, padding=[px(root, L), px(root, S)])
-        line.grid(row=4, columnspan=2, sticky="we")
-        line.columnconfigure(0, weight=1)
-        self.line = Field(line, "Announcement to all")
-        self.line.frame.grid(row=0, column=0, sticky="we")
-        self.line.widget.bind("<Return>", lambda _: self.announce())
-        button = ttk.Button(line, text="Announce", style="Primary.TButton", command=self.announce)
-        button.grid(row=0, column=1, sticky="se", padx=(px(root, S), 0))
 
     def _arrange(self) -> None:
         """Put members and log side by side where there is room, else one above the other."""
@@ -7939,7 +7670,7 @@ class ServerWindow(Window):
         self.write("listening on " + address_text(bound), "good")
 
     def _room(self) -> str:
-        return drawable(self.options.room, self.emoji)
+        return self.drawn(self.options.room)
 
     def switch(self) -> None:
         """Stop, after asking those who are here would want it; or open the room again."""
@@ -7966,26 +7697,20 @@ class ServerWindow(Window):
 
     def ask_kick(self, name: str) -> None:
         """Ask whether somebody is to be removed, and do it."""
-        shown = drawable(display_text(name, " "), self.emoji)
+        shown = self.drawn(display_text(name, " "))
         server = self._server
         assert server is not None, "members are of a server"
         act = functools.partial(self._call, lambda now: server.kick(name, now))
         self.question.ask("Remove %s for ten minutes?" % shown, "Remove", act)
 
-    def announce(self) -> None:
-        """Say something to all."""
-        text, server = self.line.value.get(), self._server
-        if self._loop is None or server is None:
-            self.line.complain("The room is not open.")
-            return
-        try:
-            clean_text(text)
-        except UsageError as fault:
-            self.line.complain(str(fault))
-            return
+    def announce(self, text: str) -> None:
+        """Say something to all; raises UsageError."""
+        server = self._server
+        if server is None:
+            raise UsageError("The room is not open.")
+        clean_text(text)
         self._call(lambda now: server.say(text, now))
         self.write("announced: " + display_text(text, " "), "accent")
-        self.line.value.set("")
 
     def _call(self, act: Callable[[float], None]) -> None:
         if self._loop is not None:
@@ -8024,7 +7749,26 @@ class ServerWindow(Window):
 
     def _show_report(self, report: ServerReport) -> None:
         self._members = len(report.members)
-        self.table.show(report)
+        rows: Dict[str, Tuple[str, ...]] = {}
+        for row in sorted(report.members, key=lambda row: name_key(row.name)):
+            at, since = address_text(row.address), local_time(row.joined_at).strftime("%H:%M")
+            rows[row.name] = (
+                self.drawn(display_text(row.name, " ")),
+                at,
+                "%d ms" % row.rtt_ms,
+                str(row.messages),
+                since,
+            )
+        self.table.show(rows)
+        self.table.count.configure(text="%d of %d members" % (self._members, report.members_max))
+        if rows:
+            self.empty.place_forget()
+        else:
+            self.empty.place(in_=self.table.tree, relx=0.5, rely=0.5, anchor="center")
+        self._enable()
+
+    def _enable(self) -> None:
+        self.remove.state(["!disabled" if self.table.chosen() else "disabled"])
 
     def _ended(self, event: LoopEnded) -> None:
         self._loop = self._server = None
@@ -8046,7 +7790,7 @@ class ServerWindow(Window):
 
     def close(self) -> None:
         """Close the window; while members are here, ask first, unless that was asked just now."""
-        if self._members and self._loop is not None and not self.question.frame.winfo_manager():
+        if self._members and self._loop is not None and self.question.act != super().close:
             question = "Closing this window closes the room for %s." % plural(self._members, "member")
             self.question.ask(question, "Close the room", super().close)
         else:
@@ -8220,30 +7964,27 @@ def run_server(options: argparse.Namespace) -> int:
     note = "warning: the default password is in use; anybody can know it (--password-file sets another)"
     notes = [note] if given is None else []
     tune_process()
-    with contextlib.ExitStack() as opened:
 
-        def open_room(port: int) -> Tuple[Server, List[socket.socket]]:
-            sockets = open_server_sockets(options.host, port)
+    def open_room(port: int) -> Tuple[Server, List[socket.socket]]:
+        with contextlib.ExitStack() as opened:
+            log = opened.enter_context(
+                contextlib.closing(Log(int(time.time() * 1000), options.history or "", options.keep or 0))
+            )
+            sockets = [opened.enter_context(each) for each in open_server_sockets(options.host, port)]
             now = time.monotonic()
             epoch = time.time() - now
-            log = open_log(options)
-            opened.callback(log.close)
             members, rate = options.max_members, options.rate
             foreign = functools.partial(Classic, admitted=options.classic)
-            return Server(log, password, os.urandom, now, epoch, room, members, rate, foreign), sockets
+            server = Server(log, password, os.urandom, now, epoch, room, members, rate, foreign)
+            opened.pop_all()  # From now on they are the loop's.
+        return server, sockets
 
-        root = opened_root(options, _piped(sys.stdout))
-        if root is not None:
-            chosen = ServerOptions(open_room, options.port, room, password, "".join(notes), options.max_members)
-            return ServerWindow(root, chosen, read_settings()).run()
-        server, sockets = open_room(options.port)
-        return ServerConsole(server, sockets, notes).run()
-
-
-def open_log(options: argparse.Namespace) -> Log:
-    """Return the log that the flags ask for; raises UsageError."""
-    began = int(time.time() * 1000)
-    return SqliteLog(options.history, began, options.keep or 0) if options.history else MemoryLog(began)
+    root = opened_root(options, _piped(sys.stdout))
+    if root is not None:
+        chosen = ServerOptions(open_room, options.port, room, password, "".join(notes), options.max_members)
+        return ServerWindow(root, chosen, read_settings()).run()
+    server, sockets = open_room(options.port)
+    return ServerConsole(server, sockets, notes).run()
 
 
 def export_history(path: str, target: str, as_json: bool) -> int:

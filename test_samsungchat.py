@@ -151,7 +151,7 @@ class Crash(Exception):
     """The server dies at this moment."""
 
 
-class Disk:
+class Disk(Log):
     """A log whose disk can be full, and whose server can die just "before" or "after" something is written."""
 
     full = False
@@ -171,14 +171,6 @@ class Disk:
         if self.crash == "after" and self.changed:
             raise Crash
         self.changed = False
-
-
-class MemoryDisk(Disk, MemoryLog):
-    """A log that is forgotten with its server."""
-
-
-class FileDisk(Disk, SqliteLog):
-    """A log in a file."""
 
 
 class Network:
@@ -227,9 +219,9 @@ class Network:
     def start_server(self):
         began = int((self.now + self.epoch) * 1000)
         if self.history is None:
-            self.logs.append(MemoryDisk(began))
+            self.logs.append(Disk(began))
         else:
-            self.logs = [FileDisk(self.history, began)]
+            self.logs = [Disk(began, self.history)]
         self.server = Server(self.log, "secret", self.entropy, self.now, self.epoch, **self._options)
         self.cores[SERVER] = self.server
         self.wake(SERVER)
@@ -1227,7 +1219,7 @@ class MemoryLogTest(LogContract, unittest.TestCase):
     """The log in memory meets the contract, and keeps the newest entries only."""
 
     def make_log(self, began):
-        return MemoryLog(began)
+        return Log(began)
 
     def test_the_newest_entries_are_kept_and_the_gone_are_named(self):
         self.append(*[text_entry("old", number, at=1000) for number in range(1, 101)])
@@ -1276,7 +1268,7 @@ class DamagedHistoryTest(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         path = os.path.join(folder.name, "history")
-        log = SqliteLog(path, 1)
+        log = Log(1, path)
         log.append([record(text_entry("hello"))])
         log.commit()
         log.close()
@@ -1287,8 +1279,8 @@ class DamagedHistoryTest(unittest.TestCase):
         return path
 
     def test_a_schema_that_is_not_text(self):
-        path = self.damaged(lambda whole: whole.replace(b"AUTOINCREMENT", b"\xc1UTOINCREMENT"))
-        for use in (lambda: list(chat.read_history(path)), lambda: SqliteLog(path, 1)):
+        path = self.damaged(lambda whole: whole.replace(b"CREATE INDEX numbers", b"\xc1REATE INDEX numbers"))
+        for use in (lambda: list(chat.read_history(path)), lambda: Log(1, path)):
             with self.assertRaisesRegex(UsageError, "is damaged"):
                 use()
 
@@ -1301,7 +1293,7 @@ class DamagedHistoryTest(unittest.TestCase):
 
     def test_a_damaged_entry_is_a_blank_and_the_others_are_served(self):
         path = os.path.join(temporary_folder(self), "room.db")
-        with contextlib.closing(SqliteLog(path, 1)) as log:
+        with contextlib.closing(Log(1, path)) as log:
             log.append([record(text_entry("text %d" % number, number)) for number in range(1, 12)])
             log.append([record(Entry(PRIVATE, 1, b"a" * 8, 12, "ann", b"b" * 8, "bob", "psst"), (b"a" * 8, b"b" * 8))])
             log.commit()
@@ -1312,8 +1304,7 @@ class DamagedHistoryTest(unittest.TestCase):
                 database.execute("UPDATE entries SET %s WHERE seq = %d" % (damage, number))
             database.execute("DELETE FROM entries WHERE seq = 9")
             database.execute("UPDATE entries SET audience = NULL WHERE seq = 12")
-            database.execute("UPDATE sqlite_sequence SET seq = 5")
-        with contextlib.closing(SqliteLog(path, 1)) as log:
+        with contextlib.closing(Log(1, path)) as log:
             [(first, last, entries)] = chat.batches(log, 0, 12, None, 9)
         read = [
             (number, entry.text or entry.why) for number, entry in decode_batch(encode_batch(last, first, entries))[1]
@@ -1322,18 +1313,18 @@ class DamagedHistoryTest(unittest.TestCase):
         self.assertEqual([*blanks, (10, "text 10"), (11, "text 11"), (12, chat.TRIMMED)], read)
 
 
-class SqliteLogTest(LogContract, unittest.TestCase):
+class FileLogTest(LogContract, unittest.TestCase):
     """The log in a file meets the contract, keeps what memory does not, and forgets by age only."""
 
     def make_log(self, began):
         self.path = os.path.join(temporary_folder(self), "room.db")
         self.addCleanup(lambda: self.log.close())
-        return SqliteLog(self.path, began, keep_days=1)
+        return Log(began, self.path, keep_days=1)
 
     def reopen(self):
         """Close the file and open it again, as a server does that starts anew."""
         self.log.close()
-        self.log = SqliteLog(self.path, 77, keep_days=1)
+        self.log = Log(77, self.path, keep_days=1)
 
     def in_the_file(self):
         """Return the numbers that another process finds in the file."""
@@ -1424,12 +1415,12 @@ class SqliteLogTest(LogContract, unittest.TestCase):
     def test_nothing_is_forgotten_without_an_order(self):
         self.append(text_entry("old", 1), text_entry("new", 2))
         self.log.close()
-        self.log = SqliteLog(self.path, 77)
+        self.log = Log(77, self.path)
         self.forget(9)
         self.assertEqual([1, 2], self.in_the_file())
 
 
-class ReopenedLogTest(SqliteLogTest):
+class ReopenedLogTest(FileLogTest):
     """The log in a file meets the contract although every commit is followed by a new start."""
 
     def append(self, *entries, to=None):
@@ -1450,7 +1441,7 @@ class HistoryFileTest(unittest.TestCase):
 
     def make(self, entries=200):
         """Make a history, and return its bytes."""
-        log = SqliteLog(self.path, 1000)
+        log = Log(1000, self.path)
         log.append([record(text_entry("x" * 500, number)) for number in range(1, entries + 1)])
         log.commit()
         log.close()
@@ -1474,7 +1465,7 @@ class HistoryFileTest(unittest.TestCase):
     def assertRefused(self, sentence, path=None):
         before = self.contents()
         with self.assertRaises(UsageError) as caught:
-            SqliteLog(path or self.path, 1000).close()
+            Log(1000, path or self.path).close()
         self.assertRegex(str(caught.exception), sentence)
         self.assertRegex(str(caught.exception), r"\A[^\n]+\.\Z")
         self.assertEqual(before, self.contents())
@@ -1524,14 +1515,14 @@ class HistoryFileTest(unittest.TestCase):
 
     def assertRefusedUnread(self, sentence):
         with self.assertRaisesRegex(UsageError, sentence):
-            SqliteLog(self.path, 1000).close()
+            Log(1000, self.path).close()
 
     def test_a_history_has_one_server_at_a_time(self):
         self.make()
-        log = SqliteLog(self.path, 1000)
+        log = Log(1000, self.path)
         self.assertRefused("in use by another server")
         log.close()
-        SqliteLog(self.path, 1000).close()
+        Log(1000, self.path).close()
 
     @unittest.skipUnless(resource, "Windows has no limit for the size of a file")
     def test_a_full_disk_is_named_and_nothing_half_written_stays(self):
@@ -1544,7 +1535,7 @@ class HistoryFileTest(unittest.TestCase):
         self.write(whole[:9000])
         self.assertRefused("is damaged")
         self.write(whole)
-        log = SqliteLog(self.path, 1000)
+        log = Log(1000, self.path)
         self.assertEqual(200, log.head)
         log.close()
 
@@ -3161,7 +3152,7 @@ class AttackTest(RoomCase):
         self.room("ann")
         for code in chat.MESSAGE_TYPES:
             for version in (VERSION_BYTE, VERSION_BYTE + 1):
-                other = Server(MemoryLog(1), "secret", self.network.entropy, self.network.now, EPOCH)
+                other = Server(Log(1), "secret", self.network.entropy, self.network.now, EPOCH)
                 self.network.cores[("10.0.0.2", 11111)] = other
                 del self.network.wire[:]
                 self.network.inject(bytes((version, code)) + bytes(158), ("10.0.0.2", 11111))
@@ -4184,12 +4175,12 @@ class FileTest(unittest.TestCase):
         tokens = [
             token
             for token in tokenize.generate_tokens(io.StringIO(self.source).readline)
-            if token.type in (tokenize.NAME, tokenize.OP) and 2 <= self.section(token.start[0]) <= 11
+            if token.type in (tokenize.NAME, tokenize.OP) and 2 <= self.section(token.start[0]) <= 13
         ]
         for before, token, after in zip(tokens, tokens[1:], tokens[2:]):
             section = self.section(token.start[0])
             name, free = token.string, before.string not in (".", "def")
-            banned = modules if section == 7 else modules | {"sqlite3"}
+            banned = modules - {"os"} if section == 7 else modules | {"sqlite3"}
             if free and (after.string == "." and name in banned or after.string == "(" and name in calls):
                 wrong.append("line %d (section %d): %s" % (token.start[0], section, name))
         self.assertEqual([], wrong)
@@ -4534,7 +4525,7 @@ class LoopTest(unittest.TestCase):
     def serve(self, host="127.0.0.1", segmented=True):
         now = time.monotonic()
         sockets = chat.open_server_sockets(host, 0)
-        log = chat.MemoryLog(int(time.time() * 1000))
+        log = Log(int(time.time() * 1000))
         server = chat.Server(log, "secret", os.urandom, now, time.time() - now, rate=0)
         self.server = chat.Loop(server, sockets, lambda event: None)
         self.server.sender.segmented = self.server.sender.segmented and segmented
@@ -4633,6 +4624,38 @@ class LoopTest(unittest.TestCase):
         loop.start()
         loop.call(lambda now: None)
         self.assertIn("ZeroDivisionError", events.get(timeout=5).failure)
+        self.assertEqual(1, core.released)
+
+    def test_a_room_that_has_closed_can_be_opened_again_at_once(self):
+        path = os.path.join(temporary_folder(self), "room.db")
+        for opened in range(1, 4):
+            events = queue.SimpleQueue()
+            server = chat.Server(Log(1000, path), "secret", os.urandom, time.monotonic(), 1e9)
+            loop = chat.Loop(server, chat.open_server_sockets("127.0.0.1", 0), events.put)
+            loop.start()
+            loop.call(server.close)
+            self.wait(events, chat.LoopEnded)
+            self.assertEqual(opened, len(list(read_history(path))))
+
+    def test_a_room_that_cannot_be_opened_leaves_nothing_open(self):
+        path = os.path.join(temporary_folder(self), "room.db")
+        options = chat.argument_parser().parse_args(["server", "--host", "127.0.0.1", "--history", path])
+        with mock.patch.object(chat, "opened_root"), mock.patch.object(chat, "ServerWindow") as window:
+            chat.run_server(options)
+        open_room = window.call_args[0][1].open_room
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.bind(("127.0.0.1", 0))
+            for _ in range(2):
+                with self.assertRaisesRegex(OSError, "is in use"):
+                    open_room(taken.getsockname()[1])
+        with contextlib.closing(Log(1000, path)):
+            for _ in range(2):
+                with self.assertRaisesRegex(UsageError, "in use by another server"):
+                    open_room(0)
+        server, sockets = open_room(0)
+        server.release()
+        for each in sockets:
+            each.close()
 
 
 class RefusingSocket(socket.socket):
@@ -4661,15 +4684,13 @@ class ResettingSocket(socket.socket):
         return super().recvfrom(*arguments)
 
 
-class Recorder:
+class Recorder(chat.Core):
     """A core that ends after its first datagram."""
 
     def __init__(self):
+        super().__init__(0.0)
         self.received = []
-        self.receive_bytes = RECEIVE_BYTES_MAX
-        self.done = False
-        self.epoch = 0.0
-        self.receive_bytes = 2048
+        self.released = 0
 
     def receive(self, datagram, address, now):
         self.received.append(datagram)
@@ -4678,14 +4699,11 @@ class Recorder:
     def tick(self, now):
         pass
 
-    def outgoing(self):
-        return []
-
-    def events(self):
-        return []
-
     def deadline(self):
         return None
+
+    def release(self):
+        self.released += 1
 
 
 # ======================================================================================================
@@ -4710,7 +4728,7 @@ def start_room(port=0, password="secret", room="Lab 1"):
     sockets = chat.open_server_sockets("127.0.0.1", port)
     now = time.monotonic()
     epoch = time.time() - now
-    server = chat.Server(chat.MemoryLog(int(time.time() * 1000)), password, os.urandom, now, epoch, room)
+    server = chat.Server(Log(int(time.time() * 1000)), password, os.urandom, now, epoch, room)
     loop = chat.Loop(server, sockets, lambda event: None)
     bound = sockets[0].getsockname()[1]
     loop.start()
@@ -4745,18 +4763,17 @@ class Guest:
 
 
 class WindowTest(unittest.TestCase):
-    """What windows share: a display, a fault of any callback fails the test, and no test sleeps."""
+    """What windows share: a display, real keys, a fault of any callback fails the test, and one deadline."""
 
     def setUp(self):
         if NO_WINDOWS:
             self.skipTest(NO_WINDOWS)
         self.faults = []
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
+        folder = temporary_folder(self)
         for name in ("XDG_CONFIG_HOME", "APPDATA"):
-            before = os.environ.get(name)
-            os.environ[name] = folder.name
-            self.addCleanup(lambda name=name, before=before: _restore(name, before))
+            changed = mock.patch.dict(os.environ, {name: folder})
+            changed.start()
+            self.addCleanup(changed.stop)
 
     def open(self, make):
         root = chat.open_root()
@@ -4767,15 +4784,15 @@ class WindowTest(unittest.TestCase):
         self.addCleanup(self.shut, window)
         return window
 
-    def open_client(self, port=0, name="", password="", theme="light"):
-        options = chat.ClientOptions("127.0.0.1" if port else None, port or chat.PORT, name, password, 50)
+    def open_client(self, port=0, name="", password="", theme="light", server="127.0.0.1"):
+        options = chat.ClientOptions(server if port else None, port or chat.PORT, name, password, 50)
         return self.open(lambda root: chat.ClientWindow(root, options, chat.Settings(theme=theme)))
 
     def open_server(self, port=0, theme="light", members_max=10):
         def open_room(port):
             sockets = chat.open_server_sockets("127.0.0.1", port)
             now = time.monotonic()
-            log = chat.MemoryLog(int(time.time() * 1000))
+            log = Log(int(time.time() * 1000))
             return chat.Server(log, "secret", os.urandom, now, time.time() - now, "Lab 1", members_max), sockets
 
         options = chat.ServerOptions(open_room, port, "Lab 1", "secret", "", members_max)
@@ -4799,12 +4816,22 @@ class WindowTest(unittest.TestCase):
                 time.sleep(0.002)
         self.assertEqual(self.faults, [])
 
+    def press(self, window, widget, *keys):
+        """Press keys in a widget that has the focus, and let the window do what it does when it is idle."""
+        widget.focus_force()
+        self.wait(window, lambda: window.root.focus_get() is widget)
+        window.root.update()
+        for key in keys:
+            widget.event_generate("<%s>" % key)
+            window.root.update()
+        if not window.closed:
+            widget.event_generate("<KeyRelease>")
+            window.root.update()
 
-def _restore(name, value):
-    if value is None:
-        os.environ.pop(name, None)
-    else:
-        os.environ[name] = value
+    def type(self, window, composer, text, *keys):
+        """Type a text, and press Return or what is given."""
+        composer.set(text)
+        self.press(window, composer.text, *(keys or ("Return",)))
 
 
 class ScreenModelForWindowsTest(unittest.TestCase):
@@ -4903,7 +4930,7 @@ class ClientWindowTest(WindowTest):
 
     def enter(self, name="alice", **more):
         window = self.open_client(self.port, name, "secret", **more)
-        self.wait(window, lambda: window._entered)
+        self.wait(window, window.chat.frame.winfo_ismapped)
         window.root.focus_force()
         self.wait(window, window.front)
         return window
@@ -4916,68 +4943,175 @@ class ClientWindowTest(WindowTest):
     def shown(self, window):
         return window.chat.conversation.text.get("1.0", "end-1c")
 
-    def type(self, window, text):
-        window.chat.composer.set(text)
-        window.chat.composer.enter()
+    def say(self, window, text, *keys):
+        self.type(window, window.chat.composer, text, *keys)
+
+    def wait_shown(self, window, text):
+        self.wait(window, lambda: text in self.shown(window))
+
+    def wait_state(self, window, word):
+        self.wait(window, lambda: word in window.chat.state.cget("text"))
+
+    def fill(self, window, bob, count):
+        """Let bob say so many short lines, and wait until they are shown."""
+        for number in range(count):
+            bob.say("line %d." % number)
+        self.wait_shown(window, "line %d." % (count - 1))
+
+    # --- logging in
 
     def test_a_wrong_password_is_said_at_its_field_and_everything_typed_is_kept(self):
         window = self.open_client(self.port, "alice", "wrong")
-        self.wait(window, lambda: window.form.password.error.cget("text"))
-        self.assertEqual(window.form.name.value.get(), "alice")
-        self.assertEqual(window.form.password.value.get(), "wrong")
-        window.form.password.value.set("secret")
-        window.form.submit()
-        self.wait(window, lambda: window._entered)
+        form = window.form
+        self.wait(window, lambda: form.password.error.cget("text"))
+        self.assertEqual((form.name.value.get(), form.password.value.get()), ("alice", "wrong"))
+        form.password.value.set("secret")
+        self.press(window, form.password.entry, "Return")
+        self.wait(window, window.chat.frame.winfo_ismapped)
         self.assertEqual(window.chat.room.cget("text"), "Lab 1")
         self.assertEqual(chat.read_settings().name, "alice")
-        self.assertNotIn("secret", chat.format_settings(chat.read_settings()))
+        self.assertNotIn("secret", read_text(chat.settings_path()))
 
     def test_a_name_in_use_is_said_at_the_name(self):
         self.guest("alice")
         window = self.open_client(self.port, "alice", "secret")
         self.wait(window, lambda: window.form.name.error.cget("text"))
+        self.assertIs(window.root.focus_lastfor(), window.form.name.entry)
 
     def test_an_empty_form_says_what_is_missing_and_where(self):
         window = self.open_client()
         window.form.server.value.set("")
-        window.form.submit()
+        self.press(window, window.form.port.entry, "Return")
         wrong = [name for name, field in window.form.fields.items() if field.error.cget("text")]
         self.assertEqual(wrong, ["server", "password"])
+        self.press(window, window.form.password.entry, "Key-x")
+        self.assertFalse(window.form.password.error.winfo_ismapped())
+
+    def test_the_password_is_hidden_until_it_is_asked_for(self):
+        window = self.open_client()
+        entry = window.form.password.entry
+        (button,) = [child for child in entry.master.winfo_children() if child.winfo_class() == "TButton"]
+        shown = []
+        for _ in range(3):
+            shown.append((entry.cget("show"), button.cget("text")))
+            self.press(window, button, "space")
+        self.assertEqual(shown, [("\u2022", "Show"), ("", "Hide"), ("\u2022", "Show")])
 
     def test_a_login_that_takes_long_can_be_cancelled(self):
         window = self.open_client(9, "alice", "secret")
-        self.assertTrue(window.form.busy)
-        window.form.submit()
-        self.assertFalse(window.form.busy)
-        self.assertEqual(window.form.password.value.get(), "secret")
+        for _ in range(2):
+            self.wait(window, lambda: window.form.name.entry.instate(["disabled"]))
+            self.press(window, window.form.button, "Escape")
+            self.wait(window, lambda: window.form.name.entry.instate(["!disabled"]))
+            self.assertEqual(window.form.password.value.get(), "secret")
+            window.form.button.invoke()
+
+    def test_a_server_on_the_network_is_offered(self):
+        window = self.open_client(self.port, "alice", server=None)
+        form = window.form
+        self.wait(window, lambda: form.server.value.get() == "127.0.0.1")
+        self.assertIn("Lab 1, 0 members", form.offered.entrycget(0, "label"))
+        form.server.value.set("elsewhere")
+        form.offered.invoke(0)
+        self.assertEqual(form.server.value.get(), "127.0.0.1")
+
+    # --- talking
 
     def test_what_is_said_is_seen_on_both_sides(self):
         window, bob = self.enter(), self.guest("bob")
-        self.type(window, "hello bob")
+        self.say(window, "hello bob")
         self.assertEqual(bob.wait_for(SAID).text, "hello bob")
-        self.wait(window, lambda: "hello bob\u00a0\u00a0\u2713" in self.shown(window))
+        self.wait_shown(window, "hello bob\u00a0\u00a0\u2713")
         bob.say("hi \U0001f389 https://example.org/a")
-        self.wait(window, lambda: "https://example.org/a" in self.shown(window))
+        self.wait_shown(window, "https://example.org/a")
         self.assertTrue(window.chat.conversation.text.tag_ranges("link"))
         bob.say("psst", to_name="alice")
-        self.wait(window, lambda: "private to you" in self.shown(window))
-        window.chat.start_private("bob")
-        self.type(window, window.chat.composer.get() + "what?")
-        self.assertTrue(bob.wait_for(SAID).entry.kind == PRIVATE)
+        self.wait_shown(window, "private to you")
 
-    def test_a_restarted_server_is_found_again_and_the_draft_is_kept(self):
+    def test_a_member_that_is_chosen_gets_a_private_message(self):
+        window, bob = self.enter(), self.guest("bob")
+        members, composer = window.chat.members.tree, window.chat.composer
+        self.wait(window, lambda: members.exists("nbob"))
+        composer.set("what?")
+        self.press(window, members, "Down", "Return")
+        self.assertEqual(composer.get(), "/msg bob what?")
+        self.press(window, composer.text, "Return")
+        self.assertEqual(bob.wait_for(SAID).entry.kind, PRIVATE)
+        self.press(window, members, "Up", "Return")
+        self.assertEqual(composer.get(), "")  # Nobody writes to himself.
+
+    def test_shift_return_breaks_the_line(self):
+        window, bob = self.enter(), self.guest("bob")
+        self.say(window, "one", "Shift-Return", "Key-x", "Return")
+        self.assertEqual(bob.wait_for(SAID).text, "one\nx")
+
+    def test_up_and_down_recall_and_tab_completes_and_goes_on(self):
         window = self.enter()
-        window.chat.composer.set("a thought that is not finished")
-        self.stop(self.server)
-        self.wait(window, lambda: window.transcript.status.state is chat.State.RECONNECTING)
-        self.assertIn("reconnecting", window.chat.state.cget("text"))
-        self.server, _ = start_room(self.port)
-        self.wait(window, lambda: window.transcript.status.state is chat.State.CONNECTED)
-        self.assertEqual(window.chat.composer.get(), "a thought that is not finished")
-        self.assertTrue(window._entered)
+        self.guest("bob")
+        composer = window.chat.composer
+        self.wait(window, lambda: window.chat.members.tree.exists("nbob"))
+        self.say(window, "first")
+        self.say(window, "second")
+        self.press(window, composer.text, "Up", "Up")
+        self.assertEqual(composer.get(), "first")
+        self.press(window, composer.text, "Down")
+        self.assertEqual(composer.get(), "second")
+        self.say(window, "b", "Tab")
+        self.assertEqual(composer.get(), "bob: ")
+        self.say(window, "two\nlines", "Up", "Key-x")  # In the second line Up goes to the first.
+        self.assertEqual(composer.get(), "twox\nlines")
+        composer.set("")
+        self.press(window, composer.text, "Tab")
+        self.assertIsNot(window.root.focus_get(), composer.text)
+
+    def test_a_text_too_long_is_kept_and_its_size_shown(self):
+        window = self.enter()
+        self.say(window, "x" * 20000)
+        self.assertEqual(len(window.chat.composer.get()), 20000)
+        self.assertIn("20,000", window.chat.composer.note.cget("text"))
+
+    def test_a_paste_that_is_much_too_long_stays_in_the_clipboard(self):
+        window = self.enter()
+        composer = window.chat.composer
+        for size, kept in ((chat.PASTE_CHARACTERS_MAX, chat.PASTE_CHARACTERS_MAX), (chat.PASTE_CHARACTERS_MAX + 1, 0)):
+            composer.set("")
+            window.root.clipboard_clear()
+            window.root.clipboard_append("x" * size)
+            self.press(window, composer.text, "<Paste>")
+            self.assertEqual(len(composer.get()), kept)
+        self.assertIn("65,537 characters", composer.note.cget("text"))
+
+    def test_help_is_a_table_and_what_is_no_command_stays(self):
+        window = self.enter()
+        self.say(window, "/help")
+        self.assertIn("/msg NAME TEXT  say", self.shown(window))
+        self.say(window, "/who")
+        self.assertIn("1 member here: alice", self.shown(window))
+        self.say(window, "/nonsense")
+        self.assertIn("/nonsense", window.chat.composer.note.cget("text"))
+        self.assertEqual(window.chat.composer.get(), "/nonsense")
+
+    def test_what_is_selected_in_the_conversation_is_copied_though_the_caret_is_elsewhere(self):
+        window = self.enter()
+        self.say(window, "copy me")
+        self.wait_shown(window, "copy me\u00a0\u00a0\u2713")
+        view = window.chat.conversation.text
+        view.tag_add("sel", "end-2l", "end-1c")
+        self.press(window, window.chat.composer.text, "<Copy>")
+        self.assertIn("copy me", window.root.clipboard_get())
+
+    def test_the_conversation_cannot_be_changed_by_typing(self):
+        window = self.enter()
+        before, view = self.shown(window), window.chat.conversation.text
+        for key in ("BackSpace", "Return", "Control-d", "Control-k", "<Paste>", "Key-x"):
+            self.press(window, view, key)
+        self.assertEqual(self.shown(window), before)
+        self.assertEqual(window.chat.composer.get(), "x")
+
+    # --- reading
 
     def test_five_thousand_messages_leave_the_window_responsive(self):
-        window, slowest = self.enter(), [0.0]
+        window, bob, slowest = self.enter(), self.guest("bob"), [0.0]
         ticks = [time.monotonic()]
 
         def tick():
@@ -4987,146 +5121,151 @@ class ClientWindowTest(WindowTest):
             window.root.after(5, tick)
 
         tick()
-        for number in range(5200):
-            event = said("bob", "message %d" % number, number, at=1000 * number)
-            window.inbox.put((window._generation, event))
-        self.wait(window, lambda: "message 5199" in window.chat.conversation.text.get("end-3l", "end"))
+        view = window.chat.conversation
+        for number in range(26):
+            bob.say("\n".join("line %d of %d" % (line, number) for line in range(200)))
+        self.wait_shown(window, "line 199 of 25")
         self.assertLess(slowest[0], 0.5)
-        lines = int(window.chat.conversation.text.index("end-1c").split(".")[0])
-        self.assertLessEqual(lines, chat.VIEW_LINES_MAX + 1)
-        self.assertTrue(window.chat.conversation.following)
+        self.assertLessEqual(int(view.text.index("end-1c").split(".")[0]), chat.VIEW_LINES_MAX + 2)
+        self.assertIn("no longer shown", view.text.get("1.0", "2.0"))
+        self.assertIsNotNone(view.text.dlineinfo("end-1c"))
 
     def test_a_reader_further_up_is_not_moved_and_is_told_of_the_new(self):
-        window = self.enter()
-        for number in range(100):
-            window.chat.conversation.show([window.transcript.note("line %d" % number)])
-        view = window.chat.conversation
-        self.wait(window, lambda: view.text.dlineinfo("end-1c"))
-        view._scroll("moveto", "0.3")
-        top = view.text.index("@0,0")
-        bob = self.guest("bob")
+        window, bob = self.enter(), self.guest("bob")
+        self.fill(window, bob, 60)
+        view = window.chat.conversation.text
+        self.press(window, window.chat.composer.text, "Prior")
+        top = view.get("@0,0", "@0,0 lineend")
         bob.say("are you there?")
-        self.wait(window, lambda: window.transcript.unread == 1)
-        self.assertEqual(view.text.index("@0,0"), top)
-        self.assertEqual(window.root.title(), "(1) Lab 1")
-        self.wait(window, lambda: view._jump.winfo_ismapped())
-        self.assertEqual(view._jump.cget("text"), "1 new")
-        view._jump.invoke()
+        self.wait(window, lambda: window.root.title() == "(1) Lab 1")
+        self.assertEqual(view.get("@0,0", "@0,0 lineend"), top)
+        (jump,) = [each for each in view.master.winfo_children() if each.winfo_class() == "TButton"]
+        self.wait(window, jump.winfo_ismapped)
+        self.assertEqual(jump.cget("text"), "1 new")
+        self.press(window, jump, "space")
         self.wait(window, lambda: window.root.title() == "Lab 1")
-        self.assertTrue(view.following)
-        self.assertTrue(view.text.tag_ranges("unread"))
+        self.assertIsNotNone(view.dlineinfo("end-1c"))
+        self.assertTrue(view.tag_ranges("unread"))
+
+    def test_only_what_concerns_the_person_rings_and_only_behind_another_window(self):
+        window, bob, rung = self.enter(), self.guest("bob"), []
+        window.root.bell = lambda: rung.append(self.shown(window).splitlines()[-1])
+        bob.say("alice, one")
+        self.wait_shown(window, "alice, one")
+        other = self.open_client()
+        other.root.focus_force()
+        self.wait(other, lambda: other.front() and not window.front())
+        bob.say("two")
+        bob.say("alice, three")
+        self.wait(window, lambda: rung)
+        bob.say("four", to_name="alice")
+        self.wait(window, lambda: rung[1:])
+        self.assertEqual(rung, ["alice, three", "four"])
 
     def test_find_goes_through_the_places_beside_an_emoji(self):
         window = self.enter()
+        find = window.chat.find
         for text in ("\U0001f600 the needle", "hay", "a Needle"):
-            window.chat.conversation.show([window.transcript.note(text)])
-        window.find()
-        window.chat.find.needle.set("needle")
-        self.assertEqual(window.chat.find.count.cget("text"), "2 of 2")
-        window.chat.find.step(1)
-        self.assertEqual(window.chat.find.count.cget("text"), "1 of 2")
+            self.say(window, text)
+        self.wait_shown(window, "a Needle\u00a0\u00a0\u2713")
+        self.press(window, window.chat.composer.text, "Control-f")
+        find.needle.set("needle")
+        self.assertEqual(find.count.cget("text"), "2 of 2")
+        self.press(window, find.entry, "Return")
+        self.assertEqual(find.count.cget("text"), "1 of 2")
         view = window.chat.conversation.text
         self.assertEqual(view.get(*view.tag_ranges("here")), "needle")
-        window.chat.find.close()
+        self.press(window, find.entry, "Escape")
         self.assertFalse(view.tag_ranges("found"))
-
-    def test_a_text_too_long_is_kept_and_its_size_shown(self):
-        window = self.enter()
-        self.type(window, "x" * 20000)
-        self.assertEqual(len(window.chat.composer.get()), 20000)
-        self.assertIn("20,000", window.chat.composer.note.cget("text"))
-
-    def test_up_recalls_and_tab_completes(self):
-        window, composer = self.enter(), None
-        self.guest("bob")
-        self.wait(window, lambda: "bob" in window.transcript.names())
-        composer = window.chat.composer
-        self.type(window, "first")
-        self.type(window, "second")
-        composer._recall(1)
-        composer._recall(1)
-        self.assertEqual(composer.get(), "first")
-        composer.set("b")
-        composer._complete()
-        self.assertEqual(composer.get(), "bob: ")
-
-    def test_a_server_on_the_network_is_offered(self):
-        options = chat.ClientOptions(None, self.port, "alice", "", 50)
-        window = self.open(lambda root: chat.ClientWindow(root, options, chat.Settings(theme="light")))
-        self.wait(window, lambda: window.form.server.value.get() == "127.0.0.1")
-        self.assertIn("Lab 1", str(window.form.server.widget.cget("values")))
+        self.assertFalse(find.frame.winfo_ismapped())
 
     def test_earlier_messages_go_above_and_move_nothing(self):
         bob = self.guest("bob")
         for number in range(80):
             bob.say("line %d." % number)
-        bob.wait_for(RECEIPT)
-        self.wait_until_sent(bob)
+        for _ in range(80):
+            bob.wait_for(RECEIPT)
         window = self.enter()
-        self.wait(window, lambda: "line 79." in self.shown(window))
+        self.wait_shown(window, "line 79.")
         self.assertNotIn("line 3.", self.shown(window))
-        view = window.chat.conversation
-        view._scroll("moveto", "0.0")
-        top = view.text.get("@0,0", "@0,0 lineend")
-        self.wait(window, lambda: "line 3." in self.shown(window))
-        self.assertEqual(view.text.get("@0,0", "@0,0 lineend"), top)
-        view._scroll("moveto", "0.0")  # Nothing stands before it, and nothing more is asked for.
+        view = window.chat.conversation.text
+        self.press(window, view, "Control-Home")
+        top = view.get("@0,0", "@0,0 lineend")
+        self.wait_shown(window, "line 3.")
+        self.assertEqual(view.get("@0,0", "@0,0 lineend"), top)
+        self.press(window, view, "Control-Home")  # Nothing stands before it, and nothing more is asked for.
         bob.say("and more.")
-        self.wait(window, lambda: "and more." in self.shown(window))
+        self.wait_shown(window, "and more.")
         self.assertEqual(self.shown(window).count("line 3."), 1)
         self.assertLess(self.shown(window).index("line 3."), self.shown(window).index("line 79."))
 
-    def wait_until_sent(self, guest):
-        for _ in range(79):
-            guest.wait_for(RECEIPT)
-
-    def test_help_is_a_table(self):
-        window = self.enter()
-        self.type(window, "/help")
-        self.assertIn("/msg NAME TEXT  say", self.shown(window))
-        self.type(window, "/nonsense")
-        self.assertIn("/nonsense", window.chat.composer.note.cget("text"))
-
-    def test_what_is_selected_in_the_conversation_is_copied_though_the_caret_is_elsewhere(self):
-        window = self.enter()
-        window.chat.conversation.show([window.transcript.note("copy me")])
-        view = window.chat.conversation.text
-        view.tag_add("sel", "end-2l", "end-1c")
-        window.chat.composer.text.focus_force()
-        window.chat.composer.text.event_generate("<<Copy>>")
-        self.assertIn("copy me", window.root.clipboard_get())
-
-    def test_the_conversation_cannot_be_changed_by_typing(self):
+    def test_history_that_was_fetched_stays_under_its_reader_and_leaves_no_silent_hole(self):
+        bob = self.guest("bob")
+        for number in range(80):
+            bob.say("line %d." % number)
+        for _ in range(80):
+            bob.wait_for(RECEIPT)
         window = self.enter()
         view = window.chat.conversation.text
-        before = self.shown(window)
-        view.focus_force()
-        self.wait(window, lambda: window.root.focus_get() is view)
-        for keys in ("<BackSpace>", "<Return>", "<Control-d>", "<Control-k>", "<<Paste>>", "<Key-x>"):
-            view.event_generate(keys)
-        self.assertEqual(self.shown(window), before)
-        self.assertEqual(window.chat.composer.get(), "x")
+        for number in range(25):
+            bob.say("\n".join("%d of %d" % (line, number) for line in range(200)))
+        self.wait_shown(window, "199 of 24")
+        self.press(window, view, "Control-Home")
+        self.wait_shown(window, "line 3.")
+        bob.say("and more.")
+        self.wait_shown(window, "and more.")
+        self.assertIn("line 3.", self.shown(window))
+        self.press(window, view, "Control-End")
+        bob.say("the last.")
+        self.wait_shown(window, "the last.")
+        self.assertNotIn("line 3.", self.shown(window))
+        self.assertIn("no longer shown", view.get("1.0", "2.0"))
 
-    def test_the_theme_changes_at_once_and_is_remembered(self):
+    # --- the window itself
+
+    def test_the_theme_changes_at_once_everywhere_and_is_remembered(self):
         window = self.enter()
-        window.switch_theme()
-        self.assertEqual(window.chat.conversation.text.cget("background"), chat.PALETTES["dark"].background)
-        self.assertEqual(chat.read_settings().theme, "dark")
-        self.assertEqual(chat.read_settings().name, "alice")
-        window.zoom_by(1)
-        window.zoom_by(0)
+        self.guest("bob")
+        for theme in ("dark", "light"):
+            window.switch_theme()
+            self.assertEqual((chat.read_settings().theme, chat.read_settings().name), (theme, "alice"))
+            allowed = {getattr(chat.PALETTES[theme], name) for name in ("background", "surface", "accent", "border")}
+            for widget in widgets(window.root):
+                self.assertIn(ground(widget), allowed, str(widget))
+
+    def test_the_text_grows_and_shrinks_with_keys(self):
+        window = self.enter()
+        sizes = []
+        for key in ("Control-plus", "Control-plus", "Control-minus", "Control-Key-0"):
+            self.press(window, window.chat.composer.text, key)
+            sizes.append(-int(window.root.tk.call("font", "configure", "ChatBody", "-size")))
+        self.assertLess(sizes[3], sizes[0])
+        self.assertLess(sizes[0], sizes[1])
+        self.assertEqual(sizes[0], sizes[2])
+
+    def test_the_members_have_their_place_where_there_is_room(self):
+        window = self.enter()
+        for width, shown in ((960, True), (400, False)):
+            window.root.geometry("%dx500" % width)
+            self.wait(window, lambda shown=shown: bool(window.chat.members.frame.winfo_ismapped()) is shown)
+
+    def test_a_restarted_server_is_found_again_and_the_draft_is_kept(self):
+        window = self.enter()
+        window.chat.composer.set("a thought that is not finished")
+        self.stop(self.server)
+        self.wait_state(window, "reconnecting")
+        self.server, _ = start_room(self.port)
+        self.wait_state(window, "connected")
+        self.assertEqual(window.chat.composer.get(), "a thought that is not finished")
+        self.assertTrue(window.chat.frame.winfo_ismapped())
 
     def test_what_is_sent_while_closing_arrives(self):
         window, bob = self.enter(), self.guest("bob")
-        window.send("my last words")
-        window.close()
+        self.say(window, "my last words")
+        self.say(window, "/quit")
+        self.wait(window, lambda: window.closed)
         window.leave()
         self.assertEqual(bob.wait_for(SAID).text, "my last words")
-
-    def test_closing_leaves_the_room(self):
-        window, bob = self.enter(), self.guest("bob")
-        window.close()
-        window.leave()
         self.assertEqual(bob.wait_for(WENT).entry.text, "left")
 
     def test_a_window_may_be_closed_at_any_moment(self):
@@ -5139,13 +5278,30 @@ class ClientWindowTest(WindowTest):
         self.assertEqual(self.faults, [])
 
     def test_a_fault_of_a_callback_is_shown(self):
-        window = self.enter()
-        hook, sys.excepthook = sys.excepthook, lambda *_: None
-        try:
-            window._report_fault(ValueError, ValueError("broken"), None)
-        finally:
-            sys.excepthook = hook
-        self.assertIn("broken", self.shown(window))
+        root = chat.open_root()
+        with mock.patch.object(sys, "excepthook"):
+            window = self.open(
+                lambda _: chat.ClientWindow(root, chat.ClientOptions(None, 1, "", "", 0), chat.Settings())
+            )
+            root.report_callback_exception = type(window)._report_fault.__get__(window)
+            root.after(0, lambda: [][1])
+            self.wait(window, lambda: "IndexError" in window.form.error.cget("text"))
+
+
+def widgets(root):
+    """Return a window's widgets, all of them."""
+    found = [root]
+    for widget in found:
+        found += widget.winfo_children()
+    return found
+
+
+def ground(widget):
+    """Return the colour of a widget's background."""
+    if widget.winfo_class() in ("Text", "Menu") or not widget.master:
+        return str(widget.cget("background"))
+    kind = {"TProgressbar": "Horizontal.TProgressbar"}.get(widget.winfo_class(), widget.winfo_class())
+    return chat.ttk.Style(widget).lookup(str(widget.cget("style")) or kind, "background")
 
 
 class ServerWindowTest(WindowTest):
@@ -5153,26 +5309,30 @@ class ServerWindowTest(WindowTest):
 
     def open_with_guest(self):
         window = self.open_server()
-        port = window.bound_port
-        bob = Guest(port, "bob")
+        bob = Guest(window.bound_port, "bob")
         self.addCleanup(bob.leave)
         self.wait(window, lambda: window.table.tree.exists("nbob"))
         return window, bob
 
+    def is_open(self, window):
+        return "listening" in window.strip.state.cget("text")
+
     def test_members_are_listed_and_announcements_heard(self):
         window, bob = self.open_with_guest()
-        window.line.value.set("lunch at noon")
-        window.announce()
+        self.type(window, window.line, "lunch at noon")
         while bob.wait_for(NOTICED).text != "lunch at noon":
             pass
-        self.assertIn("bob joined", window.log.text.get("1.0", "end"))
+        self.assertEqual(window.line.get(), "")
+        self.assertRegex(window.log.text.get("1.0", "end"), r"(?s)bob joined.*announced: lunch at noon")
 
     def test_removing_somebody_asks_first(self):
         window, bob = self.open_with_guest()
-        window.table.tree.selection_set("nbob")
-        window.table._remove()
+        self.press(window, window.table.tree, "Down", "Delete")
         self.assertIn("bob", window.question.label.cget("text"))
-        window.question.yes.invoke()
+        self.press(window, window.question.no, "space")
+        self.assertFalse(window.question.frame.winfo_ismapped())
+        self.press(window, window.table.tree, "Delete")
+        self.press(window, window.question.yes, "space")
         self.assertEqual(bob.wait_for(chat.LoginFailed).code, chat.KICKED)
         self.wait(window, lambda: not window.table.tree.exists("nbob"))
 
@@ -5181,29 +5341,61 @@ class ServerWindowTest(WindowTest):
         window.close()
         self.assertFalse(window.closed)
         window.question.yes.invoke()
-        self.assertTrue(window.closed)
+        self.wait(window, lambda: window.closed)
         window.leave()
         bob.wait_for(chat.Disconnected)
 
+    def test_a_question_about_something_else_is_no_consent_to_close(self):
+        window, bob = self.open_with_guest()
+        self.press(window, window.table.tree, "Down", "Delete")
+        window.close()
+        self.assertFalse(window.closed)
+        self.assertIn("1 member", window.question.label.cget("text"))
+        window.close()  # The question was this one, and closing anyway is the answer.
+        self.wait(window, lambda: window.closed)
+
     def test_stop_and_open_again(self):
         window = self.open_server()
-        window.switch()
-        self.wait(window, lambda: window._loop is None)
-        window.switch()
-        self.assertIsNotNone(window._loop)
+        window.strip.switch.invoke()
+        self.wait(window, lambda: not self.is_open(window))
+        self.type(window, window.line, "is anybody here?")
+        self.assertIn("not open", window.line.note.cget("text"))
+        window.strip.switch.invoke()
+        self.assertTrue(self.is_open(window))
 
     def test_a_port_in_use_is_said_and_another_can_be_chosen(self):
         server, port = start_room()
         self.addCleanup(lambda: server.call(server.core.close))
         window = self.open_server(port)
         self.assertIn(str(port), window.strip.trouble.cget("text"))
+        window.strip.port.value.set("70000")
+        window.strip.switch.invoke()
+        self.assertIn("65535", window.strip.port.error.cget("text"))
         window.strip.port.value.set("0")
-        window.switch()
-        self.assertIsNotNone(window._loop)
+        window.strip.switch.invoke()
+        self.assertTrue(self.is_open(window))
 
-    def test_both_themes(self):
+    def test_the_password_is_hidden_until_it_is_asked_for_and_can_be_copied(self):
+        window = self.open_server()
+        rows = window.strip.rows.winfo_children()
+        texts = lambda: [str(child.cget("text")) for child in rows]  # noqa: E731
+        self.assertNotIn("secret", texts())
+        for button in rows:
+            if button.winfo_class() == "TButton":
+                button.invoke()
+        self.assertIn("secret", texts())
+        self.assertEqual(window.root.clipboard_get(), "secret")
+
+    def test_both_themes_at_every_size(self):
         for theme in chat.PALETTES:
             window = self.open_server(theme=theme)
+            for width in (400, 1900):
+                window.root.geometry("%dx500" % width)
+                self.wait(window, lambda shown=window, width=width: shown.root.winfo_width() == width)
+                window.root.update()
+                for widget in (window.line.button, window.log.text, window.table.tree, window.strip.switch):
+                    self.assertTrue(widget.winfo_viewable())
+                    self.assertLess(widget.winfo_x() + widget.winfo_width(), width)
             self.assertEqual(window.log.text.cget("background"), chat.PALETTES[theme].background)
             self.shut(window)
 
@@ -5524,7 +5716,7 @@ class HistoryProgramTest(KillCase):
     def test_what_is_older_than_keep_is_forgotten(self):
         path = os.path.join(temporary_folder(self), "room.db")
         now = int(time.time() * 1000)
-        log = SqliteLog(path, 1000)
+        log = Log(1000, path)
         log.append([record(text_entry("days %d" % days, 9 - days, at=now - days * 86_400_000)) for days in (5, 3, 1)])
         log.commit()
         log.close()

@@ -102,7 +102,7 @@ def serve_child(port="0", history="", traced=""):
     now = time.monotonic()
     sockets = chat.open_server_sockets("127.0.0.1", int(port))
     began = int(time.time() * 1000)
-    log = chat.SqliteLog(history, began) if history else chat.MemoryLog(began)
+    log = chat.Log(began, history)
     server = chat.Server(log, "bench", os.urandom, now, time.time() - now, members_max=5000, rate=0)
     loop = chat.Loop(server, sockets, lambda event: None)
 
@@ -588,8 +588,8 @@ def commit_seconds(folder, mode, entries):
     """Return the seconds that one commit of so many entries takes in the middle, in a mode of SQLite's."""
     opened, connect = [], sqlite3.connect
     with mock.patch.object(sqlite3, "connect", lambda *how, **more: opened.append(connect(*how, **more)) or opened[-1]):
-        log = chat.SqliteLog(os.path.join(folder, "commit-%s-%d" % (mode, entries)), 1)
-    opened[-1].execute("PRAGMA synchronous = " + mode)
+        log = chat.Log(1, os.path.join(folder, "commit-%s-%d" % (mode, entries)))
+    opened[0].execute("PRAGMA synchronous = " + mode)
     taken = []
     for at in range(100):
         log.append([suite.record(suite.text_entry(TEXT, number=at + 1)) for _ in range(entries)])

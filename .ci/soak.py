@@ -209,7 +209,7 @@ def soak_processes(seed, until):
 
 def serve_from(path):
     """Do with a history what a server does."""
-    with contextlib.closing(chat.SqliteLog(path, 1)) as log:
+    with contextlib.closing(chat.Log(1, path)) as log:
         cut = chat.batches(log, log.oldest - 1, log.head, None, 10_000)
         assert not cut or cut[-1][1] == log.head, "%s of %d" % (cut[-1][:2], log.head)
         for first, _, entries in cut:
@@ -223,7 +223,7 @@ def soak_history_file(seed, until):
     draw = random.Random(seed).random
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "history")
-        log = chat.SqliteLog(path, 1)
+        log = chat.Log(1, path)
         log.append([suite.record(entry) for entry in suite.ENTRIES * 20 if entry.kind != chat.SKIP])
         log.commit()
         log.close()
@@ -236,7 +236,7 @@ def soak_history_file(seed, until):
                 with contextlib.suppress(chat.UsageError):
                     list(chat.read_history(path))
                 with contextlib.suppress(chat.UsageError, chat.LogFailure), contextlib.closing(
-                    chat.SqliteLog(path, 1)
+                    chat.Log(1, path)
                 ) as log:
                     cut = chat.batches(log, log.oldest - 1, log.head, None, 10_000)
                     assert not cut or cut[-1][1] == log.head, "%s of %d" % (cut[-1][:2], log.head)

@@ -79,6 +79,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import (
     Any,
     Callable,
+    ClassVar,
     Deque,
     Dict,
     Iterable,
@@ -549,25 +550,25 @@ class Layout:
 class Message:
     """What all messages have in common: the ``code`` of their type in the header, and their layout."""
 
-    code = 0
-    layout = Layout("")
+    code: ClassVar[int]
+    layout: ClassVar[Layout]
+
+    def __init_subclass__(cls, code: int, layout: Layout) -> None:
+        """Both stand beside the class's name."""
+        cls.code, cls.layout = code, layout
 
 
 @dataclass(frozen=True)
-class Hello(Message):
+class Hello(Message, code=1, layout=Layout("16s")):
     """Client: is a server there?  Also finds servers, sent to broadcast."""
 
-    code = 1
-    layout = Layout("16s")
     nonce: bytes
 
 
 @dataclass(frozen=True)
-class Offer(Message):
+class Offer(Message, code=2, layout=Layout("16s20s8sHH", _STRING)):
     """Server: here, and this cookie proves that you can receive at your address."""
 
-    code = 2
-    layout = Layout("16s20s8sHH", _STRING)
     nonce: bytes
     cookie: bytes
     server: bytes
@@ -577,46 +578,38 @@ class Offer(Message):
 
 
 @dataclass(frozen=True)
-class Later(Message):
+class Later(Message, code=3, layout=Layout("16s", _STRING)):
     """Server, unsealed and therefore only advice: look again."""
 
-    code = 3
-    layout = Layout("16s", _STRING)
     nonce: bytes
     reason: str
 
 
 @dataclass(frozen=True)
-class Login(Message):
+class Login(Message, code=4, layout=Layout("16s20s32s")):
     """Client: the cookie, and my public share of the key exchange."""
 
-    code = 4
-    layout = Layout("16s20s32s")
     nonce: bytes
     cookie: bytes
     share: bytes
 
 
 @dataclass(frozen=True)
-class Keys(Message):
+class Keys(Message, code=5, layout=Layout("16s32s")):
     """Server: its public share; the header's session and the tag prove the password to the client."""
 
-    code = 5
-    layout = Layout("16s32s")
     nonce: bytes
     share: bytes
 
 
 @dataclass(frozen=True)
-class Proof(Message):
+class Proof(Message, code=6, layout=Layout("I16sQQIH", _STRING)):
     """Client, sealed: who I am, and how far I have read.
 
     ``entry_time`` is the time of the entry at ``cursor``; ``oldest`` the lowest number that is not yet taken;
     ``earlier`` how many messages of history to start with.
     """
 
-    code = 6
-    layout = Layout("I16sQQIH", _STRING)
     attempt: int
     instance: bytes
     cursor: int
@@ -627,11 +620,9 @@ class Proof(Message):
 
 
 @dataclass(frozen=True)
-class Welcome(Message):
+class Welcome(Message, code=7, layout=Layout("8sQQBQII32sH", _STRING, _STRING)):
     """Server: you are in; read on from ``start``.  What stands up to ``head`` was said before."""
 
-    code = 7
-    layout = Layout("8sQQBQII32sH", _STRING, _STRING)
     member: bytes
     start: int
     start_time: int
@@ -646,11 +637,9 @@ class Welcome(Message):
 
 
 @dataclass(frozen=True)
-class Refused(Message):
+class Refused(Message, code=8, layout=Layout("", _STRING, _TEXT)):
     """Server: you are not in, and this is why."""
 
-    code = 8
-    layout = Layout("", _STRING, _TEXT)
     reason: str
     text: str
 
@@ -699,15 +688,16 @@ def _take_submissions(reader: Reader) -> Tuple[Submission, ...]:
     return tuple(messages)
 
 
+_SUBMISSIONS: Codec = (lambda messages: b"".join(map(encode_submission, messages)), _take_submissions)
+
+
 @dataclass(frozen=True)
-class Sync(Message):
+class Sync(Message, code=9, layout=Layout("QIHB", _SUBMISSIONS)):
     """Client: I have everything up to ``cursor``; and here are messages that you have not taken yet.
 
     ``most``: answer with so many datagrams at most.
     """
 
-    code = 9
-    layout = Layout("QIHB", (lambda messages: b"".join(map(encode_submission, messages)), _take_submissions))
     cursor: int
     key_id: int
     rtt_ms: int
@@ -716,15 +706,13 @@ class Sync(Message):
 
 
 @dataclass(frozen=True)
-class Entries(Message):
+class Entries(Message, code=10, layout=Layout("QIBI32s", _REST)):
     """Server: entries from its log (maybe none), and how far it has taken yours.
 
     ``echo`` is the counter of the SYNC that this answers, or 0; ``flags`` may hold ASK (SYNC now) and STUCK
     (messages wait until the server's disk has room).
     """
 
-    code = 10
-    layout = Layout("QIBI32s", _REST)
     echo: int
     taken: int
     flags: int
@@ -734,26 +722,22 @@ class Entries(Message):
 
 
 @dataclass(frozen=True)
-class Room(Message):
+class Room(Message, code=11, layout=Layout("I8s", _REST)):
     """Server: new entries, encrypted once under the room key for all members."""
 
-    code = 11
-    layout = Layout("I8s", _REST)
     key_id: int
     nonce: bytes
     sealed: bytes
 
 
 @dataclass(frozen=True)
-class Pull(Message):
+class Pull(Message, code=12, layout=Layout("BQQHB")):
     """Client: show me a view of the log up to ``until``; I have everything up to ``have``.
 
     STANDING is what holds now, such as the joins of those who are here, as of ``until`` (0: as of now).  EARLIER is
     the last ``count`` messages up to ``until``.  ``most``: answer with so many datagrams at most.
     """
 
-    code = 12
-    layout = Layout("BQQHB")
     view: int
     have: int
     until: int
@@ -762,14 +746,12 @@ class Pull(Message):
 
 
 @dataclass(frozen=True)
-class Page(Message):
+class Page(Message, code=13, layout=Layout("BBQ", _REST)):
     """Server: some of a view's entries, which begin behind ``start``; the batch's head is where the view ends.
 
     ``flags`` may hold ASK (there is more) and BEGINNING (nothing stands before this view).
     """
 
-    code = 13
-    layout = Layout("BBQ", _REST)
     view: int
     flags: int
     start: int
@@ -777,11 +759,9 @@ class Page(Message):
 
 
 @dataclass(frozen=True)
-class Bye(Message):
+class Bye(Message, code=14, layout=Layout("", _STRING)):
     """Either side: this session ends.  The reason is empty where somebody just leaves."""
 
-    code = 14
-    layout = Layout("", _STRING)
     reason: str
 
 

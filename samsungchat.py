@@ -4935,7 +4935,8 @@ class Sender:
             if isinstance(item, Datagram):
                 self._send(item.data, item.address)
             elif len(item.bodies) > 1 and self.segmented:
-                self._send_segmented(item)
+                for at in range(0, len(item.bodies), SEGMENTS_MAX):
+                    self._send_segmented(Fanout(item.bodies[at : at + SEGMENTS_MAX], item.members))
             else:
                 for data, address in item.datagrams():
                     self._send(data, address)
@@ -4960,23 +4961,21 @@ class Sender:
             self.failed += 1
 
     def _send_segmented(self, fanout: Fanout) -> None:
-        """Send each member's datagrams, which are of one size, in as few calls as there may be."""
-        size = HEADER_BYTES + len(fanout.bodies[0]) + TAG_BYTES
+        """Send each member's datagrams, which are of one size, in one call."""
+        size, count = HEADER_BYTES + len(fanout.bodies[0]) + TAG_BYTES, len(fanout.bodies)
         control = [(socket.IPPROTO_UDP, _UDP_SEGMENT, struct.pack("=H", size))]
         datagrams = fanout.datagrams()
         for address, _ in fanout.members:
-            for at in range(0, len(fanout.bodies), SEGMENTS_MAX):
-                count = min(len(fanout.bodies) - at, SEGMENTS_MAX)
-                chunk = [data for data, _ in itertools.islice(datagrams, count)]
-                try:
-                    if not self.segmented:
-                        raise OSError("segmentation was refused before")
-                    # One buffer: the system takes it faster than it walks through many small ones.
-                    self._sockets[len(address) == 4].sendmsg((b"".join(chunk),), control, 0, address)
-                except (OSError, KeyError) as fault:
-                    self.segmented = self.segmented and isinstance(fault, (BlockingIOError, KeyError))
-                    for data in chunk:
-                        self._send(data, address)
+            own = [data for data, _ in itertools.islice(datagrams, count)]
+            try:
+                # One buffer: the system takes it faster than it walks through many small ones.
+                self._sockets[len(address) == 4].sendmsg((b"".join(own),), control, 0, address)
+            except (OSError, KeyError) as fault:
+                failed = self.failed
+                for data in own:
+                    self._send(data, address)
+                # What is refused at once and taken one by one shows a system without segmentation.
+                self.segmented = self.segmented and (self.failed > failed or isinstance(fault, BlockingIOError))
 
 
 class Loop:
@@ -4987,6 +4986,7 @@ class Loop:
         self.core = core
         self.post = post
         self.sender = Sender(sockets)
+        self.send = self.sender.send
         self._sockets = list(sockets)
         self._calls: Deque[Callable[[float], None]] = collections.deque()
         self._wake_in, self._wake_out = socket.socketpair()
@@ -5042,7 +5042,7 @@ class Loop:
         self.core.tick(now)
         outgoing = self.core.outgoing()
         if outgoing:
-            self.sender.send(outgoing)
+            self.send(outgoing)
         for event in self.core.events():
             self.post(event)
 
@@ -5068,6 +5068,39 @@ class Loop:
             self.post(CommandFailed(str(fault)))
 
 
+def networks() -> List[Tuple[str, str]]:
+    """Return this machine's (address, broadcast address or "") in each of its networks, the likeliest first."""
+    outward = ""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        asked.connect(("192.0.2.1", 9))  # Sends nothing: asks the system which of its addresses it would use.
+        outward = asked.getsockname()[0]
+    found: List[Tuple[str, str]] = []
+    with contextlib.suppress(OSError):
+        found += _interfaces()
+    return sorted(found, key=lambda network: network[0] != outward) + [("127.0.0.1", "127.0.0.1")]
+
+
+# Of linux/sockios.h and macOS's sys/sockio.h: SIOCGIFFLAGS, SIOCGIFADDR, SIOCGIFBRDADDR.
+_INTERFACE_CALLS = (0x8913, 0x8915, 0x8919) if sys.platform == "linux" else (0xC0206911, 0xC0206921, 0xC0206923)
+
+
+def _interfaces() -> Iterator[Tuple[str, str]]:
+    if sys.platform == "win32":
+        for address in socket.gethostbyname_ex(socket.gethostname())[2]:
+            yield address, "255.255.255.255"  # Goes out where the socket is bound.
+        return
+    import fcntl
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        for _, name in socket.if_nameindex():
+            request = name.encode().ljust(40, b"\0")
+            with contextlib.suppress(OSError):  # It has no IPv4 address.
+                flags, address, broadcast = (fcntl.ioctl(asked, call, request)[16:24] for call in _INTERFACE_CALLS)
+                up, broadcasts, loopback = (flags[0] & bit for bit in (1, 2, 8))
+                if up and not loopback:
+                    yield socket.inet_ntoa(address[4:]), socket.inet_ntoa(broadcast[4:]) if broadcasts else ""
+
+
 def resolve(host: str, port: int) -> List[Any]:
     """Return the socket addresses of a host; raises UsageError where there are none.  May take seconds."""
     try:
@@ -5083,9 +5116,13 @@ def open_socket(family: int, address: Any) -> socket.socket:
     """Open a UDP socket bound to the address; raises OSError."""
     opened = socket.socket(family, socket.SOCK_DGRAM)
     try:
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        for option, value in (
+            (socket.SO_RCVBUF, SOCKET_BYTES),
+            (socket.SO_SNDBUF, SOCKET_BYTES),
+            (socket.SO_BROADCAST, 1),
+        ):
             with contextlib.suppress(OSError):
-                opened.setsockopt(socket.SOL_SOCKET, option, SOCKET_BYTES)
+                opened.setsockopt(socket.SOL_SOCKET, option, value)
         if family == socket.AF_INET6:
             with contextlib.suppress(OSError, AttributeError):
                 opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -5099,7 +5136,7 @@ def open_socket(family: int, address: Any) -> socket.socket:
 
 
 def open_server_sockets(host: str, port: int) -> List[socket.socket]:
-    """Open the server's socket, and one that hears searches where a bound host would not.
+    """Open the server's socket, and those that hear searches where a bound host would not.
 
     Raises UsageError for a host that cannot be, OSError with a sentence where the system refuses.
     """
@@ -5109,11 +5146,12 @@ def open_server_sockets(host: str, port: int) -> List[socket.socket]:
         opened = [open_socket(family, addresses[0])]
     except OSError as fault:
         raise OSError(fault.errno, bind_failure(fault, host, port)) from None
-    bound = opened[0].getsockname()
-    if family == socket.AF_INET and bound[0] != "0.0.0.0":
-        broadcast = "127.255.255.255" if bound[0].startswith("127.") else "255.255.255.255"
-        with contextlib.suppress(OSError):
-            opened.append(open_socket(family, (broadcast, bound[1])))
+    own, bound_port = opened[0].getsockname()[:2]
+    if family == socket.AF_INET and own != "0.0.0.0":
+        broadcast = "127.255.255.255" if own.startswith("127.") else dict(networks()).get(own)
+        for heard in filter(None, {"255.255.255.255", broadcast}):
+            with contextlib.suppress(OSError):
+                opened.append(open_socket(family, (heard, bound_port)))
     return opened
 
 
@@ -5131,17 +5169,30 @@ def bind_failure(fault: OSError, host: str, port: int) -> str:
 def open_client_sockets() -> List[socket.socket]:
     """Open a socket for each family that this machine has; raises OSError where it has none."""
     opened = [open_socket(socket.AF_INET, ("0.0.0.0", 0))]
-    opened[0].setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
     with contextlib.suppress(OSError):
         opened.append(open_socket(socket.AF_INET6, ("::", 0)))
     return opened
 
 
 def start_discovery(port: int, post: Callable[[Any], None]) -> Loop:
-    """Look for servers on the network; ServerFound events come, and LoopEnded in about a second."""
-    asked = os.environ.get("SAMSUNGCHAT_DISCOVERY") or "255.255.255.255,127.0.0.1"
-    addresses = [parse_server(host, port) for host in asked.split(",") if host.strip()]
-    loop = Loop(Discovery(os.urandom, addresses, time.monotonic()), open_client_sockets(), post)
+    """Look for servers on every network; ServerFound events come, and LoopEnded in about a second.
+
+    SAMSUNGCHAT_DISCOVERY (addresses, comma-separated) replaces where it asks.
+    """
+    given = os.environ.get("SAMSUNGCHAT_DISCOVERY", "").split(",")
+    ways = [("0.0.0.0", parse_server(host, port)) for host in given if host.strip()]
+    asked: List[Tuple[socket.socket, Any]] = []
+    for own, target in ways or [(own, (broadcast, port)) for own, broadcast in networks() if broadcast]:
+        with contextlib.suppress(OSError):  # The address has gone meanwhile.
+            asked.append((open_socket(socket.AF_INET, (own, 0)), target))
+    loop = Loop(Discovery(os.urandom, range(len(asked)), time.monotonic()), [each for each, _ in asked], post)
+
+    def send(items: Sequence[Any]) -> None:
+        for item in items:
+            with contextlib.suppress(OSError):
+                asked[item.address][0].sendto(item.data, asked[item.address][1])
+
+    loop.send = send
     loop.start()
     return loop
 
@@ -5173,19 +5224,10 @@ def start_login(loop: Loop, server: str, port: int, name: str, password: str) ->
 
 
 def local_addresses(bound: Any) -> List[str]:
-    """Return the addresses at which other machines may reach a server bound there, most likely first.
-
-    Connecting a UDP socket sends nothing; it asks the system which of its addresses it would use.
-    """
+    """Return the addresses at which other machines may reach a server bound there, most likely first."""
     if bound[0] not in ("0.0.0.0", "::"):
         return [bound[0]]
-    found: Dict[str, None] = {}
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
-        asked.connect(("192.0.2.1", 9))
-        found[asked.getsockname()[0]] = None
-    with contextlib.suppress(OSError):
-        found.update(dict.fromkeys(socket.gethostbyname_ex(socket.gethostname())[2]))
-    return [host for host in found if not host.startswith("127.")] or ["127.0.0.1"]
+    return [address for address, _ in networks()[:-1]] or ["127.0.0.1"]
 
 
 # ======================================================================================================

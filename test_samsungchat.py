@@ -4658,6 +4658,55 @@ class LoopTest(unittest.TestCase):
             each.close()
 
 
+class NetworksTest(unittest.TestCase):
+    """A search asks in every network of the machine, and a server names its addresses in all of them."""
+
+    @unittest.skipUnless(sys.platform == "linux", "other systems have only one address to try it on")
+    def test_a_search_asks_in_every_network_from_the_address_there(self):
+        events = queue.SimpleQueue()
+        with contextlib.ExitStack() as opened:
+            heard = [opened.enter_context(chat.open_socket(socket.AF_INET, ("127.0.0.7", 0)))]
+            port = heard[0].getsockname()[1]
+            heard.append(opened.enter_context(chat.open_socket(socket.AF_INET, ("127.0.0.8", port))))
+            found = [
+                ("127.0.0.3", "127.0.0.7"),
+                ("127.0.0.4", ""),
+                ("127.0.0.5", "127.0.0.8"),
+                ("192.0.2.99", "127.0.0.7"),
+            ]
+            opened.enter_context(mock.patch.object(chat, "networks", lambda: found))
+            opened.enter_context(mock.patch.dict(os.environ, SAMSUNGCHAT_DISCOVERY=""))
+            loop = chat.start_discovery(port, events.put)
+            for each, own in zip(heard, ("127.0.0.3", "127.0.0.5")):
+                each.settimeout(5)
+                hello, address = each.recvfrom(2048)
+                self.assertEqual((own, Hello), (address[0], type(decode_unsealed(hello))))
+                each.sendto(
+                    encode_unsealed(Offer(decode_unsealed(hello).nonce, bytes(20), own.encode()[-8:], 1, 9, own)),
+                    address,
+                )
+            loop.join(5)
+        rooms = [events.get(timeout=1).room for _ in range(2)]
+        self.assertEqual(["127.0.0.3", "127.0.0.5"], sorted(rooms))
+
+    def test_a_server_names_its_addresses_in_all_networks(self):
+        found = [("10.0.0.5", "10.0.0.255"), ("10.0.1.5", ""), ("127.0.0.1", "127.0.0.1")]
+        with mock.patch.object(chat, "networks", lambda: found):
+            self.assertEqual(["10.0.0.5", "10.0.1.5"], chat.local_addresses(("0.0.0.0", 1)))
+            self.assertEqual(["10.0.0.5", "10.0.1.5"], chat.local_addresses(("::", 1, 0, 0)))
+            self.assertEqual(["10.9.9.9"], chat.local_addresses(("10.9.9.9", 1)))
+            del found[:-1]
+            self.assertEqual(["127.0.0.1"], chat.local_addresses(("0.0.0.0", 1)))
+
+    def test_the_networks_of_this_machine_can_be_bound_to_and_loopback_is_the_last(self):
+        found = chat.networks()
+        self.assertEqual(("127.0.0.1", "127.0.0.1"), found[-1])
+        self.assertEqual(len(found), len(dict(found)))
+        for own, broadcast in found:
+            chat.open_socket(socket.AF_INET, (own, 0)).close()
+            self.assertIn(broadcast.count("."), (0, 3))
+
+
 class RefusingSocket(socket.socket):
     """A socket of a system without segmentation."""
 

@@ -143,9 +143,7 @@ def noticed(data, cases, limit=None):
         with open(os.path.join(place, "samsungchat.py"), "wb") as file:
             file.write(data)
         command = [sys.executable, "-B", "-m", "unittest", "-f", *cases]
-        if shutil.which("xvfb-run") and shutil.which(
-            "xauth"
-        ):  # A display of its own: windows compete for the keyboard.
+        if shutil.which("xvfb-run") and shutil.which("xauth"):  # Windows compete for the keyboard.
             command = ["xvfb-run", "-a", *command]
         with open(os.path.join(folder, "log"), "w+b") as log:
             streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}

@@ -339,36 +339,38 @@ class Network:
         )
 
 
-class Insider:
-    """Somebody who may know the password and writes every datagram by hand."""
+class Peer:
+    """An address in the simulated network at which nothing happens by itself."""
 
-    def __init__(self, network, name, instance=bytes(16), host="10.0.3.1"):
-        self.network, self.name, self.instance = network, name, instance
-        self.address = (host, 7000 + len(network.cores))
-        self.inbox = []
-        self.session = self.welcome = None
-        self.dropped = {}
-        self.pace = 0.2  # Seconds that it waits for answers.
-        network.cores[self.address] = self
+    dropped = {}
 
-    # What the network asks of a core.
+    def __init__(self, network, name, address):
+        self.network, self.name, self.address, self.inbox = network, name, address, []
+        network.cores[address] = self
 
     def receive(self, datagram, address, now):
         self.inbox.append(datagram)
 
     def tick(self, now):
-        """Nothing happens by itself."""
+        """Do nothing."""
 
     def deadline(self):
         return None
 
     def outgoing(self):
-        return []
+        return ()
 
-    def events(self):
-        return []
+    events = outgoing
 
-    # By hand.
+
+class Insider(Peer):
+    """Somebody who may know the password and writes every datagram by hand."""
+
+    def __init__(self, network, name, instance=bytes(16), host="10.0.3.1"):
+        super().__init__(network, name, (host, 7000 + len(network.cores)))
+        self.instance = instance
+        self.session = self.welcome = None
+        self.pace = 0.2  # Seconds that it waits for answers.
 
     def ask(self, data, seconds=None):
         """Send bytes, and return everything that comes meanwhile."""
@@ -424,33 +426,11 @@ class Insider:
         return []
 
 
-class Original:
+class Original(Peer):
     """Somebody with the original program: an address and plain text, nothing else."""
 
     def __init__(self, network, name, host="10.0.4.1"):
-        self.network, self.name = network, name
-        self.address = (host, 8000 + len(network.cores))
-        self.inbox = []
-        network.cores[self.address] = self
-
-    # What the network asks of a core.
-
-    def receive(self, datagram, address, now):
-        self.inbox.append(datagram.decode())
-
-    def tick(self, now):
-        """Nothing happens by itself."""
-
-    def deadline(self):
-        return None
-
-    def outgoing(self):
-        return []
-
-    def events(self):
-        return []
-
-    # By hand.
+        super().__init__(network, name, (host, 8000 + len(network.cores)))
 
     def login(self, password="secret"):
         """Log in; return the texts that come."""
@@ -466,7 +446,7 @@ class Original:
     def heard(self):
         """Return the texts that came since the last question."""
         inbox, self.inbox = self.inbox, []
-        return inbox
+        return [data.decode() for data in inbox]
 
 
 def decode_unsealed(data):
@@ -3539,53 +3519,50 @@ def mutated(data, draw):
     return bytes(data)
 
 
-class FalseServer(Insider):
+class FalseServer(Peer):
     """A server that does not know the password: answers every LOGIN with a new guess."""
 
     def __init__(self, network, address=("10.0.0.66", 11111), guesses=99, advice=()):
         """It says the next of ``advice``, unsealed, behind its guesses to each LOGIN."""
-        super().__init__(network, "false")
-        self.address, self.guesses, self.advice = address, guesses, list(advice)
-        network.cores[address] = self
+        super().__init__(network, "false", address)
+        self.guesses, self.advice, self.session = guesses, list(advice), None
 
     def receive(self, datagram, address, now):
-        self.inbox.append(datagram)
+        super().receive(datagram, address, now)
+        for data in self.answers(datagram):
+            self.network.send(self.address, Datagram(data, address))
+
+    def answers(self, datagram):
+        """Yield what it answers."""
         if datagram[1] == Hello.code:
-            offer = Offer(decode_unsealed(datagram).nonce, bytes(20), b"false...", 1, 9, "Trap")
-            self.network.send(self.address, Datagram(encode_unsealed(offer), address))
+            yield encode_unsealed(Offer(decode_unsealed(datagram).nonce, bytes(20), b"false...", 1, 9, "Trap"))
         elif datagram[1] == Login.code:
             login = decode_unsealed(datagram)
             for number in range(min(self.guesses, 5)):
-                exchange = Exchange(b"guess %d" % number, login.nonce + login.cookie, self.network.entropy(32))
-                session = Session(b"evil", exchange.finish(login.share, b"evil"), server=True)
-                answer = session.tag_keys(Keys(login.nonce, exchange.share))
-                self.network.send(self.address, Datagram(answer, address))
+                yield self.keys(login, b"guess %d" % number)
             for reason in [self.advice.pop(0)] if self.advice else []:
-                self.network.send(self.address, Datagram(encode_unsealed(Later(login.nonce, reason)), address))
+                yield encode_unsealed(Later(login.nonce, reason))
+
+    def keys(self, login, password):
+        """Return the answer to a LOGIN of who takes that for the password."""
+        exchange = Exchange(password, login.nonce + login.cookie, self.network.entropy(32))
+        self.session = Session(b"evil", exchange.finish(login.share, b"evil"), server=True)
+        return self.session.tag_keys(Keys(login.nonce, exchange.share))
 
 
-class LyingServer(Insider):
+class LyingServer(FalseServer):
     """A server that does know the password, admits everybody, and means harm."""
 
-    def __init__(self, network, address=("10.0.0.67", 11111)):
-        super().__init__(network, "liar")
-        self.address = address
-        network.cores[address] = self
-
-    def receive(self, datagram, address, now):
-        if datagram[1] == Hello.code:
-            offer = Offer(decode_unsealed(datagram).nonce, bytes(20), b"liar....", 1, 9, "Trap")
-            self.network.send(self.address, Datagram(encode_unsealed(offer), address))
-        elif datagram[1] == Login.code:
-            login = decode_unsealed(datagram)
-            exchange = Exchange(b"secret", login.nonce + login.cookie, self.network.entropy(32))
-            self.session = Session(b"liar", exchange.finish(login.share, b"liar"), server=True)
-            answer = self.session.tag_keys(Keys(login.nonce, exchange.share))
-            self.network.send(self.address, Datagram(answer, address))
+    def answers(self, datagram):
+        if datagram[1] == Login.code:
+            yield self.keys(decode_unsealed(datagram), b"secret")
         elif datagram[1] == Proof.code:
             proof = self.session.open(datagram)
-            welcome = Welcome(member_id(proof.instance), 0, 0, 0, 99, 0, 1, bytes(32), 1, proof.name, "Trap")
-            self.network.send(self.address, Datagram(self.session.seal(welcome), address))
+            yield self.session.seal(
+                Welcome(member_id(proof.instance), 0, 0, 0, 99, 0, 1, bytes(32), 1, proof.name, "Trap")
+            )
+        else:
+            yield from super().answers(datagram)
 
 
 # ======================================================================================================
@@ -4510,81 +4487,90 @@ class OutputTest(unittest.TestCase):
 # ======================================================================================================
 
 
+def open_room(port=0, host="127.0.0.1", log=None, **options):
+    """Return a server and its sockets."""
+    now, sockets = time.monotonic(), chat.open_server_sockets(host, port)
+    log = log or Log(int(time.time() * 1000))
+    return Server(log, "secret", os.urandom, now, time.time() - now, **options), sockets
+
+
+def start_room(test, port=0, host="127.0.0.1", tell=lambda event: None, **options):
+    """Start a server on loopback that ends with the test; return its loop and its port."""
+    server, sockets = open_room(port, host, **options)
+    loop = chat.Loop(server, sockets, tell)
+    bound = sockets[0].getsockname()[1]
+    test.addCleanup(end_loop, loop, server.close)
+    loop.start()
+    return loop, bound
+
+
+def end_loop(loop, how):
+    """Tell a loop's core to end, and wait for it."""
+    loop.call(how)
+    loop.join(3)
+
+
+class Guest:
+    """A member without a screen: what it hears can be asked for."""
+
+    def __init__(self, port, name, password="secret", host="127.0.0.1"):
+        self.events = queue.SimpleQueue()
+        self.loop = chat.start_client(self.events.put, 50)
+        chat.start_login(self.loop, host, port, name, password)
+        self.wait_for(Connected)
+
+    def wait_for(self, kind):
+        """Return the next event of that kind."""
+        return next_event(self.events, kind)
+
+    def say(self, text, **more):
+        self.loop.call(lambda now: self.loop.core.say(text, now, **more))
+
+    def leave(self):
+        end_loop(self.loop, self.loop.core.leave)
+
+
+def next_event(events, kind, seconds=10):
+    """Return the next event of that kind; wait for each no longer than so."""
+    while True:
+        event = events.get(timeout=seconds)
+        if is_one(event, (kind,)):
+            return event
+
+
 class LoopTest(unittest.TestCase):
     """The loop carries a core's datagrams over real sockets, and no fault of a socket ends it."""
 
-    def setUp(self):
-        self.loops = []
-        self.addCleanup(self.close)
+    def chat_across(self, segmented):
+        loop, port = start_room(self, rate=0)
+        loop.sender.segmented = loop.sender.segmented and segmented
+        alice, bob = self.join(port, "alice"), self.join(port, "bob")
+        alice.loop.call(lambda now: [alice.loop.core.say("%d %s" % (n, "x" * 300), now) for n in range(300)])
+        heard = [bob.wait_for(SAID).text.split()[0] for _ in range(300)]
+        self.assertEqual([str(number) for number in range(300)], heard)
+        return loop.sender.segmented
 
-    def close(self):
-        for loop in reversed(self.loops):
-            loop.call(loop.core.close if isinstance(loop.core, chat.Server) else loop.core.leave)
-            loop.join(3)
-
-    def serve(self, host="127.0.0.1", segmented=True):
-        now = time.monotonic()
-        sockets = chat.open_server_sockets(host, 0)
-        log = Log(int(time.time() * 1000))
-        server = chat.Server(log, "secret", os.urandom, now, time.time() - now, rate=0)
-        self.server = chat.Loop(server, sockets, lambda event: None)
-        self.server.sender.segmented = self.server.sender.segmented and segmented
-        port = sockets[0].getsockname()[1]
-        self.loops.append(self.server)
-        self.server.start()
-        return host, port
-
-    def join(self, place, name):
-        events = queue.SimpleQueue()
-        loop = chat.start_client(events.put, 0)
-        self.loops.append(loop)
-        chat.start_login(loop, place[0], place[1], name, "secret")
-        self.wait(events, chat.Connected)
-        return loop, events
-
-    def wait(self, events, kind, count=1):
-        found = []
-        end = time.monotonic() + 10
-        while len(found) < count:
-            event = events.get(timeout=max(0.01, end - time.monotonic()))
-            found += [event] if is_one(event, (kind,)) else []
-        return found
-
-    def chat_across(self, place):
-        alice, _ = self.join(place, "alice")
-        _, bobs = self.join(place, "bob")
-        core = alice.core
-        assert isinstance(core, chat.Client)
-
-        def burst(now):
-            for number in range(300):
-                core.say("%d %s" % (number, "x" * 300), now)
-
-        alice.call(burst)
-        heard = self.wait(bobs, SAID, 300)
-        self.assertEqual([event.text.split()[0] for event in heard], [str(number) for number in range(300)])
+    def join(self, port, name, host="127.0.0.1"):
+        guest = Guest(port, name, host=host)
+        self.addCleanup(guest.leave)
+        return guest
 
     def test_a_burst_arrives_once_each_and_in_order(self):
-        self.chat_across(self.serve())
-        if sys.platform == "linux":
-            self.assertTrue(
-                self.server.sender.segmented, "segmentation is tried on Linux, and not given up for nothing"
-            )
+        segmented = self.chat_across(segmented=True)
+        self.assertEqual(sys.platform == "linux", segmented, "it is tried on Linux, and not given up for nothing")
 
     def test_a_burst_arrives_by_plain_sendto_too(self):
-        self.chat_across(self.serve(segmented=False))
-        self.assertFalse(self.server.sender.segmented)
+        self.assertFalse(self.chat_across(segmented=False))
 
     @unittest.skipUnless(socket.has_ipv6, "this machine has no IPv6")
     def test_one_socket_serves_ipv6_and_ipv4(self):
         try:
-            _, port = self.serve("::")
+            _, port = start_room(self, host="::")
         except OSError as fault:
             self.skipTest("IPv6 is switched off here: %s" % fault)
-        six, _ = self.join(("::1", port), "six")
-        _, fours = self.join(("127.0.0.1", port), "four")
-        six.call(lambda now: six.core.say("hello", now))
-        self.assertEqual(self.wait(fours, SAID)[0].entry.name, "six")
+        six, four = self.join(port, "six", "::1"), self.join(port, "four")
+        six.say("hello")
+        self.assertEqual("six", four.wait_for(SAID).entry.name)
 
     def test_segmentation_that_the_system_refuses_is_given_up_for_good(self):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as inbox, RefusingSocket() as out:
@@ -4630,11 +4616,9 @@ class LoopTest(unittest.TestCase):
         path = os.path.join(temporary_folder(self), "room.db")
         for opened in range(1, 4):
             events = queue.SimpleQueue()
-            server = chat.Server(Log(1000, path), "secret", os.urandom, time.monotonic(), 1e9)
-            loop = chat.Loop(server, chat.open_server_sockets("127.0.0.1", 0), events.put)
-            loop.start()
-            loop.call(server.close)
-            self.wait(events, chat.LoopEnded)
+            loop, _ = start_room(self, log=Log(1000, path), tell=events.put)
+            loop.call(loop.core.close)
+            next_event(events, chat.LoopEnded)
             self.assertEqual(opened, len(list(read_history(path))))
 
     def test_a_room_that_cannot_be_opened_leaves_nothing_open(self):
@@ -4772,45 +4756,6 @@ POEM = "def area(radius):\n    # of a circle\n    return 3.14159 * radius ** 2\n
 _KEPT = []  # Windows, until the end: Tk aborts when a network thread's garbage collection frees one.
 
 
-def start_room(port=0, password="secret", room="Lab 1"):
-    """Start a real server on loopback; return its loop and its port."""
-    sockets = chat.open_server_sockets("127.0.0.1", port)
-    now = time.monotonic()
-    epoch = time.time() - now
-    server = chat.Server(Log(int(time.time() * 1000)), password, os.urandom, now, epoch, room)
-    loop = chat.Loop(server, sockets, lambda event: None)
-    bound = sockets[0].getsockname()[1]
-    loop.start()
-    return loop, bound
-
-
-class Guest:
-    """A member without a screen: what it hears can be asked for."""
-
-    def __init__(self, port, name, password="secret"):
-        self.events = queue.SimpleQueue()
-        self.heard = []
-        self.loop = chat.start_client(self.events.put, 50)
-        chat.start_login(self.loop, "127.0.0.1", port, name, password)
-        self.wait_for(chat.Connected)
-
-    def wait_for(self, kind, seconds=10.0):
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            event = self.events.get(timeout=max(until - time.monotonic(), 0.01))
-            self.heard.append(event)
-            if is_one(event, (kind,)):
-                return event
-        raise AssertionError("no %s came" % kind.__name__)
-
-    def say(self, text, **more):
-        self.loop.call(lambda now: self.loop.core.say(text, now, **more))
-
-    def leave(self):
-        self.loop.call(self.loop.core.leave)
-        self.loop.join(2.0)
-
-
 class WindowTest(unittest.TestCase):
     """What windows share: a display, real keys, a fault of any callback fails the test, and one deadline."""
 
@@ -4838,13 +4783,8 @@ class WindowTest(unittest.TestCase):
         return self.open(lambda root: chat.ClientWindow(root, options, chat.Settings(theme=theme)))
 
     def open_server(self, port=0, theme="light", members_max=10):
-        def open_room(port):
-            sockets = chat.open_server_sockets("127.0.0.1", port)
-            now = time.monotonic()
-            log = Log(int(time.time() * 1000))
-            return chat.Server(log, "secret", os.urandom, now, time.time() - now, "Lab 1", members_max), sockets
-
-        options = chat.ServerOptions(open_room, port, "Lab 1", "secret", "", members_max)
+        opened = functools.partial(open_room, room="Lab 1", members_max=members_max)
+        options = chat.ServerOptions(opened, port, "Lab 1", "secret", "", members_max)
         return self.open(lambda root: chat.ServerWindow(root, options, chat.Settings(theme=theme)))
 
     def shut(self, window):
@@ -4970,12 +4910,7 @@ class ClientWindowTest(WindowTest):
 
     def setUp(self):
         super().setUp()
-        self.server, self.port = start_room()
-        self.addCleanup(lambda: self.stop(self.server))
-
-    def stop(self, server):
-        server.call(server.core.close)
-        server.join(2.0)
+        self.server, self.port = start_room(self, room="Lab 1")
 
     def enter(self, name="alice", **more):
         window = self.open_client(self.port, name, "secret", **more)
@@ -5301,9 +5236,9 @@ class ClientWindowTest(WindowTest):
     def test_a_restarted_server_is_found_again_and_the_draft_is_kept(self):
         window = self.enter()
         window.chat.composer.set("a thought that is not finished")
-        self.stop(self.server)
+        end_loop(self.server, self.server.core.close)
         self.wait_state(window, "reconnecting")
-        self.server, _ = start_room(self.port)
+        self.server, _ = start_room(self, self.port)
         self.wait_state(window, "connected")
         self.assertEqual(window.chat.composer.get(), "a thought that is not finished")
         self.assertTrue(window.chat.frame.winfo_ismapped())
@@ -5413,8 +5348,7 @@ class ServerWindowTest(WindowTest):
         self.assertTrue(self.is_open(window))
 
     def test_a_port_in_use_is_said_and_another_can_be_chosen(self):
-        server, port = start_room()
-        self.addCleanup(lambda: server.call(server.core.close))
+        _, port = start_room(self)
         window = self.open_server(port)
         self.assertIn(str(port), window.strip.trouble.cget("text"))
         window.strip.port.value.set("70000")
@@ -5909,30 +5843,23 @@ class PlainTextTest(ProgramCase):
         for code, answer in ((WRONG_PASSWORD, b"Password salah!"), (USERNAME_TAKEN, b"USERNAME_TAKEN")):
             self.assertEqual(b"LOGIN ann wrong", server.hears())
             server.sends(answer)
-            self.assertEqual(code, self.event(events, LoginFailed).code)
+            self.assertEqual(code, next_event(events, LoginFailed).code)
             chat.start_login(loop, "127.0.0.1", server.port, "ann", "wrong")
         self.assertEqual(b"LOGIN ann wrong", server.hears())
         server.sends(b"Login berhasil!")
-        self.event(events, Connected)
+        next_event(events, Connected)
         loop.call(lambda now: loop.core.say("héllo", now))
         self.assertEqual("héllo".encode(), server.hears())
-        self.event(events, Sent)
+        next_event(events, Sent)
         loop.call(lambda now: loop.core.say("田" * 500, now))
         self.assertEqual([("田" * 333).encode(), ("田" * 167).encode()], [server.hears(), server.hears()])
         PlainSocket(self, server.peer[1]).sends(b"eve: not from the server")
         for data in (b"", b"\xff", "bob: ça va: oui".encode(), b"bob: " + b"x" * 5000, b"Server tutup"):
             server.sends(data)
-        said = self.event(events, SAID)
+        said = next_event(events, SAID)
         self.assertEqual(("bob", "ça va: oui"), (said.entry.name, said.text))
-        self.assertEqual("x" * 5000, self.event(events, SAID).text)
-        self.assertEqual("Server tutup", self.event(events, NOTICED).text)
-
-    def event(self, events, kind):
-        """Return the next event of that kind."""
-        while True:
-            event = events.get(timeout=5)
-            if is_one(event, (kind,)):
-                return event
+        self.assertEqual("x" * 5000, next_event(events, SAID).text)
+        self.assertEqual("Server tutup", next_event(events, NOTICED).text)
 
 
 class ServerProgramTest(ProgramCase):

@@ -30,9 +30,10 @@ Sections, each using only those above it:
     12  the original protocol   its clients as members, and a client for its server
     13  screen model            what a screen shows, decided but not drawn
     14  event loop              sockets, clock and entropy around a core, on a thread
-    15  console                 terminal and pipe
-    16  window                  tkinter, imported only there and only when a window is opened
-    17  command line            flags, passwords, exit codes
+    15  apps                    one for each role: what lies between a person and a room
+    16  console                 their faces without a window: terminal, pipe, log
+    17  window                  tkinter, imported only there and only when a window is opened
+    18  command line            flags, passwords, exit codes
 
 Glossary: *room*, the one conversation; *member*, who is in it; *entry*, a numbered line of the log; *session*,
 the keys shared with one peer; *datagram*, bytes on the wire; *message*, a decoded datagram; *event*, what a
@@ -213,6 +214,9 @@ EDITOR_ROWS_MAX = 8  # Of a long line being typed.
 MENTION_CHARACTERS = 2000  # Of a text that are searched for the reader's name.
 PRESENCE_NAMES_MAX = 8  # Of a run of joins and leaves.
 PRESENCE_SECONDS = 1.0  # A terminal waits so long for more of them.
+MESSAGE_ROWS_MAX = 200  # Of a terminal that one message may fill.
+ON_WAY_ROWS_MAX = 5  # Own texts on their way that a terminal shows above its prompt.
+WAIT_SECONDS = 0.5  # For something to happen; on Windows a Ctrl-C is not delivered earlier.
 
 VIEW_LINES_MAX = 5000  # Of a conversation or a log in a window; twice as many under one who reads further up.
 PUMP_SECONDS = 0.02  # Between two looks of a window at its inbox ...
@@ -396,20 +400,26 @@ def text_width(text: str) -> int:
 def fold(text: str, first: int, width: int) -> List[str]:
     """Break a text into rows of at most ``width`` cells, the first of ``first``: at spaces, where there are any."""
     rows: List[str] = []
+    room = first
     for line in text.split("\n"):
-        row, room = "", first if not rows else width
+        row, used = "", 0
         for word in re.findall(r"\S+|\s+", line):
-            while text_width(row) + text_width(word) > room:
+            cells = text_width(word)
+            while used + cells > room:
                 if row.strip():
                     rows.append(row.rstrip())
                 else:
-                    cut = max(1, len(word) if text_width(word) <= room else _fitting(word, room))
+                    cut = max(1, _fitting(word, room))
                     rows.append(word[:cut])
+                    cells -= text_width(word[:cut])
                     word = word[cut:]
-                row, room = "", width
-                word = word.lstrip() if rows[-1] else word
+                row, used, room = "", 0, width
+                if word.isspace():  # No row begins with the space at which the one above was broken.
+                    word, cells = "", 0
             row += word
+            used += cells
         rows.append(row)
+        room = width
     return rows
 
 
@@ -4134,8 +4144,19 @@ def status_text(status: Status) -> str:
     return ", ".join(words)
 
 
+@dataclass(frozen=True)
+class Listed:
+    """The answer to /who: the names of those here, marked where what is sent to them is not encrypted."""
+
+    names: Tuple[str, ...]
+
+
 class Transcript:
-    """The conversation as lines, and what goes with it: members, unread count, title."""
+    """The conversation as lines, in the order of the log, and what goes with it: members, unread count, title.
+
+    Own texts that are not in the log yet stand apart, in on_way().  Days and what is earlier are told by the times
+    and marks of entries alone, so that a wrong clock here draws no divider.
+    """
 
     def __init__(self) -> None:
         """Start empty, in front of the reader."""
@@ -4143,16 +4164,16 @@ class Transcript:
         self.name = ""
         self.status = Status(State.IDLE, 0, 0, 0)
         self.unread = 0
-        self.attention = False
         self._reading = True
         self._unread: Optional[Line] = None
+        self._id = b""
         self._members: Dict[bytes, str] = {}
         self._classics: Dict[bytes, None] = {}
         self._spoke: Dict[str, None] = {}
         self._key = 0
         self._day: Optional[datetime.date] = None
         self._earlier = False
-        self._own: Dict[int, Line] = {}
+        self._on_way: Dict[int, Line] = {}
         self._presence: Optional[Line] = None
         self._came: Dict[str, str] = {}
         self._appliers: Dict[type, Callable[[Any], List[Line]]] = {
@@ -4162,16 +4183,21 @@ class Transcript:
             Sent: self._apply_sent,
             NotSent: self._apply_not_sent,
             EarlierRead: self._apply_earlier,
-            ServerStuck: self._apply_stuck,
-            Disconnected: self._apply_disconnected,
-            LoginFailed: self._apply_failed,
             Status: self._apply_status,
+            Listed: lambda event: [self.note("%s here: %s" % (self._count(), ", ".join(event.names)))],
+            ServerStuck: lambda event: [self.note(*_STUCK[event.stuck])],
+            Disconnected: lambda event: [self.note(event.text + " Trying again; what you type is kept.", "error")],
+            LoginFailed: lambda event: [self.note("%s: %s" % (event.code, display_text(event.text, " ")), "error")],
         }
 
     def apply(self, event: Any) -> List[Line]:
         """Take an event of the client and return the lines to show or to replace."""
         applier = self._appliers.get(type(event))
         return applier(event) if applier else []
+
+    def on_way(self) -> List[Line]:
+        """Return own texts that are not in the log yet."""
+        return list(self._on_way.values())
 
     def members(self) -> List[str]:
         """Return the names of those here, safe to show, in order."""
@@ -4181,6 +4207,10 @@ class Transcript:
         """Return the names of those here, marked where what is sent to them is not encrypted."""
         marked = {name: " (%s)" % CLASSIC_TEXT for member, name in self._members.items() if member in self._classics}
         return [name + marked.get(name, "") for name in self.members()]
+
+    def is_classic(self, author: bytes) -> bool:
+        """Return whether somebody here uses the original program, whose messages are not encrypted."""
+        return author in self._classics
 
     def names(self) -> List[str]:
         """Return the other members for completion: who spoke last first."""
@@ -4193,7 +4223,6 @@ class Transcript:
         self._reading = reading
         if reading:
             self.unread = 0
-            self.attention = False
 
     def title(self) -> str:
         """Return the window's title, the number of unread messages first."""
@@ -4213,66 +4242,69 @@ class Transcript:
         self._key += 1
         return Line(self._key, kind, text, at, **more)
 
-    def _dated(self, at: float, earlier: bool, collapse: bool = False) -> List[Line]:
-        """Return the dividers that go before a line of that time."""
-        lines = []
-        if earlier != self._earlier:
-            self._earlier = earlier
-            self._presence = None
-            lines.append(self._line("divider", "earlier" if earlier else "now", at))
+    def _count(self) -> str:
+        return plural(len(self._members), "member")
+
+    def _dated(self, event: Happened) -> List[Line]:
+        """Return the dividers that go before the line of an entry."""
+        lines, at = [], event.entry.time / 1000
+        if event.earlier != self._earlier:
+            self._earlier = event.earlier
+            lines.append(self._line("divider", "earlier" if event.earlier else "now", at))
         day = local_time(at).date()
         if day != self._day:
             self._day = day
-            self._presence = None
             lines.append(self._line("day", day.strftime("%A, %d %B %Y"), at))
-        if not collapse:
+        if lines or event.entry.kind not in (JOINED, LEFT):
             self._presence = None
         return lines
 
     def _apply_connected(self, event: Connected) -> List[Line]:
-        self.room, self.name = display_text(event.room, " "), display_text(event.name, " ")
+        self.room, self.name, self._id = display_text(event.room, " "), display_text(event.name, " "), event.member
         self._members = {member: display_text(name, " ") for member, name in event.members}
         self._classics = dict.fromkeys(event.classic)
         self._earlier = False
         words = "Connected again to %s as %s; %s here." if event.again else "Welcome to %s, %s; %s here."
-        return [self.note(words % (self.room, self.name, plural(len(self._members), "member")))]
+        return [self.note(words % (self.room, self.name, self._count()))]
 
     def _apply_happened(self, event: Happened) -> List[Line]:
-        entry, at = event.entry, event.entry.time / 1000
-        if event.number:
-            own = self._own.pop(event.number, None)
-            return [replace(own, state="sent")] if own else []
-        if entry.kind in (JOINED, LEFT):
-            return self._apply_presence(event)
+        entry, more = event.entry, {"at": event.entry.time / 1000, "earlier": event.earlier}
+        self._on_way.pop(event.number, None)
         if entry.kind == SKIP:
             return [self.note(plural(entry.count, "earlier line") + " no longer available.")]
+        lines = self._dated(event)
+        if entry.kind in (JOINED, LEFT):
+            return [*lines, self._came_or_went(entry, more)]
         if entry.kind in (NOTICE, STARTED):
-            lines = self._dated(at, event.earlier)
-            return lines + [self._line("notice", display_text(event.text), at, earlier=event.earlier)]
-        return self._apply_said(entry, event.text, event.earlier)
-
-    def _apply_said(self, entry: Entry, text: str, earlier: bool) -> List[Line]:
-        name, private, at = display_text(entry.name, " "), entry.kind == PRIVATE, entry.time / 1000
-        lines = self._dated(at, earlier)
-        mention = not earlier and (private or self._mentioned(text))
+            return [*lines, self._line("notice", display_text(event.text), **more)]
+        if event.number:
+            return [*lines, self._message(entry, event.text, state="sent", **more)]
+        lines += self._count_unread(event.earlier)
+        name = display_text(entry.name, " ")
         self._spoke.pop(name, None)
         self._spoke[name] = None
         if len(self._spoke) > MEMBERS_MAX:
             del self._spoke[next(iter(self._spoke))]
-        if not self._reading and not earlier:
-            if not self.unread:
-                lines += self._mark_unread()
-            self.unread += 1
-            self.attention = self.attention or mention
-        more = {"name": name, "colour": name_colour(entry.name), "mention": mention, "earlier": earlier}
-        kind = "action" if entry.kind == ACTION else "message"
-        return lines + [self._line(kind, display_text(text), at, private="from " + name if private else "", **more)]
+        mention = not event.earlier and (entry.kind == PRIVATE or self._mentioned(event.text))
+        return [*lines, self._message(entry, event.text, mention=mention, **more)]
 
-    def _mark_unread(self) -> List[Line]:
-        """Return a line to go above the first unread message, and the older one of its kind, gone."""
+    def _message(self, entry: Entry, text: str, **more: Any) -> Line:
+        name, kind = display_text(entry.name, " "), "action" if entry.kind == ACTION else "message"
+        own = bool(more.get("state")) or entry.author == self._id
+        private = "to " + display_text(entry.to_name, " ") if own else "from " + name
+        more["private"] = private if entry.kind == PRIVATE else ""
+        return self._line(kind, display_text(text), name=name, colour=name_colour(entry.name), **more)
+
+    def _count_unread(self, earlier: bool) -> List[Line]:
+        """Count a message; return a line to go above the first that nobody saw, and the older one of its kind, gone."""
+        if self._reading or earlier:
+            return []
+        self.unread += 1
+        if self.unread > 1:
+            return []
         gone = [replace(self._unread, kind="gone")] if self._unread else []
         self._unread = self._line("unread", "new")
-        return gone + [self._unread]
+        return [*gone, self._unread]
 
     def _mentioned(self, text: str) -> bool:
         name = re.escape(name_key(self.name))
@@ -4280,26 +4312,20 @@ class Transcript:
 
     def _apply_queued(self, event: Queued) -> List[Line]:
         entry = event.entry
-        at = entry.time / 1000
-        lines = self._dated(at, False)
-        private = "to %s" % display_text(entry.to_name, " ") if entry.to_name else ""
-        kind, text = "action" if entry.kind == ACTION else "message", display_text(entry.text)
-        more = {"name": self.name, "colour": name_colour(self.name), "state": "pending", "private": private}
-        line = self._own[event.number] = self._line(kind, text, at, **more)
-        return lines + [line]
+        self._on_way[event.number] = self._message(entry, entry.text, at=entry.time / 1000, state="pending")
+        return []
 
     def _apply_sent(self, event: Sent) -> List[Line]:
-        line = self._own.pop(event.number, None)
+        line = self._on_way.pop(event.number, None)
         return [replace(line, state="sent" if event.confirmed else "unconfirmed")] if line else []
 
     def _apply_not_sent(self, event: NotSent) -> List[Line]:
-        line = self._own.pop(event.number, None)
-        return ([replace(line, state="failed")] if line else []) + [
-            self.note("Not sent: " + display_text(event.reason), "error")
-        ]
+        """Return the line that failed; what never was on its way is put back to be mended, and leaves no line."""
+        line = self._on_way.pop(event.number, None)
+        return [replace(line, state="failed"), self.note("Not sent: " + event.reason, "error")] if line else []
 
-    def _apply_presence(self, event: Happened) -> List[Line]:
-        entry = event.entry
+    def _came_or_went(self, entry: Entry, more: Dict[str, Any]) -> Line:
+        """Note who is here; collapse a run of joins and leaves into one line."""
         name, why = display_text(entry.name, " "), display_text(presence_word(entry), " ")
         self._members.pop(entry.author, None)
         self._classics.pop(entry.author, None)
@@ -4307,14 +4333,9 @@ class Transcript:
             self._members[entry.author] = name
             if entry.text == CLASSIC_TEXT:
                 self._classics[entry.author] = None
-        return self._came_or_went(entry.time / 1000, event.earlier, name, why)
-
-    def _came_or_went(self, at: float, earlier: bool, name: str, why: str) -> List[Line]:
-        """Collapse a run of joins and leaves into one line."""
-        lines = self._dated(at, earlier, collapse=True)
         if self._presence is None:
             self._came = {}
-            self._presence = self._line("presence", "", at, earlier=earlier)
+            self._presence = self._line("presence", "", **more)
         self._came.pop(name, None)
         self._came[name] = why
         groups: Dict[str, List[str]] = {}
@@ -4323,36 +4344,29 @@ class Transcript:
         rest = len(self._came) - PRESENCE_NAMES_MAX
         words = ["%s %s" % (", ".join(names), PRESENCE_WORDS.get(what, what)) for what, names in groups.items()]
         self._presence = replace(self._presence, text=("%d more; " % rest if rest > 0 else "") + "; ".join(words))
-        return lines + [self._presence]
+        return self._presence
 
     def _apply_earlier(self, event: EarlierRead) -> List[Line]:
         """Return history that was asked for: a block of lines that belongs before all others."""
         if not event.events:
             return [self.note("Nothing was said before.")]
         past = Transcript()
-        past.name, past.room, past._key, past._earlier = self.name, self.room, self._key, True
+        past.name, past.room, past._id, past._key, past._earlier = self.name, self.room, self._id, self._key, True
         top = past._line("divider", "the beginning" if event.beginning else "earlier")
         found = {line.key: line for each in event.events for line in past.apply(each)}
         end = past._line("divider", "end of what is earlier")
         self._key = past._key
         return [top, *found.values(), end]
 
-    def _apply_stuck(self, event: ServerStuck) -> List[Line]:
-        if event.stuck:
-            return [self.note("The server's disk is full: messages wait until there is room on it.", "error")]
-        return [self.note("The server's disk has room again; what waited is sent.")]
-
-    def _apply_disconnected(self, event: Disconnected) -> List[Line]:
-        return [self.note(event.text + " Trying again; what you type is kept and sent later.", "error")]
-
-    def _apply_failed(self, event: LoginFailed) -> List[Line]:
-        return [self.note("%s: %s" % (event.code, event.text), "error")]
-
     def _apply_status(self, event: Status) -> List[Line]:
         self.status = event
         return []
 
 
+_STUCK = {
+    True: ("The server's disk is full: messages wait until there is room on it.", "error"),
+    False: ("The server's disk has room again; what waited is sent.",),
+}
 PRESENCE_WORDS = {
     "timed out": "lost the connection",
     "kicked": "was removed",
@@ -4372,49 +4386,54 @@ def plain_line(event: Any) -> Optional[str]:
     if not isinstance(event, Happened) or event.number:
         return None
     entry, name, text = event.entry, display_text(event.entry.name, " "), display_text(event.text, "\u21b5")
-    if entry.kind in (TEXT, PRIVATE):
-        return "%s%s: %s" % (name, " (private)" if entry.kind == PRIVATE else "", text)
-    if entry.kind == ACTION:
-        return "* %s %s" % (name, text)
+    if entry.kind == PRIVATE:
+        return "%s (private to %s): %s" % (name, display_text(entry.to_name, " "), text)
+    if entry.kind in (TEXT, ACTION):
+        return ("* %s %s" if entry.kind == ACTION else "%s: %s") % (name, text)
     if entry.kind in (JOINED, LEFT):
         why = presence_word(entry)
         return "-- %s %s" % (name, display_text(PRESENCE_WORDS.get(why, why), " "))
     return "-- " + (text if entry.kind != SKIP else "%s no longer available" % plural(entry.count, "earlier line"))
 
 
-def json_object(event: Any) -> Optional[Dict[str, Any]]:
-    """Return an event as the object that ``--json`` prints, or None; times are seconds since 1970."""
+def json_object(event: Any, classic: bool = False) -> Optional[Dict[str, Any]]:
+    """Return an event as the object that ``--json`` prints, or None; times are seconds since 1970.
+
+    ``classic``: the author of the entry is not encrypted.
+    """
     if isinstance(event, Happened):
-        return _json_entry(event)
+        return _json_entry(event, classic)
     if isinstance(event, Connected):
         names = sorted((name for _, name in event.members), key=name_key)
-        return {"event": "connected", "room": event.room, "name": event.name, "members": names}
+        found = {"event": "connected", "room": event.room, "name": event.name, "members": names}
+        return {**found, "again": True} if event.again else found
+    if isinstance(event, Listed):
+        return {"event": "members", "members": list(event.names)}
     if isinstance(event, Sent):
         return {"event": "sent", "seq": 0, "number": event.number} if event.confirmed else None
     if isinstance(event, NotSent):
         return {"event": "not_sent", "number": event.number, "code": event.code, "text": event.reason}
-    if isinstance(event, Disconnected):
-        return {"event": "disconnected"}
     if isinstance(event, LoginFailed):
         return {"event": "refused", "code": event.code, "text": event.text}
-    return None
+    return {"event": "disconnected"} if isinstance(event, Disconnected) else None
 
 
-def _json_entry(event: Happened) -> Dict[str, Any]:
+def _json_entry(event: Happened, classic: bool) -> Dict[str, Any]:
     entry, more = event.entry, {"earlier": True} if event.earlier else {}
     found = {"event": "notice", "seq": event.seq, "time": entry.time / 1000}
     if event.number:
         return {"event": "sent", "seq": event.seq, "number": event.number}
     if entry.kind == SKIP:
         return {**found, "time": None, "text": "%s no longer available" % plural(entry.count, "earlier line")}
+    if classic or entry.text == CLASSIC_TEXT and entry.kind == JOINED:
+        more["classic"] = True
     if entry.kind in (JOINED, LEFT):
         found.update(event="joined" if entry.kind == JOINED else "left", name=entry.name)
-        why = {"why": entry.text} if entry.kind == LEFT else {"classic": True} if entry.text == CLASSIC_TEXT else {}
-        return {**found, **why, **more}
+        return {**found, **({"why": entry.text} if entry.kind == LEFT else {}), **more}
     if entry.kind in (TEXT, ACTION, PRIVATE):
-        kind = "action" if entry.kind == ACTION else "text"
-        found.update({"event": "message", "from": entry.name, "text": event.text, "kind": kind})
-        return {**found, "private": entry.kind == PRIVATE, **more}
+        found.update({"event": "message", "from": entry.name, "text": event.text})
+        private = {"private": True, "to": entry.to_name} if entry.kind == PRIVATE else {"private": False}
+        return {**found, "kind": "action" if entry.kind == ACTION else "text", **private, **more}
     return {**found, "text": event.text, **more}
 
 
@@ -4429,12 +4448,12 @@ class LineEditor:
     readline can neither redraw around incoming lines with its cursor in place nor hold a paste as one text.
     """
 
-    def __init__(self) -> None:
-        """Start with an empty line and an empty history."""
+    def __init__(self, remembers: bool = True) -> None:
+        """Start with an empty line and an empty history; answers to questions are better not remembered."""
         self.text = ""
         self.cursor = 0
         self.history: List[str] = []
-        self.remembers = True
+        self._remembers = remembers
         self._back = 0
         self._draft = ""
         self._rest = ""
@@ -4509,9 +4528,9 @@ class LineEditor:
             self.insert(key)
 
     def take(self) -> str:
-        """Return the line, remember it (where ``remembers`` is set), and start a new one."""
+        """Return the line, and start a new one."""
         text = self.text
-        if self.remembers and text.strip() and text not in self.history[-1:]:
+        if self._remembers and text.strip() and text not in self.history[-1:]:
             self.history = self.history[-HISTORY_LINES_MAX:] + [text]
         self.set("")
         self._back = 0
@@ -4676,25 +4695,44 @@ class LoginValues:
 LOGIN_FIELDS = {USERNAME_TAKEN: "name", USERNAME_INVALID: "name", WRONG_PASSWORD: "password", NO_ANSWER: "server"}
 
 
-def read_login(server: str, port: str, name: str, password: str) -> Tuple[Optional[LoginValues], Dict[str, str]]:
-    """Return the values of a login form, or None and what is wrong with each field: "server", "port" and so on."""
+def read_login(
+    values: Dict[str, str], found: Sequence[ServerFound] = ()
+) -> Tuple[Optional[LoginValues], Dict[str, str]]:
+    """Return the values of a login, or None and what is wrong with each: "server", "port", "name", "password".
+
+    Of the servers ``found`` one may be named by its number from 1 or its room.
+    """
     errors: Dict[str, str] = {}
-    host, number = "", 0
-    if not 0 < whole_number(port) < 65536:
+    host, port = "", whole_number(values["port"])
+    if not 0 < port < 65536:
         errors["port"] = "1 to 65535"
+        port = 1
     try:
-        if not server.strip():
-            raise UsageError("Type the address that the server shows, or choose one found on this network.")
-        host, number = parse_server(server, 1 if errors else whole_number(port))
+        host, port = read_server(values["server"], port, found)
     except UsageError as fault:
         errors["server"] = str(fault)
+    name = values["name"]
     try:
         name = clean_name(name)
     except UsageError as fault:
         errors["name"] = str(fault)
-    if not password:
-        errors["password"] = "Type the room's password."
-    return (None if errors else LoginValues(host, number, name, password)), errors
+    if not values["password"]:
+        errors["password"] = "The password is empty; type the one of the room."
+    return (None if errors else LoginValues(host, port, name, values["password"])), errors
+
+
+def read_server(text: str, port: int, found: Sequence[ServerFound]) -> Tuple[str, int]:
+    """Return host and port of a server as it was typed: an address, or which of those found; raises UsageError."""
+    number = whole_number(text)
+    if found and number > len(found):
+        raise UsageError("Type a number from 1 to %d, or an address." % len(found))
+    named = [each for each in found if name_key(each.room) == name_key(text.strip())]
+    named += found[number - 1 : number] if number > 0 else []
+    if named:
+        return named[0].address[0], named[0].address[1]
+    if not text.strip():
+        raise UsageError("Type the address that the server shows, or choose one found on this network.")
+    return parse_server(text, port)
 
 
 def found_text(found: ServerFound) -> str:
@@ -4723,21 +4761,32 @@ def split_links(text: str) -> List[Tuple[bool, str]]:
     return [piece for piece in pieces + [(False, text[at:])] if piece[1]]
 
 
-_FENCE = re.compile(r"^```[^\n`]*\n(.*?)\n?```[ ]*$", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"```[^`]*")
 _CODE_LINE = re.compile(r"  |.*(?:[{};]|\):)$|(?:#include|import|from|def|class|return|SELECT|\$|>>>|</?\w+)[ >]")
 
 
 def split_code(text: str) -> List[Tuple[bool, str]]:
     """Cut a text into (is code, lines): what stands between ```, or the whole of a paste that looks like code."""
-    pieces: List[Tuple[bool, str]] = []
-    at = 0
-    for match in _FENCE.finditer(text):
-        pieces += [(False, text[at : match.start()]), (True, match.group(1))]
-        at = match.end()
+    pieces: List[Tuple[bool, List[str]]] = [(False, [])]
+    opening = ""
+    for line in text.split("\n"):
+        code, block = pieces[-1]
+        if not code and _FENCE.fullmatch(line):
+            opening = line
+            pieces.append((True, []))
+        elif code and line.rstrip(" ").endswith("```"):
+            block.append(line.rstrip(" ")[:-3])
+            pieces.append((False, []))
+        else:
+            block.append(line)
+    if pieces[-1][0]:  # Never closed, so it opened nothing.
+        rest = pieces.pop()[1]
+        pieces[-1][1].extend([opening, *rest])
     lines = [line for line in text.split("\n") if line.strip()]
-    code = not pieces and len(lines) > 1 and 3 * sum(bool(_CODE_LINE.match(line)) for line in lines) >= len(lines)
-    pieces.append((code, text[at:]))
-    return [(code, piece.strip("\n")) for code, piece in pieces if piece.strip()]
+    if len(pieces) == 1 and len(lines) > 1:
+        pieces = [(3 * sum(bool(_CODE_LINE.match(line)) for line in lines) >= len(lines), pieces[0][1])]
+    blocks = [(code, "\n".join(block).strip("\n")) for code, block in pieces]
+    return [(code, block) for code, block in blocks if block.strip()]
 
 
 _EMOJI = re.compile("[\u231a\u231b\u23e9-\u23fa\u2600-\u2712\u2714-\u27bf\u2b1b-\u2b55\ufe0f\U00010000-\U0010ffff]")
@@ -5231,11 +5280,12 @@ def local_addresses(bound: Any) -> List[str]:
 
 
 # ======================================================================================================
-# 15. Console
+# 15. Apps
 # ======================================================================================================
-# The main thread takes everything from one inbox: events of the network thread, keys or lines of the reader
-# thread, signals (a SimpleQueue's put() may be called by a handler).  A terminal shows lines above the line
-# being typed; a pipe shows one line for each entry.
+# One for each role: what lies between a person and a room and needs no screen.  A typed line: face, enter(),
+# parse_input(), the core's say() with its number; then Queued, and it is on its way, and Happened with that number,
+# and it stands in the conversation.  An event: network thread, inbox, take(), Transcript.apply(), the face's show().
+# Every command and every event is taken in one place.  A face shows what the app holds, and decides nothing.
 
 
 @dataclass(frozen=True)
@@ -5255,23 +5305,22 @@ class Stopped:
     """The system asks the program to end."""
 
 
+@dataclass(frozen=True)
+class Opened:
+    """The server's room is open; ``bound`` is its socket's address."""
+
+    bound: Any
+
+
 class OutputClosed(Exception):
     """Standard output was closed by its reader, or cannot be written; the argument says which."""
 
 
 def catch_signals(inbox: "queue.SimpleQueue[Any]") -> None:
-    """Turn the signals that end a program into Stopped, and a change of the window's size into Resized."""
+    """Turn signals into Stopped and Resized; a handler may call the put() of a SimpleQueue."""
     for name, event in (("SIGINT", Stopped()), ("SIGTERM", Stopped()), ("SIGHUP", Stopped()), ("SIGWINCH", Resized())):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_, event=event: inbox.put(event))
-
-
-def take(inbox: "queue.SimpleQueue[Any]", seconds: float = 0.5) -> Any:
-    """Return the next of the inbox, or None; never waits so long that Windows could not deliver a Ctrl-C."""
-    try:
-        return inbox.get(timeout=seconds)
-    except queue.Empty:
-        return None
 
 
 def complain(text: str) -> None:
@@ -5280,243 +5329,29 @@ def complain(text: str) -> None:
         print("samsungchat: " + text, file=sys.stderr, flush=True)
 
 
-def write_line(text: str) -> None:
-    """Write one line to standard output; raises OutputClosed."""
-    try:
-        print(text, flush=True)
-    except (OSError, ValueError) as fault:
-        discard_output()
-        raise OutputClosed(output_failure(fault)) from None
-
-
-def output_failure(fault: Exception) -> str:
-    """Return why standard output cannot be written."""
-    full = isinstance(fault, OSError) and fault.errno == errno.ENOSPC
-    return "there is no space left for standard output" if full else "standard output was closed"
-
-
-def discard_output() -> None:
-    """Let nothing more come out: what is left in the buffer must not fail once more when Python ends."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def read_bytes(inbox: "queue.SimpleQueue[Any]", lines: bool, room: Optional[threading.Semaphore] = None) -> None:
-    """Post what standard input brings, whole lines or as it comes, until its end; runs on a thread.
-
-    Reads the descriptor itself: a daemon thread that holds sys.stdin's lock would hang the end of Python.
-    Python has no sys.stdin where the descriptor is closed, and another file may have its number.
-    """
-    if sys.stdin is None:
-        inbox.put(Typed(None))
-        return
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    rest = ""
-    while True:
-        try:
-            data = os.read(sys.stdin.fileno(), 65536)
-        except OSError:
-            data = b""
-        text = rest + decoder.decode(data, not data)
-        pieces = text.split("\n") if lines else [text, ""]
-        rest = pieces.pop()
-        for piece in pieces + ([rest] if rest and not data else []):
-            if room is not None:
-                room.acquire()
-            inbox.put(Typed(piece.rstrip("\r") if lines else piece))
-        if not data:
-            inbox.put(Typed(None))
-            return
-
-
-def start_reader(target: Callable[..., None], *arguments: Any) -> None:
-    """Run a reader on a thread that does not keep the program alive."""
-    threading.Thread(target=target, args=arguments, name="reader", daemon=True).start()
-
-
-# --- terminal
-
-_NAME_SGR = ("36", "32", "33", "35", "34", "96", "92", "95")
-
-
-def wants_colour() -> bool:
-    """Return whether standard output shows colours: a terminal, unless NO_COLOR or TERM=dumb say otherwise."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def paint(text: str, sgr: str, colour: bool) -> str:
-    """Wrap a text in a Select Graphic Rendition sequence (ECMA-48), where colours are shown."""
-    return "\x1b[%sm%s\x1b[0m" % (sgr, text) if colour else text
-
-
-def paint_line(line: Line, colour: bool, columns: int = 0) -> str:
-    """Return a line of the conversation as a terminal shows it, folded to ``columns`` (0: not folded).
-
-    Further rows are indented, so that no text can look like another member's line.
-    """
-    if line.kind in ("presence", "divider", "day", "error"):
-        lead, sgr = ("!! ", "31") if line.kind == "error" else ("-- ", "2")
-        text = line.text + (" --" if line.kind in ("divider", "day") else "")
-        return paint(lead + "\n   ".join(_rows(text, 3, 3, columns)), sgr, colour)
-    clock = local_time(line.at).strftime("%H:%M ")
-    lead, painted = _line_lead(line, colour)
-    rows = _rows(line.text, len(clock) + text_width(lead), len(clock), columns)
-    sgr = "1;33" if line.mention else "2" if line.earlier else "1" if line.kind == "notice" else ""
-    body = "\n".join([rows[0]] + [" " * len(clock) + row for row in rows[1:]])
-    return paint(clock, "2", colour) + painted + (paint(body, sgr, colour) if sgr else body)
-
-
-def _rows(text: str, first: int, indent: int, columns: int) -> List[str]:
-    """Return the rows of a text of which the first begins at that cell and the others at ``indent``."""
-    if not columns:
-        return text.split("\n")
-    return fold(text, max(columns - 1 - first, 8), max(columns - 1 - indent, 8))
-
-
-def _line_lead(line: Line, colour: bool) -> Tuple[str, str]:
-    """Return what stands before the text of a message: as it is, and painted."""
-    if line.kind == "notice":
-        return "*** ", paint("*** ", "1", colour)
-    private = " (%s)" % ("private" if line.private.startswith("from") else line.private) if line.private else ""
-    form = "* %s%s " if line.kind == "action" else "%s%s: "
-    name = paint(line.name, "1;" + _NAME_SGR[line.colour], colour)
-    return form % (line.name, private), form % (name, paint(private, "35", colour) if private else "")
-
-
-class Terminal:
-    """A terminal with the line being typed at its foot, which incoming lines never damage."""
-
-    def __init__(self, inbox: "queue.SimpleQueue[Any]") -> None:
-        """Take the terminal over; close() gives it back as it was."""
-        self.editor = LineEditor()
-        self.colour = wants_colour()
-        self._inbox = inbox
-        self._prompt = ""
-        self._hidden = False
-        self._row = 0
-        self._saved: Any = None
-        if os.name == "nt":
-            os.system("")  # Switches the console's escape sequences on.
-            start_reader(self._read_windows)
-        else:
-            self._set_raw()
-            start_reader(read_bytes, inbox, False)
-        self._write("\x1b[?2004h")  # Bracketed paste, which also old terminals ignore without harm.
-
-    def _set_raw(self) -> None:
-        import termios
-
-        self._saved = termios.tcgetattr(0)
-        raw = termios.tcgetattr(0)
-        raw[0] &= ~(termios.IXON | termios.ICRNL | termios.INLCR)
-        raw[3] &= ~(termios.ICANON | termios.ECHO | termios.ISIG | termios.IEXTEN)
-        raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
-        termios.tcsetattr(0, termios.TCSADRAIN, raw)
-
-    @staticmethod
-    def _forget_input() -> None:
-        """What was typed while stopped was meant for the shell."""
-        import termios
-
-        termios.tcflush(0, termios.TCIFLUSH)
-
-    def _read_windows(self) -> None:
-        import msvcrt  # type: ignore[import-not-found,unused-ignore]
-
-        names = {
-            "H": "\x1b[A",
-            "P": "\x1b[B",
-            "K": "\x1b[D",
-            "M": "\x1b[C",
-            "G": "\x1b[H",
-            "O": "\x1b[F",
-            "S": "\x1b[3~",
-        }
-        while True:
-            key = msvcrt.getwch()  # type: ignore[attr-defined,unused-ignore]
-            if key in ("\0", "\xe0"):
-                key = names.get(msvcrt.getwch(), "")  # type: ignore[attr-defined,unused-ignore]
-            elif key == "\r" and msvcrt.kbhit():  # type: ignore[attr-defined,unused-ignore]
-                key = "\x1b\r"  # More follows at once: this is a paste, and the line goes on.
-            self._inbox.put(Typed(key))
-
-    def close(self) -> None:
-        """Give the terminal back."""
-        with contextlib.suppress(OutputClosed):
-            self._write(self._erased() + "\x1b[?2004l")
-        if self._saved is not None:
-            import termios
-
-            with contextlib.suppress(termios.error):
-                termios.tcsetattr(0, termios.TCSADRAIN, self._saved)
-
-    def suspend(self) -> None:
-        """Give the terminal back, stop as Ctrl-Z asks, and take it over again when continued."""
-        if hasattr(signal, "SIGTSTP"):
-            self.close()
-            # The whole group, as the terminal itself would: a shell script around it must stop too.
-            os.kill(0, signal.SIGTSTP)
-            self._set_raw()
-            self._forget_input()
-            self._write("\x1b[?2004h")
-            self._draw("")
-
-    def show(self, lines: Sequence[str], bell: bool = False) -> None:
-        """Write lines above the line being typed."""
-        if lines:
-            self._draw("".join(line.replace("\n", "\r\n") + "\r\n" for line in lines) + "\a" * bell)
-
-    def show_line(self, line: Line) -> None:
-        """Write a line of the conversation; one that mentions the reader rings."""
-        self.show([paint_line(line, self.colour, shutil.get_terminal_size().columns)], line.mention)
-
-    def prompt(self, prompt: str, hidden: bool = False) -> None:
-        """Show the line being typed behind that prompt, or hidden, for a password."""
-        if (prompt, hidden) != (self._prompt, self._hidden):
-            self._prompt, self._hidden = prompt, hidden
-            self._draw("")
-
-    def feed(self, keys: str) -> List[Tuple[str, str]]:
-        """Take keys; return what they ask for, as LineEditor.feed does, without what concerns only the screen."""
-        left = []
-        for action, text in self.editor.feed(keys):
-            if action == "redraw":
-                self._write("\x1b[2J\x1b[H")
-                self._row = 0
-            elif action == "suspend":
-                self.suspend()
-            else:
-                left.append((action, text))
-        self._draw("")
-        return left
-
-    def redraw(self) -> None:
-        """Draw the line being typed once more, as after a change of the window's size."""
-        self._draw("")
-
-    def _erased(self) -> str:
-        up = "\x1b[%dA" % self._row if self._row else ""
-        self._row = 0
-        return up + "\r\x1b[J"
-
-    def _draw(self, above: str) -> None:
-        columns = shutil.get_terminal_size().columns
-        rows, row, cell = self.editor.layout(self._prompt, columns, self._hidden)
-        up = "\x1b[%dA" % (len(rows) - 1 - row) if row < len(rows) - 1 else ""
-        right = "\x1b[%dC" % cell if cell else ""
-        text = self._erased() + above + "\r\n".join(rows) + up + "\r" + right
-        self._row = row
-        self._write(text)
-
-    def _write(self, text: str) -> None:
-        try:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-        except (OSError, ValueError) as fault:
-            raise OutputClosed(output_failure(fault)) from None
+def call(loop: Optional[Loop], act: Callable[[Any, float], None]) -> None:
+    """Have the network thread, where it runs, do something: ``act`` gets the core and the time."""
+    if loop is not None:
+        core = loop.core
+        loop.call(lambda now: act(core, now))
 
 
 # --- client
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a login lacks: ``field`` is the first that is missing or wrong, "" where it is none of the form's.
+
+    ``errors`` are the sentences beside their fields ("" for none), ``code`` the word of a refusal, ``hint`` a sentence
+    that blames nothing.  While ``searching`` nothing has to be answered yet.
+    """
+
+    field: str
+    errors: Dict[str, str]
+    code: str = ""
+    hint: str = ""
+    searching: bool = False
 
 
 def default_name() -> str:
@@ -5527,620 +5362,271 @@ def default_name() -> str:
         return "guest"
 
 
-@dataclass
-class ClientOptions:
-    """What a client was started with; what is None is asked for."""
-
-    server: Optional[str]
-    port: int
-    name: Optional[str]
-    password: Optional[str]
-    earlier: int
-    as_json: bool = False
-    stay: bool = False
-    classic: bool = False
-
-
 def another_name(name: str) -> str:
     """Return a name to propose in place of one that is taken: with the next number behind it."""
-    match = re.fullmatch(r"(.*?)(\d*)", name)
-    stem, number = (match.group(1), match.group(2)) if match else (name, "")
+    stem = name.rstrip("0123456789")
     try:
-        return clean_name("%s%d" % (stem, int(number or 1) + 1))
+        return clean_name("%s%d" % (stem, int(name[len(stem) :] or 1) + 1))
     except UsageError:
         return name
 
 
-def some_password(text: str) -> str:
-    """Return a password; raises UsageError for an empty one, which nobody can have set."""
-    if not text:
-        raise UsageError("The password is empty; type the one of the room.")
-    return text
+class ClientApp:
+    """A client: asks for a login until it is in a room, then carries what is said both ways."""
 
+    def __init__(self, values: Dict[str, str], earlier: int = EARLIER_DEFAULT, classic: bool = False) -> None:
+        """``values`` are what a login takes, "" where it is not known: "server", "port", "name" and "password"."""
+        self.inbox: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
+        self.code: Optional[int] = None  # The exit status, at the end.
+        self.last_words = ""  # Why it ends, where no line has said it.
+        self.loop: Optional[Loop] = None
+        self.transcript = Transcript()
+        self.values = values
+        self.login: Optional[LoginValues] = None  # Of the room that this client is in, or tries to enter.
+        self.need: Optional[Need] = None  # While a login is asked for; another one is another question.
+        self.found: Sequence[ServerFound] = ()
+        self.entered = False
+        self._earlier, self._classic = earlier, classic
+        self._generation = self._number = 0
+        self._typed: Dict[int, str] = {}  # Own texts without receipt, as they were typed.
+        self._unsent: List[str] = []  # Those that were meant for a room that was left.
+        self._sure = self._finishing = self._searching = self._earlier_there = False
+        self._search_at = 0.0
 
-def login_exit_code(code: str) -> int:
-    """Return the exit status for a login that failed with that code word."""
-    return 1 if code in (NO_ANSWER, TRY_LATER) else 3
+    def start(self, face: "Face") -> None:
+        """Begin to show what happens, and to log in or ask for what that lacks; raises OSError."""
+        self.face = face
+        self._renew()
+        self.log_in()
 
+    def _renew(self) -> None:
+        """Leave, and start with a new core and transcript: a client belongs to one room, and so does what was typed."""
+        call(self.loop, lambda core, now: core.leave(now))
+        self._unsent += self._typed.values()
+        self._typed, self._sure, self.entered = {}, False, False
+        self.transcript = Transcript()
+        self._generation += 1
+        generation = self._generation  # What an older core still says is not heard.
+        post = functools.partial(self._post, generation)
+        self.loop = start_client(post, self._earlier, self.face.patience, self._classic)
 
-class TerminalClient:
-    """A client on a terminal: asks for what it needs, and again for just what was wrong."""
-
-    def __init__(self, options: ClientOptions) -> None:
-        """Take the terminal over and start the network thread."""
-        self._options = options
-        self._inbox: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
-        self._transcript = Transcript()
-        self._asking = ""
-        self._entered = False
-        self._found: List[ServerFound] = []
-        self._presence: Optional[Line] = None
-        self._presence_until = 0.0
-        self._warned = self._interrupted = False
-        self._code: Optional[int] = None
-        catch_signals(self._inbox)
-        self._loop = start_client(self._inbox.put, options.earlier, classic=options.classic)
-        assert isinstance(self._loop.core, (Client, ClassicClient)), "start_client starts a client"
-        self._client = self._loop.core
-        self._terminal = Terminal(self._inbox)
-
-    def run(self) -> int:
-        """Chat until the person leaves; return the exit status."""
-        try:
-            self._begin()
-            while self._code is None:
-                event = take(self._inbox, 0.25 if self._presence else 1.0)
-                self._take(event)
-                self._show_presence(late_only=True)
-        except OutputClosed:
-            self._code = 1
-        finally:
-            self._loop.call(self._client.leave)
-            self._loop.join(LEAVE_SECONDS + 0.5)
-            self._terminal.close()
-        return self._code
+    def _post(self, generation: int, event: Any) -> None:
+        self.inbox.put((generation, event))
 
     # --- logging in
 
-    def _begin(self) -> None:
-        """Ask for what is still missing, or log in."""
-        options = self._options
-        if options.server is None and options.classic:
-            self._ask("server")
-        elif options.server is None:
-            self._note("Looking for servers on this network ...")
-            self._found = []
-            start_discovery(options.port, self._inbox.put)
-        elif options.name is None:
-            self._ask("name")
-        elif options.password is None:
-            self._ask("password")
-        else:
-            self._asking = ""
-            self._note("Connecting to %s ..." % address_text((options.server, options.port)))
-            self._draw_prompt()
-            start_login(self._loop, options.server, options.port, options.name, options.password)
+    def log_in(self, **given: str) -> None:
+        """Log in with these values and those known, or ask for what is missing or wrong.
 
-    def _ask(self, what: str) -> None:
-        self._asking = what
-        self._terminal.editor.remembers = False
-        prompts = {
-            "server": "Server [1]: " if self._found else "Server address: ",
-            "name": "Your name [%s]: " % (self._options.name or default_name()),
-            "password": "Password: ",
-            "retry": "Press Enter to try again: ",
-        }
-        self._terminal.prompt(prompts[what], hidden=what == "password")
-
-    def _answer(self, text: str) -> None:
-        options = self._options
-        try:
-            if self._asking == "server":
-                self._choose_server(text.strip())
-            elif self._asking == "name":
-                options.name = clean_name(text.strip() or options.name or default_name())
-            elif self._asking == "password":
-                options.password = some_password(text)
-            self._begin()
-        except UsageError as fault:
-            self._show([self._transcript.note(str(fault), "error")])
-            self._terminal.editor.set("" if self._asking == "password" else text)
-            self._terminal.redraw()
-
-    def _choose_server(self, text: str) -> None:
-        number = whole_number(text or "1")
-        if self._found and number >= 0:
-            if not 1 <= number <= len(self._found):
-                raise UsageError("Type a number from 1 to %d, or an address." % len(self._found))
-            self._options.server, self._options.port = self._found[number - 1].address[:2]
-        else:
-            self._options.server, self._options.port = parse_server(text, self._options.port)
-
-    def _searched(self) -> None:
-        """The search for servers is over: take the only one, or ask."""
-        if len(self._found) == 1:
-            found = self._found[0]
-            self._note("Found %s at %s." % (display_text(found.room, " "), address_text(found.address)))
-            self._options.server, self._options.port = found.address[:2]
-            self._begin()
+        A server may be given as one that was found, too: by its number or its room's name.
+        """
+        self.values.update(given)
+        values, errors = read_login(self.values, self.found)
+        if values is None:
+            self._ask(next(iter(errors)), {name: text for name, text in errors.items() if name in given})
             return
-        for number, found in enumerate(self._found, 1):
-            room = display_text(found.room, " ")
-            self._note(
-                "%d  %s at %s, %s" % (number, room, address_text(found.address), plural(found.members, "member"))
-            )
-        if not self._found:
-            self._note("No server answered on this network. Type the address that the server shows at its start.")
-        self._ask("server")
+        if self.login is not None and (values.server, values.port) != (self.login.server, self.login.port):
+            self._renew()
+        self.login, self.need = values, None
+        self.note("Connecting to %s ..." % address_text((values.server, values.port)))
+        assert self.loop is not None, "start() has started it"
+        start_login(self.loop, values.server, values.port, values.name, values.password)
 
-    def _failed(self, event: LoginFailed) -> None:
-        """Ask again for just what was wrong."""
-        if event.code == KICKED:
-            self._code = 3
-        elif event.code in (USERNAME_TAKEN, USERNAME_INVALID):
-            self._options.name = another_name(self._options.name or default_name())
-            self._ask("name")
-        elif event.code == WRONG_PASSWORD:
-            self._ask("password")
-        elif event.code == NO_ANSWER and not self._entered:
-            self._found = []
-            self._ask("server")
+    def _ask(self, field: str, errors: Dict[str, str], code: str = "") -> None:
+        """Have the face ask; search, where it shows what is found beside its fields, or where a server lacks."""
+        self.need = Need(field, errors, code)
+        if not self._classic and not errors and field == "server" and not self.face.form:
+            self.need = Need(field, errors, hint="Looking for servers on this network ...", searching=True)
+        if self.need.searching or self.face.form:
+            self._search()
+
+    def _search(self) -> None:
+        """Look for servers, once at a time: a form does so again and again."""
+        if self._searching or self._classic:  # An original server answers no search.
+            return
+        found: List[ServerFound] = []
+
+        def post(event: Any) -> None:
+            if isinstance(event, ServerFound):
+                found.append(event)
+            elif isinstance(event, LoopEnded):
+                self.inbox.put((0, found))
+
+        port = whole_number(self.values["port"])
+        self._searching = True
+        try:
+            start_discovery(port if 0 < port < 65536 else PORT, post)
+        except OSError:
+            self.inbox.put((0, found))
+
+    def _end_search(self, found: Sequence[ServerFound]) -> None:
+        """Take the only server, or have the person choose."""
+        self.found, self._searching = found, False
+        self._search_at = time.monotonic() + SEARCH_SECONDS
+        if self.need is None or not self.need.searching:
+            return
+        where = ["%s at %s" % (display_text(each.room, " "), address_text(each.address)) for each in found]
+        if len(found) == 1:
+            self.note("Found %s." % where[0])
+            self.log_in(server="1")
+        elif found:
+            counts = [plural(each.members, "member") for each in found]
+            rows = ["%d  %s, %s" % row for row in zip(itertools.count(1), where, counts)]
+            self.need = Need("server", {}, NO_ANSWER, "Several servers answered; name one:\n" + "\n".join(rows))
         else:
-            self._ask("retry")
+            self.need = Need("server", {}, NO_ANSWER, REFUSALS[NO_ANSWER])
+
+    def pass_time(self, now: float) -> None:
+        """Do what is due by time; wants to be called twice a second."""
+        if self.need is not None and self.face.form and now >= self._search_at:
+            self._search()
+
+    def leave_room(self) -> None:
+        """Leave the room, or stop trying to enter it, and ask anew."""
+        self._renew()
+        self._ask("", {})
 
     # --- what happens
 
-    def _take(self, event: Any) -> None:
-        if isinstance(event, Typed):
-            self._take_keys(event.text)
-        elif isinstance(event, Stopped):
-            self._code = 0
-        elif isinstance(event, Resized):
-            self._terminal.redraw()
-        elif isinstance(event, ServerFound):
-            self._found.append(event)
-        elif isinstance(event, DiscoveryEnded):
-            self._searched()
-        elif isinstance(event, CommandFailed):
-            self._show([self._transcript.note(event.text, "error")])
-        elif isinstance(event, LoopEnded):
-            if event.failure:
-                self._show([self._transcript.note(event.failure, "error")])
-                self._code = 1
-        elif event is not None:
-            self._take_event(event)
-
-    def _take_event(self, event: Any) -> None:
-        if isinstance(event, Connected):
-            self._entered = self._terminal.editor.remembers = True
-            self._asking = ""
-        lines = self._transcript.apply(event)
-        self._show([line for line in lines if line.state in ("", "pending")])
-        if isinstance(event, NotSent) and not self._terminal.editor.text:
-            self._terminal.editor.set(event.text)
-            self._terminal.redraw()
-        if isinstance(event, LoginFailed):
-            self._failed(event)
-        if not self._asking:
-            self._draw_prompt()
-
-    def _draw_prompt(self) -> None:
-        status, name = self._transcript.status, self._transcript.name
-        trouble = status.waiting or status.silent or status.state is not State.CONNECTED
-        self._terminal.prompt("%s%s> " % (name, " (%s)" % status_text(status) if trouble else ""))
-
-    def _note(self, text: str) -> None:
-        self._show([self._transcript.note(text)])
-
-    def _show(self, lines: Sequence[Line]) -> None:
-        """Show lines; a run of joins and leaves waits a moment for more of the same."""
-        for line in lines:
-            if self._presence is not None and line.key != self._presence.key:
-                self._show_presence()
-            if line.kind == "presence" and line.at:
-                if self._presence is None:
-                    self._presence_until = time.monotonic() + PRESENCE_SECONDS
-                self._presence = line
-            else:
-                if line.state == "pending" and self._transcript.status.state is not State.CONNECTED:
-                    line = replace(line, text=line.text + " (waiting)", earlier=True)
-                self._terminal.show_line(line)
-
-    def _show_presence(self, late_only: bool = False) -> None:
-        line = self._presence
-        if line is not None and not (late_only and time.monotonic() < self._presence_until):
-            self._presence = None
-            self._terminal.show_line(line)
-            self._transcript.end_presence()
-
-    # --- what is typed
-
-    def _take_keys(self, keys: Optional[str]) -> None:
-        if keys is None:
-            self._code = 0
-            return
-        for action, text in self._terminal.feed(keys):
-            if action == "enter":
-                self._enter(text)
-            elif action == "complete":
-                self._terminal.editor.complete(
-                    lambda before: complete(before, self._transcript.names(), CLIENT_COMMANDS)
-                )
-                self._terminal.redraw()
-            elif action == "paste" and "\n" in text.rstrip("\n"):
-                lines = plural(text.rstrip("\n").count("\n") + 1, "line")
-                self._note("%s pasted: Enter sends them as one message, Ctrl-C discards them." % lines)
-            elif action == "interrupt" and (self._terminal.editor.text or not self._interrupted):
-                self._interrupt()
-            elif action in ("interrupt", "eof"):
-                self._quit()
-
-    def _interrupt(self) -> None:
-        """Ctrl-C clears the line; on an empty one it asks for a second."""
-        if self._terminal.editor.text:
-            self._terminal.editor.set("")
-            self._terminal.redraw()
-        else:
-            self._interrupted = True
-            self._note("Ctrl-C once more leaves.")
-
-    def _enter(self, text: str) -> None:
-        self._interrupted = False
-        if self._asking:
-            self._answer(text)
-            return
-        if not text.strip():
-            return
-        try:
-            if not self._entered:
-                raise UsageError("Not connected yet; your line is kept.")
-            self._obey(parse_input(text, CLIENT_COMMANDS))
-        except UsageError as fault:
-            self._show([self._transcript.note(str(fault), "error")])
-            self._terminal.editor.set(text)
-            self._terminal.redraw()
-
-    def _obey(self, command: Command) -> None:
-        if command.name == "quit":
-            self._quit()
-        elif command.name == "help":
-            for line in commands_help(CLIENT_COMMANDS):
-                self._note(line)
-        elif command.name == "who":
-            members = self._transcript.described()
-            self._note("%s here: %s" % (plural(len(members), "member"), ", ".join(members)))
-        elif command.name == "earlier":
-            fetch_earlier(self._loop, self._client, command)
-        else:
-            say(self._loop, self._client, command, self._transcript)
-
-    def _quit(self) -> None:
-        waiting = self._transcript.status.waiting
-        if waiting and not self._warned:
-            self._warned = True
-            self._note("%s not confirmed yet; quit once more to leave all the same." % plural(waiting, "message"))
-        else:
-            self._code = 1 if waiting else 0
-
-
-def fetch_earlier(loop: Loop, client: AnyClient, command: Command) -> None:
-    """Ask for more history, as ``/earlier [N]`` does; raises UsageError."""
-    count = whole_number(command.text) if command.text else EARLIER_DEFAULT
-    if not 0 < count <= EARLIER_MAX:
-        raise UsageError("Write /earlier N, with a number from 1 to %d." % EARLIER_MAX)
-    loop.call(lambda now: client.earlier(count, now))
-
-
-def say(loop: Loop, client: AnyClient, command: Command, transcript: Transcript) -> None:
-    """Hand a text to the client; raises UsageError for one that cannot be sent, so that it can be kept."""
-    text = clean_text(command.text)
-    known = {name_key(name) for name in transcript.members()}
-    if command.to_name and name_key(command.to_name) not in known:
-        raise UsageError("Nobody here is called %s. Nothing was sent." % display_text(command.to_name, " "))
-    loop.call(lambda now: client.say(text, now, command.name == "me", command.to_name))
-
-
-class PipeClient:
-    """A client in a pipe: one line in is one message, one line out is one entry."""
-
-    def __init__(self, options: ClientOptions) -> None:
-        """Start the network thread and the reader of standard input."""
-        self._options = options
-        self._inbox: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
-        self._transcript = Transcript()
-        self._typed: Deque[Optional[str]] = collections.deque()
-        self._room = threading.Semaphore(BACKLOG_LINES_MAX)
-        self._connected = self._deaf = False
-        self._bad_lines = 0
-        self._code: Optional[int] = None
-        catch_signals(self._inbox)
-        self._loop = start_client(self._inbox.put, options.earlier, PIPE_SECONDS, options.classic)
-        assert isinstance(self._loop.core, (Client, ClassicClient)), "start_client starts a client"
-        self._client = self._loop.core
-
-    def run(self) -> int:
-        """Carry lines both ways until the end; return the exit status."""
-        try:
-            server, port = self._server()
-            options = self._options
-            assert options.name is not None and options.password is not None, "a pipe asks nobody"
-            start_login(self._loop, server, port, options.name, options.password)
-            start_reader(read_bytes, self._inbox, True, self._room)
-            while self._code is None:
-                self._take(take(self._inbox))
-        except UsageError as fault:
-            complain("%s: %s" % (NO_ANSWER, fault))
-            self._code = 1
-        finally:
-            self._loop.call(self._client.leave)
-            self._loop.join(LEAVE_SECONDS + 0.5)
-        return self._code
-
-    def _server(self) -> Tuple[str, int]:
-        """Return the server named, or the only one found; raises UsageError."""
-        if self._options.server is not None:
-            return self._options.server, self._options.port
-        if self._options.classic:
-            raise UsageError("An original server cannot be searched for; name it.")
-        found = find_servers(self._options.port)
-        if not found:
-            raise UsageError(REFUSALS[NO_ANSWER])
-        if len(found) > 1:
-            places = ", ".join("%s (%s)" % (address_text(each.address), display_text(each.room, " ")) for each in found)
-            raise UsageError("Several servers answered; name one of them: %s." % places)
-        return found[0].address[0], found[0].address[1]
+    def take(self, event: Any) -> None:
+        """Take an event of a core, with the number that tells which core, or of a search: 0."""
+        generation, event = event
+        if generation == 0:
+            self._end_search(event)
+        elif generation == self._generation:
+            self._take(event)
 
     def _take(self, event: Any) -> None:
-        if isinstance(event, Typed):
-            self._typed.append(event.text)
-        elif isinstance(event, Stopped):
-            waiting = self._transcript.status.waiting
-            if waiting:
-                complain("%s not confirmed." % plural(waiting, "message"))
-            self._code = 1 if waiting else 0
-        elif isinstance(event, LoopEnded):
-            if event.failure:
-                complain(event.failure)
-            self._code = 1 if event.failure or self._deaf else 2 if self._bad_lines else 0
-        elif event is not None:
-            self._show(event)
-        while self._connected and self._typed:
-            self._say(self._typed.popleft())
-
-    def _show(self, event: Any) -> None:
-        self._transcript.apply(event)
-        if self._options.as_json:
-            found = json_object(event)
-            text = json.dumps(found) if found is not None else None
-        else:
-            text = plain_line(event)
-        if text is not None and not self._deaf:
-            self._write(text)
-        if isinstance(event, Connected):
-            self._connected = True
-        elif isinstance(event, Disconnected):
-            complain(event.text + " Trying again.")
-        elif isinstance(event, ServerStuck):
-            complain(
-                "the server's disk is full; messages wait." if event.stuck else "the server's disk has room again."
-            )
-        elif isinstance(event, LoginFailed):
-            complain("%s: %s" % (event.code, event.text))
-            self._code = login_exit_code(event.code)
+        lines = self.transcript.apply(event)
+        self.face.show(event, lines)
+        if isinstance(event, (Happened, Sent)):
+            self._typed.pop(event.number, None)
         elif isinstance(event, NotSent):
-            self._refuse_line(event.reason)
+            self.face.put_back(self._typed.pop(event.number, event.text), "" if lines else event.reason)
         elif isinstance(event, EarlierRead):
-            for each in event.events:
-                self._show(each)
-        if isinstance(event, (Sent, NotSent)) or (isinstance(event, Happened) and event.number):
-            self._room.release()
+            self._earlier_there = not event.beginning
+        elif isinstance(event, Connected):
+            self._earlier_there = True
+            if not self.entered:
+                self._enter_room()
+        elif isinstance(event, LoginFailed):
+            self.entered = False
+            field = LOGIN_FIELDS.get(event.code, "")
+            self._ask(field, {field: display_text(event.text, " ")}, event.code)
+        elif isinstance(event, LoopEnded) and event.failure and self.face.form:
+            self._renew()
+            self._ask("", {"": event.failure})
+        elif isinstance(event, LoopEnded):
+            self.end(1 if event.failure else 0, event.failure)
 
-    def _write(self, text: str) -> None:
-        """Write a line; where nobody reads any more, only what is still to be sent is a reason to stay."""
+    def _enter_room(self) -> None:
+        """Be in a room, and offer what was typed for another."""
+        self.entered, unsent, self._unsent = True, self._unsent, []
+        if unsent:
+            self.note("%s before was not sent; Up recalls what you typed." % plural(len(unsent), "message"))
+            # A private text must not become part of another one.
+            private = any(text.startswith("/") for text in unsent)
+            self.face.put_back(unsent[0] if private else "\n".join(unsent), "")
+
+    def note(self, text: str, kind: str = "presence") -> None:
+        """Show a line that only this screen has."""
+        self.face.show(None, [self.transcript.note(text, kind)])
+
+    def prompt(self) -> str:
+        """Return the own name, and the state of the connection where all is not well."""
+        status, name = self.transcript.status, self.transcript.name
+        trouble = status.waiting or status.silent or status.state is not State.CONNECTED
+        return "%s%s> " % (name, " (%s)" % status_text(status) if trouble else "")
+
+    def waiting(self) -> int:
+        """Return how many own texts have no receipt, those included of which the core has not heard yet."""
+        return len(self._typed)
+
+    # --- what a person does
+
+    def enter(self, text: str) -> None:
+        """Obey a typed line, or send it under its number; they count from 1, refused and empty ones too."""
+        self._number += 1
+        self._sure = False
         try:
-            write_line(text)
-        except OutputClosed as fault:
-            self._deaf = True
-            complain("%s; leaving when everything is sent." % fault)
-            if self._options.stay:
-                self._loop.call(self._client.finish)
+            if text.strip() and not self._finishing:
+                self._obey(text)
+        except UsageError as fault:
+            self._take(NotSent(self._number, fault.code, text, str(fault)))
 
-    def _refuse_line(self, reason: str) -> None:
-        self._bad_lines += 1
-        complain("not sent: " + reason)
-
-    def _say(self, text: Optional[str]) -> None:
-        if text is None:
-            if not self._options.stay:
-                self._loop.call(self._client.finish)
-            return
-        if text.strip():
-            try:
-                command = parse_input(text, CLIENT_COMMANDS)
-                if command.name in ("say", "me", "msg"):
-                    say(self._loop, self._client, command, self._transcript)
-                    return
-                self._obey(command)
-            except UsageError as fault:
-                self._refuse_line(str(fault))
-        self._room.release()
-
-    def _obey(self, command: Command) -> None:
-        """Commands that are no message answer on standard error."""
+    def _obey(self, text: str) -> None:
+        if not self.entered:
+            raise UsageError("Not connected yet; your line is kept.")
+        command = parse_input(text, CLIENT_COMMANDS)
         if command.name == "quit":
-            self._typed.clear()
-            self._loop.call(self._client.finish)
+            self.quit()
+        elif command.name == "help":
+            self.note("\n".join(commands_help(CLIENT_COMMANDS)), "help")
         elif command.name == "who":
-            complain("here: " + ", ".join(self._transcript.described()))
+            self._take(Listed(tuple(self.transcript.members())))
         elif command.name == "earlier":
-            fetch_earlier(self._loop, self._client, command)
+            count = whole_number(command.text) if command.text else EARLIER_DEFAULT
+            if not 0 < count <= EARLIER_MAX:
+                raise UsageError("Write /earlier N, with a number from 1 to %d." % EARLIER_MAX)
+            call(self.loop, lambda core, now: core.earlier(count, now))
         else:
-            for line in commands_help(CLIENT_COMMANDS):
-                complain(line)
+            self._say(command, text)
 
+    def _say(self, command: Command, typed: str) -> None:
+        text, to_name, number = clean_text(command.text), command.to_name, self._number
+        if to_name and name_key(to_name) not in map(name_key, self.transcript.members()):
+            raise UsageError("Nobody here is called %s. Nothing was sent." % display_text(to_name, " "), NO_SUCH_NAME)
+        self._typed[number] = typed
+        call(self.loop, lambda core, now: core.say(text, now, command.name == "me", to_name, number))
 
-def find_servers(port: int) -> List[ServerFound]:
-    """Search the network for about a second and return what was found."""
-    inbox: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
-    loop = start_discovery(port, inbox.put)
-    loop.join(2 * DISCOVERY_SECONDS)
-    found = []
-    while not inbox.empty():
-        event = inbox.get()
-        if isinstance(event, ServerFound):
-            found.append(event)
-    return found
+    def fetch_earlier(self) -> None:
+        """Show more of what was said before, if there is more and it was not asked for yet."""
+        if self._earlier_there:
+            self._earlier_there = False  # Until the answer has come.
+            call(self.loop, lambda core, now: core.earlier(EARLIER_DEFAULT, now))
+
+    def complete(self, before: str) -> List[str]:
+        """Return what the text before the caret may be completed to."""
+        return complete(before, self.transcript.names(), CLIENT_COMMANDS)
+
+    def interrupt(self) -> None:
+        """Leave, if Ctrl-C is pressed twice: it may have been meant to copy something."""
+        self.quit("Ctrl-C once more leaves.")
+
+    def quit(self, question: str = "") -> None:
+        """Leave; where there is a question, and while texts have no receipt, only when told twice in a row."""
+        if self.face.finishes:
+            self._finishing = True
+            call(self.loop, lambda core, now: core.finish(now))
+            return
+        if self._typed:
+            question = "%s not confirmed yet; once more leaves all the same." % plural(self.waiting(), "message")
+        if question and not self._sure:
+            self._sure = True
+            self.note(question)
+        else:
+            self.end(1 if self._typed else 0)
+
+    def stop(self) -> None:
+        """End at once, and say what may be lost."""
+        lost = "%s not confirmed." % plural(self.waiting(), "message") if self._typed else ""
+        self.end(1 if lost else 0, lost)
+
+    def end(self, code: int, last_words: str = "") -> None:
+        """Come to the end, with that exit status."""
+        self.code, self.last_words = code, last_words
+
+    def shut(self) -> None:
+        """Leave the network; what is on its way has a moment to arrive."""
+        if self.loop is not None:
+            if self.transcript.status.state is State.CONNECTED:
+                call(self.loop, lambda core, now: core.finish(now))
+                self.loop.join(LEAVE_SECONDS)
+            call(self.loop, lambda core, now: core.leave(now))
+            self.loop.join(LEAVE_SECONDS + 0.5)
 
 
 # --- server
-
-
-@dataclass(frozen=True)
-class ServerOptions:
-    """What a server's window was started with; ``open_room`` takes a port and raises UsageError or OSError."""
-
-    open_room: Callable[[int], Tuple[Server, List[socket.socket]]]
-    port: int
-    room: str
-    password: str
-    note: str
-    members_max: int
-
-
-class ServerConsole:
-    """The server on the console: its log on standard output, commands from a terminal."""
-
-    def __init__(self, server: Server, sockets: List[socket.socket], notes: Sequence[str]) -> None:
-        """``notes`` are said after the addresses."""
-        self._inbox: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
-        self._bound = sockets[0].getsockname()
-        self._notes = notes
-        self._server = server
-        self._stopping = False
-        self._terminal: Optional[Terminal] = None
-        catch_signals(self._inbox)
-        self._loop = Loop(server, sockets, self._inbox.put)
-
-    def run(self) -> int:
-        """Serve until told to stop; return the exit status."""
-        code = None
-        self._loop.start()
-        try:
-            self._introduce()
-            self._open_input()
-            while code is None:
-                code = self._take(take(self._inbox))
-        except OutputClosed:
-            code = 1
-        finally:
-            self._loop.call(self._server.close)
-            self._loop.join(2.0)
-            if self._terminal is not None:
-                self._terminal.close()
-        return code
-
-    def _open_input(self) -> None:
-        if is_terminal(sys.stdin) and is_terminal(sys.stdout):
-            self._terminal = Terminal(self._inbox)
-            self._terminal.prompt("> ")
-        elif is_terminal(sys.stdin):
-            start_reader(read_bytes, self._inbox, True)
-
-    def _introduce(self) -> None:
-        for line in introduction(self._bound, self._server.room):
-            self._write(line)
-        for note in self._notes:
-            self._write(note)
-
-    def _write(self, text: str) -> None:
-        if self._terminal is not None:
-            self._terminal.show([text])
-        else:
-            write_line(text)
-
-    def _log(self, text: str) -> None:
-        self._write("%s  %s" % (local_time(time.time()).strftime("%Y-%m-%d %H:%M:%S"), text))
-
-    def _take(self, event: Any) -> Optional[int]:
-        if isinstance(event, Stopped):
-            self._stop()
-        elif isinstance(event, LoopEnded):
-            if event.failure:
-                complain(event.failure)
-            return 1 if event.failure else 0
-        elif isinstance(event, Typed):
-            self._take_typed(event.text)
-        elif isinstance(event, Resized) and self._terminal is not None:
-            self._terminal.redraw()
-        elif isinstance(event, ServerReport):
-            for line in report_lines(event):
-                self._write(line)
-        elif isinstance(event, CommandFailed):
-            self._write(event.text)
-        elif isinstance(event, Activity):
-            self._log(log_line(event)[1])
-        return None
-
-    def _stop(self) -> None:
-        if not self._stopping:
-            self._stopping = True
-            self._log("closing the room")
-            self._loop.call(self._server.close)
-
-    def _take_typed(self, text: Optional[str]) -> None:
-        if self._terminal is None:
-            if text:
-                self._obey(text)
-            return
-        if text is None:
-            self._stop()
-            return
-        for action, line in self._terminal.feed(text):
-            if action == "enter" and line.strip():
-                self._obey(line)
-            elif action == "complete":
-                self._terminal.editor.complete(lambda before: complete(before, [], SERVER_COMMANDS))
-                self._terminal.redraw()
-            elif action == "interrupt" and self._terminal.editor.text:
-                self._terminal.editor.set("")
-                self._terminal.redraw()
-            elif action in ("interrupt", "eof"):
-                self._stop()
-
-    def _obey(self, text: str) -> None:
-        try:
-            command = parse_input(text, SERVER_COMMANDS)
-            if command.name == "say" and not text.startswith("/say"):
-                raise UsageError("Write /say TEXT to announce something, /help for the commands.")
-        except UsageError as fault:
-            self._write(str(fault))
-            return
-        server = self._server
-        if command.name == "say":
-            self._loop.call(lambda now: server.say(command.text, now))
-            self._log("announced: " + display_text(command.text, " "))
-        elif command.name == "kick":
-            self._loop.call(lambda now: server.kick(command.to_name, now))
-        elif command.name == "who":
-            self._loop.call(lambda now: server.report())
-        elif command.name == "quit":
-            self._stop()
-        else:
-            for line in commands_help(SERVER_COMMANDS):
-                self._write(line)
-
-
-def is_terminal(stream: Optional[TextIO]) -> bool:
-    """Return whether a standard stream is a terminal on which lines can be redrawn.
-
-    A program in the background may not change its terminal: the system would stop it.
-    """
-    if stream is None or not stream.isatty() or os.environ.get("TERM") == "dumb":
-        return False
-    try:
-        return not hasattr(os, "tcgetpgrp") or os.tcgetpgrp(stream.fileno()) == os.getpgrp()
-    except OSError:
-        return True  # Not the terminal that controls this program: nobody stops it.
 
 
 def introduction(bound: Any, room: str) -> List[str]:
@@ -6195,8 +5681,684 @@ def report_lines(report: ServerReport) -> List[str]:
     return lines
 
 
+Opener = Callable[[int], Tuple[Server, List[socket.socket]]]
+
+
+class ServerApp:
+    """A server: opens the room, keeps a log of what happens, and obeys the operator."""
+
+    def __init__(self, open_room: Opener, port: int, notes: Sequence[str] = ()) -> None:
+        """``open_room`` takes a port; raises UsageError, LogFailure or OSError.  ``notes`` are said when it is open."""
+        self.inbox: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
+        self.code: Optional[int] = None
+        self.last_words = ""
+        self.loop: Optional[Loop] = None  # While the room is open.
+        self.bound: Any = None
+        self.trouble = ""  # Why it is not open.
+        self.report = ServerReport((), 0, 0, ())
+        self.transcript = Transcript()  # Of lines alone; nobody logs in here.
+        self.need = None
+        self.question: Optional[Tuple[str, str, Callable[[], None]]] = (
+            None  # What it asks, what yes is called, and does.
+        )
+        self._open_room, self._port, self._notes = open_room, port, notes
+        self._ending = False
+        self._report_at = 0.0
+
+    def start(self, face: "Face") -> None:
+        """Begin to show what happens, and open the room; raises what open_room() does, unless a form can mend it."""
+        self.face = face
+        self.open(self._port)
+
+    def open(self, port: int) -> None:
+        """Open the room on a port, or tell why that cannot be."""
+        try:
+            server, sockets = self._open_room(port)
+        except (UsageError, LogFailure, OSError) as fault:
+            if not self.face.form:
+                raise
+            self.trouble = getattr(fault, "strerror", None) or str(fault)
+            self.tell("error", self.trouble)
+            return
+        self.trouble, self.bound = "", sockets[0].getsockname()
+        self.loop = Loop(server, sockets, self.inbox.put)
+        self.loop.start()
+        self._show(Opened(self.bound), [*introduction(self.bound, server.room), *self._notes])
+
+    def _show(self, event: Any, texts: Sequence[str]) -> None:
+        """Show what is said to the operator only, as it stands."""
+        self.face.show(event, [self.transcript.note(text, "answer") for text in texts])
+
+    def tell(self, level: str, text: str) -> None:
+        """Add a line to the log of what happens: "good", "warning", "error", "accent" or "plain"."""
+        self.face.show(None, [replace(self.transcript.note(text, "log"), at=time.time(), state=level)])
+
+    def take(self, event: Any) -> None:
+        """Take an event of the server."""
+        if isinstance(event, Activity):
+            self.tell(*log_line(event))
+            self._report_at = 0.0
+        elif isinstance(event, ServerReport):
+            self.report = event
+            self._show(event, report_lines(event))
+        elif isinstance(event, CommandFailed):
+            self._show(event, [event.text])
+        elif isinstance(event, LoopEnded):
+            self.loop, self.report, self.trouble = None, ServerReport((), 0, 0, ()), event.failure
+            self.tell("error" if event.failure else "warning", event.failure or "the room is closed")
+            if self._ending or not self.face.form:
+                self.end(1 if event.failure else 0, event.failure)
+
+    def pass_time(self, now: float) -> None:
+        """Do what is due by time: ask who is here, where that is shown all the time."""
+        if self.face.form and now >= self._report_at:
+            self._report_at = now + REPORT_SECONDS
+            call(self.loop, lambda core, now: core.report())
+
+    # --- what the operator does
+
+    def enter(self, text: str) -> None:
+        """Obey a typed line."""
+        try:
+            if text.strip():
+                self._obey(text)
+        except UsageError as fault:
+            self.face.put_back(text, str(fault))
+
+    def _obey(self, text: str) -> None:
+        command = parse_input(text, SERVER_COMMANDS)
+        if command.name == "say" and text[1:4].lower() != "say":
+            raise UsageError("Write /say TEXT to announce something, /help for the commands.")
+        if command.name == "say":
+            self.announce(command.text)
+        elif command.name == "kick":
+            call(self.loop, lambda core, now: core.kick(command.to_name, now))
+        elif command.name == "who":
+            call(self.loop, lambda core, now: core.report())
+        elif command.name == "quit":
+            self.stop()
+        else:
+            self._show(None, commands_help(SERVER_COMMANDS))
+
+    def announce(self, text: str) -> None:
+        """Say something to all; raises UsageError."""
+        text = clean_text(text)
+        if self.loop is None:
+            raise UsageError("The room is not open.")
+        call(self.loop, lambda core, now: core.say(text, now))
+        self.tell("accent", "announced: " + display_text(text, " "))
+
+    def ask_kick(self, name: str) -> None:
+        """Ask whether somebody is to be removed."""
+        question = "Remove %s for ten minutes?" % display_text(name, " ")
+        self._ask(question, "Remove", lambda: call(self.loop, lambda core, now: core.kick(name, now)))
+
+    def ask_close(self) -> None:
+        """Ask whether the room is to be closed; the app stays."""
+        self._ask_members("Close the room?", lambda: call(self.loop, lambda core, now: core.close(now)))
+
+    def ask_quit(self) -> None:
+        """Ask whether the room is to be closed and left; to ask twice in a row is an answer."""
+        self._ask_members("Close the room and this window?", self.stop)
+
+    def _ask_members(self, question: str, act: Callable[[], None]) -> None:
+        count = len(self.report.members)
+        if count:
+            question = "%s %s here. %s" % (plural(count, "member"), "is" if count == 1 else "are", question)
+            self._ask(question, "Close the room", act)
+        else:
+            act()
+
+    def _ask(self, question: str, yes: str, act: Callable[[], None]) -> None:
+        if self.question is not None and self.question[0] == question:
+            self.answer(True)
+        else:
+            self.question = (question, yes, act)
+
+    def answer(self, sure: bool) -> None:
+        """Do what was asked, or leave it."""
+        question, self.question = self.question, None
+        if sure and question is not None:
+            question[2]()
+
+    def interrupt(self) -> None:
+        """Close the room and end: what was said is in everybody's log."""
+        self.stop()
+
+    quit = interrupt
+
+    def stop(self) -> None:
+        """Tell the members, close the room, and end."""
+        if self.loop is None:
+            self.end(0)
+        elif not self._ending:
+            self.tell("plain", "closing the room")
+            call(self.loop, lambda core, now: core.close(now))
+        self._ending = True
+
+    def end(self, code: int, last_words: str = "") -> None:
+        """Come to the end, with that exit status."""
+        self.code, self.last_words = code, last_words
+
+    def shut(self) -> None:
+        """Leave the network: the members are told."""
+        if self.loop is not None:
+            call(self.loop, lambda core, now: core.close(now))
+            self.loop.join(2.0)
+
+    def prompt(self) -> str:
+        """Return what stands before the line being typed."""
+        return "> "
+
+    def complete(self, before: str) -> List[str]:
+        """Return what the text before the caret may be completed to."""
+        return complete(before, [], SERVER_COMMANDS)
+
+
+# --- faces
+
+
+class Face:
+    """What an app needs of a screen.  What the app holds (need, question, transcript, code) update() shows."""
+
+    form = False  # Shows a login as a whole and servers as they come, and is still there when the room is gone.
+    finishes = False  # Nobody can be asked whether to leave: that waits until all is confirmed.
+    patience: Optional[float] = None  # Seconds after which a lost connection is given up.
+    failed = 0  # An exit status of the face's own.
+
+    def __init__(self, app: Union[ClientApp, ServerApp]) -> None:
+        """Show that app."""
+        self.app: Any = app
+
+    def run(self) -> int:
+        """Start the app and show it until its end; return the exit status.  Raises what its start() does."""
+        catch_signals(self.app.inbox)
+        try:
+            self.app.start(self)
+            self.live()
+        except OutputClosed:
+            self.app.end(1)
+        finally:
+            self.app.shut()
+            self.close()
+        if self.app.last_words:
+            complain(self.app.last_words)
+        return int(self.app.code or self.failed)
+
+    def live(self) -> None:
+        """Take what happens, until the end."""
+        self.take(None)
+        while self.app.code is None:
+            try:
+                self.take(self.app.inbox.get(timeout=WAIT_SECONDS))
+            except queue.Empty:
+                self.take(None)
+
+    def take(self, event: Any) -> None:
+        """Take one event of the inbox; None lets only time pass."""
+        if isinstance(event, Stopped):
+            self.app.stop()
+        elif isinstance(event, (Typed, Resized)):
+            self.read(event)
+        elif event is not None:
+            self.app.take(event)
+        self.app.pass_time(time.monotonic())
+        self.update()
+
+    def read(self, event: Any) -> None:
+        """Take what this face's reader thread has read, or Resized."""
+
+    def show(self, event: Any, lines: Sequence[Line]) -> None:
+        """Show lines, or what takes the place of such; those of an EarlierRead belong before all others.
+
+        ``event`` is what they tell of; where it is None, or becomes no lines, some faces have nothing to show.
+        """
+
+    def update(self) -> None:
+        """Show what the app holds: members, state, title, what is on its way, what it asks, and the end."""
+
+    def put_back(self, text: str, reason: str) -> None:
+        """Offer a text that was not sent for mending, and say why where no line has said it ("": one has)."""
+
+    def close(self) -> None:
+        """Give the screen back."""
+
+
 # ======================================================================================================
-# 16. Window
+# 16. Console
+# ======================================================================================================
+# The faces without a window.  A terminal, the client's or the server's, shows lines above the one being typed; a
+# pipe shows one line for each entry; a server without a terminal writes its log.
+
+
+def write_line(text: str) -> None:
+    """Write one line to standard output; raises OutputClosed."""
+    try:
+        print(text, flush=True)
+    except (OSError, ValueError) as fault:
+        discard_output()
+        raise OutputClosed(output_failure(fault)) from None
+
+
+def output_failure(fault: Exception) -> str:
+    """Return why standard output cannot be written."""
+    full = isinstance(fault, OSError) and fault.errno == errno.ENOSPC
+    return "there is no space left for standard output" if full else "standard output was closed"
+
+
+def discard_output() -> None:
+    """Let nothing more come out: what is left in the buffer must not fail once more when Python ends."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def read_bytes(inbox: "queue.SimpleQueue[Any]", lines: bool, room: Optional[threading.Semaphore] = None) -> None:
+    """Post what standard input brings, whole lines or as it comes, until its end; runs on a thread.
+
+    Reads the descriptor itself: a daemon thread that holds sys.stdin's lock would hang the end of Python.
+    Python has no sys.stdin where the descriptor is closed, and another file may have its number.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    rest, data = "", b"" if sys.stdin is None else b"\n"
+    while data:
+        try:
+            data = os.read(sys.stdin.fileno(), 65536)
+        except OSError:
+            data = b""
+        text = rest + decoder.decode(data, not data)
+        pieces = text.split("\n") if lines else [text, ""]
+        rest = pieces.pop()
+        for piece in pieces + ([rest] if rest and not data else []):
+            if room is not None:
+                room.acquire()
+            inbox.put(Typed(piece.rstrip("\r") if lines else piece))
+    inbox.put(Typed(None))
+
+
+def start_reader(target: Callable[..., None], *arguments: Any) -> None:
+    """Run a reader on a thread that does not keep the program alive."""
+    threading.Thread(target=target, args=arguments, name="reader", daemon=True).start()
+
+
+def is_terminal(stream: Optional[TextIO]) -> bool:
+    """Return whether a standard stream is a terminal on which lines can be redrawn.
+
+    A program in the background may not change its terminal: the system would stop it.
+    """
+    if stream is None or not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return False
+    try:
+        return not hasattr(os, "tcgetpgrp") or os.tcgetpgrp(stream.fileno()) == os.getpgrp()
+    except OSError:
+        return True  # Not the terminal that controls this program: nobody stops it.
+
+
+# --- terminal
+
+_NAME_SGR = ("36", "32", "33", "35", "34", "96", "92", "95")
+_LEADS = {"error": "!! ", "presence": "-- ", "divider": "-- ", "day": "-- ", "help": "-- "}
+
+
+def wants_colour() -> bool:
+    """Return whether standard output shows colours: a terminal, unless NO_COLOR or TERM=dumb say otherwise."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, sgr: str, colour: bool) -> str:
+    """Wrap a text in a Select Graphic Rendition sequence (ECMA-48), where colours are shown."""
+    return "\x1b[%sm%s\x1b[0m" % (sgr, text) if colour and sgr else text
+
+
+def paint_line(line: Line, colour: bool, columns: int = 0) -> str:
+    """Return a line as a terminal shows it, folded to ``columns`` (0: not folded).
+
+    Further rows are indented, so that no text can look like another member's line.
+    """
+    if line.kind == "answer":
+        return line.text
+    if line.kind == "log":
+        return "%s  %s" % (local_time(line.at).strftime("%Y-%m-%d %H:%M:%S"), line.text)
+    if line.kind in _LEADS:
+        text = line.text + (" --" if line.kind in ("divider", "day") else "")
+        rows = _rows(text, 3, 3, columns)
+        return paint(_LEADS[line.kind] + "\n   ".join(rows), "31" if line.kind == "error" else "2", colour)
+    clock = local_time(line.at).strftime("%H:%M ")
+    lead, painted = _line_lead(line, colour)
+    rows = _rows(line.text, len(clock) + text_width(lead), len(clock), columns)
+    dim = line.earlier or line.state in ("pending", "failed")
+    sgr = "1;33" if line.mention else "2" if dim else "1" if line.kind == "notice" else ""
+    return paint(clock, "2", colour) + painted + paint(("\n" + " " * len(clock)).join(rows), sgr, colour)
+
+
+def _rows(text: str, first: int, indent: int, columns: int) -> List[str]:
+    """Return the rows of a text of which the first begins at that cell and the others at ``indent``."""
+    rows = fold(text, max(columns - 1 - first, 8), max(columns - 1 - indent, 8)) if columns else text.split("\n")
+    more = len(rows) - MESSAGE_ROWS_MAX
+    return rows if more <= 0 else [*rows[:MESSAGE_ROWS_MAX], "... %s" % plural(more, "more row")]
+
+
+def _line_lead(line: Line, colour: bool) -> Tuple[str, str]:
+    """Return what stands before the text of a message: as it is, and painted."""
+    if line.kind == "notice":
+        return "*** ", paint("*** ", "1", colour)
+    private = " (%s)" % ("private" if line.private.startswith("from") else line.private) if line.private else ""
+    form = "* %s%s " if line.kind == "action" else "%s%s: "
+    name = paint(line.name, "1;" + _NAME_SGR[line.colour], colour)
+    return form % (line.name, private), form % (name, paint(private, "35" if private else "", colour))
+
+
+class Terminal(Face):
+    """A terminal with the line being typed at its foot, which incoming lines never damage.
+
+    A login is asked for one question after the other; what was being typed waits meanwhile.
+    """
+
+    def __init__(self, app: Union[ClientApp, ServerApp]) -> None:
+        """Take the terminal over; close() gives it back as it was."""
+        super().__init__(app)
+        self._line, self._answer = LineEditor(), LineEditor(remembers=False)
+        self._need: Optional[Need] = None
+        self._question = self._default = ""
+        self._held: Optional[Line] = None  # A run of joins and leaves, which waits a moment for more of the same.
+        self._held_until = 0.0
+        self._colour = wants_colour()
+        self._foot: Tuple[Any, ...] = ()
+        self._row = 0
+        self._saved: Any = None
+        if os.name == "nt":
+            os.system("")  # Switches the console's escape sequences on.
+            start_reader(self._read_windows)
+        else:
+            self._set_raw()
+            start_reader(read_bytes, app.inbox, False)
+        self._write("\x1b[?2004h")  # Bracketed paste, which also old terminals ignore without harm.
+
+    def _set_raw(self) -> None:
+        import termios
+
+        self._saved = termios.tcgetattr(0)
+        raw = termios.tcgetattr(0)
+        raw[0] &= ~(termios.IXON | termios.ICRNL | termios.INLCR)
+        raw[3] &= ~(termios.ICANON | termios.ECHO | termios.ISIG | termios.IEXTEN)
+        raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
+        termios.tcsetattr(0, termios.TCSADRAIN, raw)
+
+    def _read_windows(self) -> None:
+        import msvcrt  # type: ignore[import-not-found,unused-ignore]
+
+        names = dict(zip("HPKMGOS", ("\x1b[A", "\x1b[B", "\x1b[D", "\x1b[C", "\x1b[H", "\x1b[F", "\x1b[3~")))
+        while True:
+            key = msvcrt.getwch()  # type: ignore[attr-defined,unused-ignore]
+            if key in ("\0", "\xe0"):
+                key = names.get(msvcrt.getwch(), "")  # type: ignore[attr-defined,unused-ignore]
+            elif key == "\r" and msvcrt.kbhit():  # type: ignore[attr-defined,unused-ignore]
+                key = "\x1b\r"  # More follows at once: this is a paste, and the line goes on.
+            self.app.inbox.put(Typed(key))
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        with contextlib.suppress(OutputClosed):
+            self._write(self._erased() + "\x1b[?2004l")
+        if self._saved is not None:
+            import termios
+
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(0, termios.TCSADRAIN, self._saved)
+
+    def _suspend(self) -> None:
+        """Give the terminal back, stop as Ctrl-Z asks, and take it over again when continued."""
+        if hasattr(signal, "SIGTSTP"):
+            import termios
+
+            self.close()
+            # The whole group, as the terminal itself would: a shell script around it must stop too.
+            os.kill(0, signal.SIGTSTP)
+            self._set_raw()
+            termios.tcflush(0, termios.TCIFLUSH)  # What was typed while stopped was meant for the shell.
+            self._write("\x1b[?2004h")
+
+    # --- what is typed
+
+    def read(self, event: Any) -> None:
+        """Take keys, and hand on what they ask for."""
+        if isinstance(event, Typed) and event.text is None:
+            self.app.stop()
+        elif isinstance(event, Typed):
+            for action, text in self._editor().feed(event.text or ""):
+                self._act(action, text)
+        self._draw()
+
+    def _editor(self) -> LineEditor:
+        return self._answer if self._question else self._line
+
+    def _act(self, action: str, text: str) -> None:
+        if action == "enter" and self._question and self._need is not None:
+            self._question = ""
+            field = self._need.field
+            self.app.log_in(**({field: text or self._default} if field else {}))
+            self.update()
+        elif action == "enter":
+            self.app.enter(text)
+        elif action == "complete":
+            self._editor().complete(self.app.complete)
+        elif action == "paste" and "\n" in text.rstrip("\n"):
+            lines = plural(text.rstrip("\n").count("\n") + 1, "line")
+            self._tell("%s pasted: Enter sends them as one message, Ctrl-C discards them." % lines)
+        elif action == "interrupt" and self._editor().text:
+            self._editor().set("")
+        elif action == "interrupt":
+            self.app.interrupt()
+        elif action == "eof":
+            self.app.quit()
+        elif action == "suspend":
+            self._suspend()
+        elif action == "redraw":
+            self._write("\x1b[2J\x1b[H")
+            self._row = 0
+
+    def put_back(self, text: str, reason: str) -> None:
+        """Put a text into the line, where nothing is typed yet."""
+        if reason:
+            self._tell(reason, "error")
+        if not self._line.text:
+            self._line.set(text)
+
+    # --- what is shown
+
+    def show(self, event: Any, lines: Sequence[Line]) -> None:
+        """Write lines above the line being typed; one that mentions the reader rings."""
+        for line in lines:
+            if self._held is not None and line.key != self._held.key:
+                self._show_held()
+            if line.kind == "presence" and line.at:
+                self._held_until = self._held_until if self._held else time.monotonic() + PRESENCE_SECONDS
+                self._held = line
+            elif line.kind not in ("unread", "gone"):
+                text = paint_line(line, self._colour, shutil.get_terminal_size().columns)
+                self._draw(text.replace("\n", "\r\n") + "\r\n" + "\a" * line.mention)
+
+    def _show_held(self) -> None:
+        line, self._held = self._held, None
+        self.app.transcript.end_presence()
+        self.show(None, [replace(line, at=0.0)] if line else [])
+
+    def _tell(self, text: str, kind: str = "presence") -> None:
+        self.show(None, [Line(0, kind, text)])
+
+    def update(self) -> None:
+        """Show the question that is asked now, or the line being typed, and what is on its way above it."""
+        if self._held is not None and time.monotonic() >= self._held_until:
+            self._show_held()
+        if self.app.need is not self._need:
+            self._need = self.app.need
+            self._ask(self._need)
+        if self._drawn() != self._foot:
+            self._draw()
+
+    def _ask(self, need: Optional[Need]) -> None:
+        """Say what is wrong, and ask for it with what Enter alone answers."""
+        self._question = ""
+        if need is None:
+            return
+        for text in need.errors.values():
+            self._tell("%s: %s" % (need.code, text) if need.code else text, "error")
+        if need.hint:
+            self._tell(need.hint)
+        if need.code == KICKED:
+            self.app.end(3)
+        elif not need.searching:
+            self._ask_field(need, self.app.values.get(need.field, ""))
+
+    def _ask_field(self, need: Need, known: str) -> None:
+        wrong = known if need.errors and not need.code and need.field != "password" else ""
+        default, form = "", "Press Enter to try again%s: "
+        if need.field == "server":
+            default = "1" if self.app.found else known
+            form = "Server%s: " if default else "Server address%s: "
+        elif need.field == "name":
+            default = another_name(known) if need.code else (not wrong and known) or default_name()
+            form = "Your name%s: "
+        elif need.field == "password":
+            form = "Password%s: "
+        self._question, self._default = form % (" [%s]" % default if default else ""), default
+        if wrong:
+            self._answer.set(wrong)
+
+    def _drawn(self) -> Tuple[Any, ...]:
+        """Return what stands at the foot: rows of what is on its way, the prompt, and whether the line is hidden."""
+        if self._question:
+            return ((), self._question, self._need is not None and self._need.field == "password")
+        return (tuple(self.app.transcript.on_way()), self.app.prompt(), False)
+
+    def _draw(self, above: str = "") -> None:
+        self._foot = self._drawn()
+        on_way, prompt, hidden = self._foot
+        columns = shutil.get_terminal_size().columns
+        rows, row, cell = self._editor().layout(prompt, columns, hidden)
+        above += "".join(self._on_way_row(line, columns) + "\r\n" for line in on_way[-ON_WAY_ROWS_MAX:])
+        up = "\x1b[%dA" % (len(rows) - 1 - row) if row < len(rows) - 1 else ""
+        right = "\x1b[%dC" % cell if cell else ""
+        text = self._erased() + above + "\r\n".join(rows) + up + "\r" + right
+        self._row = row + len(on_way[-ON_WAY_ROWS_MAX:])
+        self._write(text)
+
+    def _on_way_row(self, line: Line, columns: int) -> str:
+        text = paint_line(line, False).replace("\n", "\u21b5")
+        return paint(shorten(text[:columns], columns - 2, text_width), "2", self._colour)
+
+    def _erased(self) -> str:
+        up = "\x1b[%dA" % self._row if self._row else ""
+        self._row = 0
+        return up + "\r\x1b[J"
+
+    def _write(self, text: str) -> None:
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except (OSError, ValueError) as fault:
+            raise OutputClosed(output_failure(fault)) from None
+
+
+# --- pipe, log
+
+
+class Pipe(Face):
+    """A client in a pipe: one line in is one message, one line out is one entry, or one object for each event."""
+
+    finishes = True
+    patience = PIPE_SECONDS
+
+    def __init__(self, app: ClientApp, as_json: bool, stay: bool) -> None:
+        """``stay`` after the end of the input."""
+        super().__init__(app)
+        self._json, self._stay = as_json, stay
+        self._lines: Deque[Optional[str]] = collections.deque()  # Until the client is in the room.
+        self._room = threading.Semaphore(BACKLOG_LINES_MAX)
+        self._read = self._settled = 0
+        self._deaf = False
+        start_reader(read_bytes, app.inbox, True, self._room)
+
+    def read(self, event: Any) -> None:
+        """Take a line."""
+        if isinstance(event, Typed):
+            self._read += event.text is not None
+            self._lines.append(event.text)
+
+    def update(self) -> None:
+        """Hand lines on as soon as there is a room, and let as many be read as are settled; nobody can be asked."""
+        app = self.app
+        while app.entered and self._lines:
+            text = self._lines.popleft()
+            if text is not None:
+                app.enter(text)
+            elif not self._stay:
+                app.quit()
+        settled = self._read - len(self._lines) - app.waiting()
+        for _ in range(settled - self._settled):
+            self._room.release()
+        self._settled = max(settled, self._settled)
+        if app.need is not None and not app.need.searching and app.code is None:
+            text = app.need.errors.get(app.need.field) or app.need.hint
+            app.end(1 if app.need.code in (NO_ANSWER, TRY_LATER) else 3, "%s: %s" % (app.need.code, text))
+
+    def show(self, event: Any, lines: Sequence[Line]) -> None:
+        """Write what an event is to a program or a reader; what is about the client itself, to standard error."""
+        for each in event.events if isinstance(event, EarlierRead) else [event]:
+            text = self._text(each)
+            if text is not None and not self._deaf:
+                self._write(text)
+        if isinstance(event, NotSent):
+            self.failed = self.failed or 2
+            complain("not sent: %s: %s" % (display_text(event.code, " "), event.reason))
+        told = isinstance(event, (Disconnected, ServerStuck)) or getattr(event, "again", False)
+        for line in lines:
+            if told or line.kind == "help" or (isinstance(event, Listed) and not self._json):
+                complain(line.text)
+
+    def _text(self, event: Any) -> Optional[str]:
+        if not self._json:
+            return plain_line(event)
+        author = event.entry.author if isinstance(event, Happened) else b""
+        found = json_object(event, self.app.transcript.is_classic(author))
+        return None if found is None else json.dumps(found)
+
+    def _write(self, text: str) -> None:
+        """Write a line; where nobody reads any more, only what is still to be sent is a reason to stay."""
+        try:
+            write_line(text)
+        except OutputClosed as fault:
+            self._deaf, self.failed = True, 1
+            complain("%s; leaving when everything is sent." % fault)
+            if self._stay:
+                self.app.quit()
+
+
+class PlainLog(Face):
+    """A server whose standard output is no terminal: writes its log, and takes commands from a terminal."""
+
+    def __init__(self, app: ServerApp) -> None:
+        """Start to read, where there is somebody who types."""
+        super().__init__(app)
+        if is_terminal(sys.stdin):
+            start_reader(read_bytes, app.inbox, True)
+
+    def read(self, event: Any) -> None:
+        """Take a line."""
+        if isinstance(event, Typed) and event.text:
+            self.app.enter(event.text)
+
+    def show(self, event: Any, lines: Sequence[Line]) -> None:
+        """Write lines."""
+        for line in lines:
+            write_line(paint_line(line, False))
+
+    def put_back(self, text: str, reason: str) -> None:
+        """Say why a line was not obeyed."""
+        write_line(reason)
+
+
+# ======================================================================================================
+# 17. Window
 # ======================================================================================================
 # Shows what the screen model decided, and hands back what the person does; the network runs on its own thread
 # and reaches this one through an inbox that the window empties.  tkinter is imported only here, and only when a
@@ -6210,6 +6372,47 @@ TK_MISSING = (
     "Windows need tkinter, which this Python lacks. Debian, Ubuntu: apt install python3-tk; Fedora: dnf install "
     "python3-tkinter; macOS: brew install python-tk, or the installer from python.org. --cli needs none of it."
 )
+
+
+@dataclass
+class ClientOptions:
+    """What a client was started with; what is None is asked for."""
+
+    server: Optional[str]
+    port: int
+    name: Optional[str]
+    password: Optional[str]
+    earlier: int
+    classic: bool = False
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """What a server's window was started with; ``open_room`` takes a port and raises UsageError or OSError."""
+
+    open_room: Opener
+    port: int
+    room: str
+    password: str
+    note: str
+    members_max: int
+
+
+def fetch_earlier(loop: Loop, client: AnyClient, command: Command) -> None:
+    """Ask for more history, as ``/earlier [N]`` does; raises UsageError."""
+    count = whole_number(command.text) if command.text else EARLIER_DEFAULT
+    if not 0 < count <= EARLIER_MAX:
+        raise UsageError("Write /earlier N, with a number from 1 to %d." % EARLIER_MAX)
+    loop.call(lambda now: client.earlier(count, now))
+
+
+def say(loop: Loop, client: AnyClient, command: Command, transcript: Transcript) -> None:
+    """Hand a text to the client; raises UsageError for one that cannot be sent, so that it can be kept."""
+    text = clean_text(command.text)
+    known = {name_key(name) for name in transcript.members()}
+    if command.to_name and name_key(command.to_name) not in known:
+        raise UsageError("Nobody here is called %s. Nothing was sent." % display_text(command.to_name, " "))
+    loop.call(lambda now: client.say(text, now, command.name == "me", command.to_name))
 
 
 def open_root() -> Any:
@@ -7073,7 +7276,7 @@ class LoginForm:
         if self.busy:
             self._cancel()
             return
-        values, errors = read_login(*(field.value.get() for field in self.fields.values()))
+        values, errors = read_login({name: field.value.get() for name, field in self.fields.items()})
         self.show_errors(errors)
         if values is not None:
             self._log_in(values)
@@ -7826,7 +8029,7 @@ class ServerWindow(Window):
 
 
 # ======================================================================================================
-# 17. Command line
+# 18. Command line
 # ======================================================================================================
 # Flags, passwords, exit codes: 0 done; 1 no server answered, or the connection was lost for good; 2 usage;
 # 3 login refused or kicked.
@@ -8005,8 +8208,9 @@ def run_server(options: argparse.Namespace) -> int:
     if root is not None:
         chosen = ServerOptions(open_room, options.port, room, password, "".join(notes), options.max_members)
         return ServerWindow(root, chosen, read_settings()).run()
-    server, sockets = open_room(options.port)
-    return ServerConsole(server, sockets, notes).run()
+    app = ServerApp(open_room, options.port, notes)
+    both = is_terminal(sys.stdin) and is_terminal(sys.stdout)
+    return (Terminal(app) if both else PlainLog(app)).run()
 
 
 def export_history(path: str, target: str, as_json: bool) -> int:
@@ -8043,21 +8247,25 @@ def run_client(options: argparse.Namespace) -> int:
 
     Raises UsageError and OSError.
     """
-    server, port = parse_server(options.server, options.port) if options.server is not None else (None, options.port)
-    name = clean_name(options.name) if options.name is not None else None
+    server, port = parse_server(options.server, options.port) if options.server is not None else ("", options.port)
+    name = clean_name(options.name) if options.name is not None else ""
     password = chosen_password(options)
-    chosen = ClientOptions(server, port, name, password, options.earlier, options.json, options.stay, options.classic)
-    root = opened_root(options, chosen.as_json or _piped(sys.stdin) or _piped(sys.stdout))
+    piped = options.json or _piped(sys.stdin) or _piped(sys.stdout)
+    root = opened_root(options, piped)
     if root is not None:
+        chosen = ClientOptions(server, port, name, password, options.earlier, options.classic)
         return ClientWindow(root, chosen, read_settings()).run()
-    if is_terminal(sys.stdin) and is_terminal(sys.stdout) and not chosen.as_json:
-        return TerminalClient(chosen).run()
-    if chosen.name is None:
-        chosen.name = default_name()
-    if chosen.password is None:
-        chosen.password = PASSWORD
+    values = {"server": server, "port": str(port), "name": name, "password": password or ""}
+    app = ClientApp(values, options.earlier, options.classic)
+    if is_terminal(sys.stdin) and is_terminal(sys.stdout) and not options.json:
+        return Terminal(app).run()
+    if options.classic and not server:
+        raise UsageError("An original server cannot be searched for; name it.")
+    values["name"] = name or default_name()
+    if password is None:
+        values["password"] = PASSWORD
         complain("no password given (--password-file, SAMSUNGCHAT_PASSWORD); trying the default one")
-    return PipeClient(chosen).run()
+    return Pipe(app, options.json, options.stay).run()
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

@@ -4208,16 +4208,36 @@ class TranscriptTest(unittest.TestCase):
         self.assertEqual(line.name, "b\u241b[2Job")
         self.assertEqual(line.text, "one\n    two\u241b]0;owned\u2407")
 
-    def test_own_lines_are_pending_then_sent_in_the_same_place(self):
-        (pending,) = self.shown(chat.Queued(1, Entry(chat.TEXT, 1_700_000_000_000, text="hi")))
-        (sent,) = self.shown(happened(number=1))
-        self.assertEqual((pending.state, sent.state, sent.key), ("pending", "sent", pending.key))
+    def queue(self, number, text, **fields):
+        """Have a text of one's own on its way; return the line that stands for it."""
+        fields = {"author": b"a", "name": "alice", **fields}
+        self.assertEqual(
+            [], self.transcript.apply(chat.Queued(number, Entry(**{"kind": chat.TEXT, **fields, "text": text})))
+        )
+        return self.transcript.on_way()[-1]
+
+    def test_own_lines_take_their_place_in_the_log(self):
+        self.assertEqual("pending", self.queue(1, "mine").state)
+        self.assertEqual(["his"], [line.text for line in self.shown(said("bob", "his"))])
+        (mine,) = self.shown(said("alice", "mine", number=1))
+        self.assertEqual(("mine", "sent", []), (mine.text, mine.state, self.transcript.on_way()))
 
     def test_what_was_not_sent_is_marked_and_explained(self):
-        (pending,) = self.shown(chat.Queued(1, Entry(PRIVATE, 1_700_000_000_000, text="hi", to_name="bob")))
+        self.queue(1, "hi", kind=PRIVATE, to_name="bob")
         failed, error = self.shown(chat.NotSent(1, "LEFT", "hi", "bob has left"))
-        self.assertEqual((failed.state, failed.key, error.kind), ("failed", pending.key, "error"))
+        self.assertEqual(("failed", "to bob", "error"), (failed.state, failed.private, error.kind))
         self.assertIn("bob has left", error.text)
+        self.assertEqual([], self.transcript.on_way())
+
+    def test_a_wrong_clock_here_draws_no_day(self):
+        first = self.transcript.apply(said("bob", "x"))
+        self.assertEqual(["day", "message"], [line.kind for line in first])
+        for number in (1, 2):
+            self.queue(number, "mine", time=0)
+            lines = self.transcript.apply(said("alice", "mine", number=number))
+            self.assertEqual(["message"], [line.kind for line in lines])
+        self.queue(3, "mine", time=0)
+        self.assertEqual(["message"], [line.kind for line in self.transcript.apply(chat.Sent(3, False))])
 
     def test_a_run_of_joins_and_leaves_is_one_line(self):
         (first,) = self.shown(happened(JOINED, author=b"d", name="dave"))
@@ -4250,7 +4270,7 @@ class TranscriptTest(unittest.TestCase):
         self.transcript.read(False)
         self.shown(said("bob", "x"))
         self.shown(said("bob", "alice?"))
-        self.assertEqual((self.transcript.unread, self.transcript.attention), (2, True))
+        self.assertEqual(self.transcript.unread, 2)
         self.assertEqual(self.transcript.title(), "(2) Lab")
         self.transcript.read(True)
         self.assertEqual(self.transcript.title(), "Lab")
@@ -4422,7 +4442,7 @@ class OutputTest(unittest.TestCase):
         for event, line in (
             (said("bob", "a\nb"), "bob: a\u21b5b"),
             (said("bob", "waves", kind=ACTION), "* bob waves"),
-            (said("bob", "psst", kind=PRIVATE), "bob (private): psst"),
+            (said("bob", "psst", kind=PRIVATE, to_name="al\x07"), "bob (private to al\u2407): psst"),
             (happened(LEFT, "kicked", name="bob"), "-- bob was removed"),
             (happened(NOTICE, "soon\x1b[2J"), "-- soon\u241b[2J"),
             (happened(SKIP, count=3), "-- 3 earlier lines no longer available"),
@@ -4457,7 +4477,12 @@ class OutputTest(unittest.TestCase):
         self.assertEqual(set(found), keys)
         self.assertEqual((found["from"], found["text"], found["kind"], found["seq"]), ("bob", "a\nb", "text", 5))
         connected = chat.json_object(chat.Connected("Lab", "al", b"", ((b"1", "bob"), (b"2", "al")), True))
-        self.assertEqual(connected, {"event": "connected", "room": "Lab", "name": "al", "members": ["al", "bob"]})
+        fields = {"event": "connected", "room": "Lab", "name": "al", "members": ["al", "bob"], "again": True}
+        self.assertEqual(connected, fields)
+        private = chat.json_object(said("bob", "psst", kind=PRIVATE, to_name="al"), classic=True) or {}
+        self.assertEqual((True, "al", True), (private["private"], private["to"], private["classic"]))
+        refused = {"event": "not_sent", "number": 7, "code": "TOO_LONG", "text": "why"}
+        self.assertEqual(refused, chat.json_object(chat.NotSent(7, "TOO_LONG", "text", "why")))
         self.assertEqual(chat.json_object(happened(seq=8, number=3)), {"event": "sent", "seq": 8, "number": 3})
         refused = chat.json_object(chat.LoginFailed("KICKED", "out"))
         self.assertEqual(refused, {"event": "refused", "code": "KICKED", "text": "out"})
@@ -4855,10 +4880,10 @@ class ScreenModelForWindowsTest(unittest.TestCase):
         self.assertEqual(chat.drawable("\u2713 \uc548\ub155", False), "\u2713 \uc548\ub155")
 
     def test_a_login_form_says_what_is_wrong_where_it_is(self):
-        values, errors = chat.read_login("", "0", "two words", "")
+        values, errors = chat.read_login({"server": "", "port": "0", "name": "two words", "password": ""})
         self.assertIsNone(values)
         self.assertEqual(sorted(errors), ["name", "password", "port", "server"])
-        values, errors = chat.read_login("lab1:5", "11111", "bob", "x")
+        values, errors = chat.read_login({"server": "lab1:5", "port": "11111", "name": "bob", "password": "x"})
         self.assertEqual(values, chat.LoginValues("lab1", 5, "bob", "x"))
 
     def test_places_are_counted_as_tk_counts(self):
@@ -5411,6 +5436,17 @@ class WindowCommandTest(unittest.TestCase):
 # ======================================================================================================
 
 
+PROCESS_SECONDS = 40.0
+
+
+def end_in_time(test, process):
+    """End a process with its test, or where the test would wait for it in vain: then it is killed, and that fails."""
+    deadline = threading.Timer(PROCESS_SECONDS, process.kill)
+    deadline.start()
+    test.addCleanup(process.kill)
+    test.addCleanup(deadline.cancel)
+
+
 class ProgramCase(unittest.TestCase):
     """Runs the program as a person would; every process ends with its test."""
 
@@ -5424,13 +5460,9 @@ class ProgramCase(unittest.TestCase):
             bufsize=1,
             env={**os.environ, "SAMSUNGCHAT_DISCOVERY": "127.255.255.255", "SAMSUNGCHAT_PASSWORD": "s", **environment},
         )
-        self.addCleanup(self.end, process)
+        self.addCleanup(process.communicate)
+        end_in_time(self, process)
         return process
-
-    def end(self, process):
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
     def serve(self, *arguments, **environment):
         self.server = self.start("server", "--cli", "--host", "127.0.0.1", "--port", "0", *arguments, **environment)
@@ -5443,7 +5475,7 @@ class ProgramCase(unittest.TestCase):
         return self.start("client", "--cli", "127.0.0.1:%d" % port, "--name", name, *arguments, **environment)
 
     def line(self, process, pattern, stream="stdout"):
-        """Read lines until one matches; the test's own time limit ends a wait that is in vain."""
+        """Read lines until one matches."""
         seen = []
         for text in getattr(process, stream):
             seen.append(text)
@@ -5452,7 +5484,7 @@ class ProgramCase(unittest.TestCase):
         raise AssertionError("no line like %r in %r" % (pattern, seen))
 
     def finish(self, process, text=None):
-        out, err = process.communicate(text, timeout=20)
+        out, err = process.communicate(text)
         self.assertNotIn("Traceback", out + err)
         return process.returncode, out, err
 
@@ -5836,8 +5868,8 @@ class TerminalTest(ProgramCase):
         )
         self.slave = slave
         self.addCleanup(os.close, slave)
-        self.addCleanup(self.process.wait, 10)
-        self.addCleanup(self.process.kill)
+        self.addCleanup(self.process.wait)
+        end_in_time(self, self.process)
         self.seen = ""
 
     def expect(self, text):

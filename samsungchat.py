@@ -4970,10 +4970,10 @@ class CommandFailed:
 class Sender:
     """Sends datagrams through the sockets; many to one member in one call where the system can (GSO)."""
 
-    def __init__(self, sockets: Sequence[socket.socket], segmented: bool = True) -> None:
+    def __init__(self, sockets: Sequence[socket.socket]) -> None:
         """The first socket of each family sends."""
         self.failed = 0
-        self.segmented = segmented and sys.platform == "linux"
+        self.segmented = sys.platform == "linux"
         self._sockets: Dict[bool, socket.socket] = {}
         for each in sockets:
             self._sockets.setdefault(each.family == socket.AF_INET6, each)
@@ -4994,20 +4994,19 @@ class Sender:
         try:
             self._sockets[len(address) == 4].sendto(data, address)
         except BlockingIOError:
-            self._send_patiently(data, address)
+            self._send_patiently(self._sockets[len(address) == 4], data, address)
         except (OSError, KeyError):
             self.failed += 1
 
-    def _send_patiently(self, data: bytes, address: Any) -> None:
+    def _send_patiently(self, each: socket.socket, data: bytes, address: Any) -> None:
         """Wait a moment for room in the socket's buffer; without it the datagram is lost."""
-        each = self._sockets[len(address) == 4]
+        each.settimeout(SEND_WAIT_SECONDS)
         try:
-            with selectors.DefaultSelector() as room:
-                room.register(each, selectors.EVENT_WRITE)
-                room.select(SEND_WAIT_SECONDS)
             each.sendto(data, address)
         except OSError:
             self.failed += 1
+        finally:
+            each.setblocking(False)
 
     def _send_segmented(self, fanout: Fanout) -> None:
         """Send each member's datagrams, which are of one size, in one call."""
@@ -5130,7 +5129,10 @@ def networks() -> List[Tuple[str, str]]:
 
 
 # Of linux/sockios.h and macOS's sys/sockio.h: SIOCGIFFLAGS, SIOCGIFADDR, SIOCGIFBRDADDR.
-_INTERFACE_CALLS = (0x8913, 0x8915, 0x8919) if sys.platform == "linux" else (0xC0206911, 0xC0206921, 0xC0206923)
+_GET_FLAGS, _GET_ADDRESS, _GET_BROADCAST = (
+    (0x8913, 0x8915, 0x8919) if sys.platform == "linux" else (0xC0206911, 0xC0206921, 0xC0206923)
+)
+_UP, _BROADCASTS, _LOOPBACK = 1, 2, 8
 
 
 def _interfaces() -> Iterator[Tuple[str, str]]:
@@ -5142,12 +5144,15 @@ def _interfaces() -> Iterator[Tuple[str, str]]:
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         for _, name in socket.if_nameindex():
-            request = name.encode().ljust(40, b"\0")
+
+            def get(call: int, request: bytes = name.encode().ljust(40, b"\0")) -> bytes:
+                return fcntl.ioctl(asked, call, request)[16:24]
+
             with contextlib.suppress(OSError):  # It has no IPv4 address.
-                flags, address, broadcast = (fcntl.ioctl(asked, call, request)[16:24] for call in _INTERFACE_CALLS)
-                up, broadcasts, loopback = (flags[0] & bit for bit in (1, 2, 8))
-                if up and not loopback:
-                    yield socket.inet_ntoa(address[4:]), socket.inet_ntoa(broadcast[4:]) if broadcasts else ""
+                flags = int.from_bytes(get(_GET_FLAGS)[:2], sys.byteorder)
+                if flags & _UP and not flags & _LOOPBACK:
+                    broadcast = socket.inet_ntoa(get(_GET_BROADCAST)[4:]) if flags & _BROADCASTS else ""
+                    yield socket.inet_ntoa(get(_GET_ADDRESS)[4:]), broadcast
 
 
 def resolve(host: str, port: int) -> List[Any]:

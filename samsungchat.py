@@ -1257,7 +1257,7 @@ class Record(NamedTuple):
 
 
 _APPLICATION_ID = 0x53434C32  # "SCL2": marks a file as ours, its entries as of this version of the wire.
-_SCHEMA_VERSION = 1  # The schema is made before WAL is, so that the mark is in the file itself from the beginning.
+_SCHEMA_VERSION = 2  # Of the tables and of the entries in them.
 _SCHEMA = """
     BEGIN IMMEDIATE;
     CREATE TABLE room (began INTEGER NOT NULL);
@@ -1267,9 +1267,9 @@ _SCHEMA = """
     CREATE INDEX numbers ON entries (author, number) WHERE number > 0;
     CREATE INDEX messages ON entries (seq) WHERE public;
     INSERT INTO room VALUES (%d);
-    PRAGMA application_id = %d;
+    PRAGMA application_id = %d; PRAGMA user_version = %d;
     COMMIT
-"""
+"""  # Before the file is in WAL mode, so that the marks are in the file itself from the beginning.
 _SETTINGS = """
     PRAGMA busy_timeout = 0; PRAGMA user_version = %d;  -- Fails where the file is read-only.
     PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON
@@ -1309,7 +1309,7 @@ def _complaints(path: str, fault: Type[Exception]) -> Iterator[None]:
 
 
 def open_history(path: str, create: bool = False) -> sqlite3.Connection:
-    """Open a history file, or ``create`` it; raises UsageError where it is not ours or newer, and sqlite3.Error.
+    """Open a history file, or ``create`` it; raises UsageError (not ours, another version) and sqlite3.Error.
 
     What is not ours is only looked at, without a lock and without the files that SQLite makes beside it.
     """
@@ -1320,8 +1320,8 @@ def open_history(path: str, create: bool = False) -> sqlite3.Connection:
             version = database.execute("PRAGMA user_version").fetchone()[0]
         if mark != _APPLICATION_ID and os.path.getsize(path):
             raise UsageError("%s is not a history of SamsungChat; choose another file." % path)
-        if version > _SCHEMA_VERSION:
-            raise UsageError("%s was written by a newer version; use that one, or another file." % path)
+        if mark and version != _SCHEMA_VERSION:
+            raise UsageError("%s was written by another version; use that one, or another file." % path)
     name = place + ("?mode=rwc" if create else "?mode=rw")
     database = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
     database.text_factory = bytes  # There is no text in it, unless bytes have changed by themselves.
@@ -1365,7 +1365,7 @@ class Log:
     def __init__(self, began: int, path: str = "", keep_days: int = 0) -> None:
         """``began`` is the time (ms) before which a new log holds nothing; ``keep_days`` 0 keeps everything.
 
-        Raises UsageError with a sentence where there is a file: not ours, damaged, newer, read-only, full, in use.
+        Raises UsageError with a sentence about the file: not ours, damaged, another version, read-only, full, in use.
         """
         self.began, self.head, self.oldest = began, 0, 1  # The lowest number that is kept, or head + 1.
         self._path = str(pathlib.Path(path).resolve())
@@ -1390,7 +1390,7 @@ class Log:
         lock = sqlite3.connect(self._path + "-lock", timeout=0, isolation_level=None, check_same_thread=False)
         opened.enter_context(contextlib.closing(lock)).execute("BEGIN EXCLUSIVE")
         if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            database.executescript(_SCHEMA % (self.began, _APPLICATION_ID))
+            database.executescript(_SCHEMA % (self.began, _APPLICATION_ID, _SCHEMA_VERSION))
         began, newest, oldest = database.execute(_SELECT_STATE).fetchone()
         self.began, self.head, self.oldest = began or 0, newest or 0, oldest or 1
         database.executescript(_SETTINGS % _SCHEMA_VERSION)
@@ -1434,13 +1434,12 @@ class Log:
             record = self._records[number]
             readers = None if record.audience is None else b"".join(record.audience)
             rows.append((number, *record[:4], readers, record.public_message()))
-        database.rollback()  # Nothing, unless the last one failed, and so did taking it back.
         try:
             database.execute("BEGIN IMMEDIATE")
             database.executemany(_INSERT, rows)
             database.execute("COMMIT")
         except sqlite3.Error:
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(sqlite3.Error):  # If this fails, so does the next try, which then does it.
                 database.rollback()
             raise
 
@@ -1470,7 +1469,7 @@ class Log:
     def agrees(self, cursor: int, entry_time: int) -> bool:
         """Return whether a reader whose entry ``cursor`` is of that time has read this log and no other."""
         if cursor < self.oldest:
-            return self.began <= entry_time and cursor >= 0
+            return self.began <= entry_time
         return cursor <= self.head and self.time_at(cursor) == entry_time
 
     def time_at(self, cursor: int) -> int:
@@ -5103,9 +5102,7 @@ class Loop:
         for _ in range(RECEIVE_DATAGRAMS_MAX):
             try:
                 data, address = recvfrom(self.core.receive_bytes)
-            except ConnectionResetError:
-                continue  # Windows: a peer's port is closed; says nothing about the others.
-            except OSError:
+            except OSError:  # Nothing more; or, on Windows, one peer's port is closed, and the next turn goes on.
                 return
             receive(data, address, now)
 

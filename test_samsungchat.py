@@ -625,6 +625,7 @@ class TextTest(unittest.TestCase):
         names = "ann ANN bob-2 a.b_c Jörg İlker Ωμέγα Владимир 한글이름 田中さん 田中タロウ ー 々 नमस्ते ٣ x1 1x"
         for name in names.split():
             self.assertEqual(unicodedata.normalize("NFKC", name), clean_name(name))
+        self.assertEqual("q\u0301uinn", clean_name("q\u0301uinn"), "marks go with any script")
         self.assertEqual("n" * 32, clean_name("n" * 32))
         self.assertEqual("ñ" * 32, clean_name("ñ" * 32))
 
@@ -4597,6 +4598,7 @@ class OutputTest(unittest.TestCase):
         self.assertEqual(chat.fold("a\n  b  c", 9, 9), ["a", "  b  c"])
         self.assertEqual(chat.fold("日本語日本語", 5, 4), ["日本", "語日", "本語"])
         self.assertEqual(chat.fold("", 5, 5), [""])
+        self.assertEqual(chat.fold("ab cd\nab cd", 5, 2), ["ab cd", "ab", "cd"])
 
     def test_no_text_can_look_like_another_members_line(self):
         forged = "x" + " " * 200 + "09:41 bob: I resign\n09:41 bob: really"

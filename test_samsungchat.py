@@ -4155,7 +4155,9 @@ def type_bytes(data):
     ):
         with contextlib.suppress(UsageError):
             parse()
-    chat.read_login(text, text, text, text)
+    found = (chat.ServerFound(text, 1, 9, ("127.0.0.1", 1)),)
+    for known in ((), found):
+        chat.read_login(dict.fromkeys(("server", "port", "name", "password"), text), known)
     editor = chat.LineEditor()
     editor.feed(text)
     editor.complete(lambda before: chat.complete(before, ["ann", text], chat.CLIENT_COMMANDS))

@@ -76,8 +76,8 @@ import sys
 import threading
 import time
 import unicodedata
-from dataclasses import asdict, dataclass, replace
 from typing import (
+    TYPE_CHECKING,
     Any,
     Callable,
     ClassVar,
@@ -92,6 +92,7 @@ from typing import (
     TextIO,
     Tuple,
     Type,
+    TypeVar,
     Union,
 )
 
@@ -458,6 +459,65 @@ def random_draw(entropy: Callable[[int], bytes], low: float, high: float) -> flo
 # Every message and every entry is a value with a layout beside it: how its fields are written, in order.
 # Numbers are big-endian.  Decoding bytes from the network either succeeds or raises MalformedDatagram.
 
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform
+
+    @dataclass_transform(frozen_default=True)
+    class _Fields:
+        """What type checkers have to be told of Value."""
+
+        _names: ClassVar[Tuple[str, ...]]
+
+else:
+    _Fields = object
+
+
+class Value(_Fields):
+    """What a frozen dataclass is: the fields that a subclass annotates, equal to its like with equal fields.
+
+    The standard library's take a fifth of the time to start, compiling half a dozen methods for each.
+    """
+
+    def __init_subclass__(cls, **_: Any) -> None:
+        """Note the fields; what the class has under a field's name is its default."""
+        cls._names = tuple(getattr(cls, "__annotations__", ()))
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        """Take the fields in order, or by name."""
+        fields, names = self.__dict__, self._names
+        fields.update(zip(names, values))
+        if len(values) + len(named) > len(names):
+            raise TypeError("%s has %d fields" % (type(self).__name__, len(names)))
+        for name in names[len(values) :]:
+            fields[name] = named.pop(name) if name in named else getattr(type(self), name)
+        if named:
+            raise TypeError("%s has no %s of its own" % (type(self).__name__, ", ".join(named)))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse: values do not change."""
+        raise AttributeError("%s is a value" % type(self).__name__)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with one of the same class."""
+        return self.__dict__ == other.__dict__ if type(self) is type(other) else NotImplemented
+
+    def __hash__(self) -> int:
+        """Hash what is compared."""
+        return hash(tuple(self.__dict__.values()))
+
+    def __repr__(self) -> str:
+        """Name the class and its fields."""
+        return "%s(%s)" % (type(self).__name__, ", ".join("%s=%r" % field for field in self.__dict__.items()))
+
+
+Some = TypeVar("Some", bound=Value)
+
+
+def replace(value: Some, **changes: Any) -> Some:
+    """Return the value with other fields."""
+    return type(value)(**{**vars(value), **changes})
+
+
 VERSION = 2
 VERSION_BYTE = 0xF8 | VERSION  # Never the first byte of UTF-8 text.
 HEADER_BYTES = 14  # Version, type, session (4), counter (8).
@@ -557,7 +617,7 @@ class Layout:
 # --- messages
 
 
-class Message:
+class Message(Value):
     """What all messages have in common: the ``code`` of their type in the header, and their layout."""
 
     code: ClassVar[int]
@@ -565,17 +625,16 @@ class Message:
 
     def __init_subclass__(cls, code: int, layout: Layout) -> None:
         """Both stand beside the class's name."""
+        super().__init_subclass__()
         cls.code, cls.layout = code, layout
 
 
-@dataclass(frozen=True)
 class Hello(Message, code=1, layout=Layout("16s")):
     """Client: is a server there?  Also finds servers, sent to broadcast."""
 
     nonce: bytes
 
 
-@dataclass(frozen=True)
 class Offer(Message, code=2, layout=Layout("16s20s8sHH", _STRING)):
     """Server: here, and this cookie proves that you can receive at your address."""
 
@@ -587,7 +646,6 @@ class Offer(Message, code=2, layout=Layout("16s20s8sHH", _STRING)):
     room: str
 
 
-@dataclass(frozen=True)
 class Later(Message, code=3, layout=Layout("16s", _STRING)):
     """Server, unsealed and therefore only advice: look again."""
 
@@ -595,7 +653,6 @@ class Later(Message, code=3, layout=Layout("16s", _STRING)):
     reason: str
 
 
-@dataclass(frozen=True)
 class Login(Message, code=4, layout=Layout("16s20s32s")):
     """Client: the cookie, and my public share of the key exchange."""
 
@@ -604,7 +661,6 @@ class Login(Message, code=4, layout=Layout("16s20s32s")):
     share: bytes
 
 
-@dataclass(frozen=True)
 class Keys(Message, code=5, layout=Layout("16s32s")):
     """Server: its public share; the header's session and the tag prove the password to the client."""
 
@@ -612,7 +668,6 @@ class Keys(Message, code=5, layout=Layout("16s32s")):
     share: bytes
 
 
-@dataclass(frozen=True)
 class Proof(Message, code=6, layout=Layout("I16sQQIH", _STRING)):
     """Client, sealed: who I am, and how far I have read.
 
@@ -629,7 +684,6 @@ class Proof(Message, code=6, layout=Layout("I16sQQIH", _STRING)):
     name: str
 
 
-@dataclass(frozen=True)
 class Welcome(Message, code=7, layout=Layout("8sQQBQII32sH", _STRING, _STRING)):
     """Server: you are in; read on from ``start``.  What stands up to ``head`` was said before."""
 
@@ -646,7 +700,6 @@ class Welcome(Message, code=7, layout=Layout("8sQQBQII32sH", _STRING, _STRING)):
     room: str
 
 
-@dataclass(frozen=True)
 class Refused(Message, code=8, layout=Layout("", _STRING, _TEXT)):
     """Server: you are not in, and this is why."""
 
@@ -701,7 +754,6 @@ def _take_submissions(reader: Reader) -> Tuple[Submission, ...]:
 _SUBMISSIONS: Codec = (lambda messages: b"".join(map(encode_submission, messages)), _take_submissions)
 
 
-@dataclass(frozen=True)
 class Sync(Message, code=9, layout=Layout("QIHB", _SUBMISSIONS)):
     """Client: I have everything up to ``cursor``; and here are messages that you have not taken yet.
 
@@ -715,7 +767,6 @@ class Sync(Message, code=9, layout=Layout("QIHB", _SUBMISSIONS)):
     messages: Tuple[Submission, ...] = ()
 
 
-@dataclass(frozen=True)
 class Entries(Message, code=10, layout=Layout("QIBI32s", _REST)):
     """Server: entries from its log (maybe none), and how far it has taken yours.
 
@@ -731,7 +782,6 @@ class Entries(Message, code=10, layout=Layout("QIBI32s", _REST)):
     batch: bytes
 
 
-@dataclass(frozen=True)
 class Room(Message, code=11, layout=Layout("I8s", _REST)):
     """Server: new entries, encrypted once under the room key for all members."""
 
@@ -740,7 +790,6 @@ class Room(Message, code=11, layout=Layout("I8s", _REST)):
     sealed: bytes
 
 
-@dataclass(frozen=True)
 class Pull(Message, code=12, layout=Layout("BQQHB")):
     """Client: show me a view of the log up to ``until``; I have everything up to ``have``.
 
@@ -755,7 +804,6 @@ class Pull(Message, code=12, layout=Layout("BQQHB")):
     most: int
 
 
-@dataclass(frozen=True)
 class Page(Message, code=13, layout=Layout("BBQ", _REST)):
     """Server: some of a view's entries, which begin behind ``start``; the batch's head is where the view ends.
 
@@ -768,7 +816,6 @@ class Page(Message, code=13, layout=Layout("BBQ", _REST)):
     batch: bytes
 
 
-@dataclass(frozen=True)
 class Bye(Message, code=14, layout=Layout("", _STRING)):
     """Either side: this session ends.  The reason is empty where somebody just leaves."""
 
@@ -811,8 +858,7 @@ CLASSIC_TEXT = "not encrypted"  # In the text of a JOINED: this member uses the 
 HIDDEN, TRIMMED = 1, 2  # Why numbers are skipped.
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Value):
     """A line of the log.  Times are milliseconds since 1970; which fields count depends on the kind.
 
     A long text is a run of entries from one with FIRST to one with LAST.  A SKIP covers ``count`` numbers and
@@ -1192,16 +1238,14 @@ class RoomKey:
         return encode(Room(self.id, nonce, xor_stream(self.key, nonce, batch)))
 
 
-@dataclass(frozen=True)
-class Datagram:
+class Datagram(Value):
     """Bytes on their way to an address."""
 
     data: bytes
     address: Any
 
 
-@dataclass(frozen=True)
-class Fanout:
+class Fanout(Value):
     """ROOM bodies of one size on their way to many members: (address, session) of each.
 
     Each datagram is tagged as it is taken to be sent, once: made in advance, a thousand would leave the caches.
@@ -1945,8 +1989,7 @@ class Sealed(Kind):
 # What arrives in one turn of the loop is taken, numbered and handed out together, in tick().
 
 
-@dataclass(frozen=True)
-class Activity:
+class Activity(Value):
     """What the server's own log says and the room's need not; ``what`` names a sentence of ACTIVITY.
 
     ``why`` is a code word or a reason; ``members`` how many are here now.
@@ -1959,8 +2002,7 @@ class Activity:
     members: int = 0
 
 
-@dataclass(frozen=True)
-class MemberRow:
+class MemberRow(Value):
     """What the server's own screen shows of a member; ``joined_at`` is seconds since 1970."""
 
     name: str
@@ -1971,8 +2013,7 @@ class MemberRow:
     classic: bool = False
 
 
-@dataclass(frozen=True)
-class ServerReport:
+class ServerReport(Value):
     """The state of the room, as asked for with report()."""
 
     members: Tuple[MemberRow, ...]
@@ -2085,8 +2126,7 @@ class Door:
         return expired
 
 
-@dataclass(frozen=True)
-class Contest:
+class Contest(Value):
     """A newcomer who waits to see whether the holder of a name is still there."""
 
     login: HalfOpen
@@ -2721,8 +2761,7 @@ class State(enum.Enum):
     ENDED = "left"
 
 
-@dataclass(frozen=True)
-class Connected:
+class Connected(Value):
     """The client is in the room; comes again after each gap.  ``members`` are (id, name), itself included.
 
     ``classic`` are the ids of those who use the original program and are not encrypted.
@@ -2736,8 +2775,7 @@ class Connected:
     classic: Tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True)
-class Happened:
+class Happened(Value):
     """An entry of the room's log, as this client meets it; reported once, in the order of the log.
 
     ``seq`` is its number (of a long text the last part's), ``text`` its whole text.  ``earlier``: it stood there
@@ -2752,16 +2790,14 @@ class Happened:
     number: int = 0
 
 
-@dataclass(frozen=True)
-class Queued:
+class Queued(Value):
     """A text of this client's own is on its way; ``entry`` is what is going to stand in the log."""
 
     number: int
     entry: Entry
 
 
-@dataclass(frozen=True)
-class Sent:
+class Sent(Value):
     """The text with that number is not waited for any more, though its entry did not come.
 
     Either it is in the log (``confirmed``) and was trimmed meanwhile, or it went to an original server, which confirms
@@ -2772,8 +2808,7 @@ class Sent:
     confirmed: bool
 
 
-@dataclass(frozen=True)
-class NotSent:
+class NotSent(Value):
     """A text cannot be delivered: its number, the code word and the sentence that says why, and what was said."""
 
     number: int
@@ -2782,38 +2817,33 @@ class NotSent:
     reason: str
 
 
-@dataclass(frozen=True)
-class EarlierRead:
+class EarlierRead(Value):
     """History that was asked for, oldest first; ``beginning``: nothing stands before it."""
 
     events: Tuple[Happened, ...]
     beginning: bool
 
 
-@dataclass(frozen=True)
-class ServerStuck:
+class ServerStuck(Value):
     """The server's disk is full and messages wait; with ``stuck`` False they go on."""
 
     stuck: bool
 
 
-@dataclass(frozen=True)
-class Disconnected:
+class Disconnected(Value):
     """The connection is lost; the client goes on trying by itself."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class LoginFailed:
+class LoginFailed(Value):
     """The client stopped trying, for the reason given; login() starts again."""
 
     code: str
     text: str
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(Value):
     """What a status line shows; ``waiting`` counts own texts without receipt, ``silent`` seconds unanswered."""
 
     state: State
@@ -2822,8 +2852,7 @@ class Status:
     silent: int
 
 
-@dataclass(frozen=True)
-class ServerFound:
+class ServerFound(Value):
     """A server has answered to a search."""
 
     room: str
@@ -2832,8 +2861,7 @@ class ServerFound:
     address: Any
 
 
-@dataclass(frozen=True)
-class DiscoveryEnded:
+class DiscoveryEnded(Value):
     """The search is over."""
 
 
@@ -3994,8 +4022,7 @@ class ClassicClient(Core):
 NAME_COLOURS = 8
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(Value):
     """One thing to show.  A line with a key that was shown before takes the place of that one.
 
     ``kind`` is "message", "action", "notice", "presence", "divider", "day", "error" or, in a window, "help"; and
@@ -4016,8 +4043,7 @@ class Line:
     earlier: bool = False
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(Value):
     """What a typed line means: "say", "me", "msg", or another command's name."""
 
     name: str
@@ -4143,8 +4169,7 @@ def status_text(status: Status) -> str:
     return ", ".join(words)
 
 
-@dataclass(frozen=True)
-class Listed:
+class Listed(Value):
     """The answer to /who: the names of those here, marked where what is sent to them is not encrypted."""
 
     names: Tuple[str, ...]
@@ -4615,8 +4640,7 @@ _EDITOR_ACTIONS = {"\x03": "interrupt", "\t": "complete", "\x0c": "redraw", "\x1
 # --- what windows show
 
 
-@dataclass(frozen=True)
-class Palette:
+class Palette(Value):
     """The colours of a theme: the first group of surfaces, the second of text, readable on each of them.
 
     Every pair has a contrast of at least 4.5 : 1 (WCAG 2.1, 1.4.3); ``accent`` also carries ``background`` as text.
@@ -4657,8 +4681,7 @@ def blend(one: str, other: str, share: float) -> str:
     return "#" + "".join("%02x" % round(low + (high - low) * share) for low, high in pairs)
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(Value):
     """What a window remembers; ``theme`` is "light", "dark" or "", the system's.  Never a password."""
 
     server: str = ""
@@ -4672,17 +4695,16 @@ def parse_settings(text: str) -> Settings:
         found = json.loads(text)
     except (ValueError, RecursionError):
         found = None
-    values = {name: found.get(name) for name in asdict(Settings())} if isinstance(found, dict) else {}
+    values = {name: found.get(name) for name in vars(Settings())} if isinstance(found, dict) else {}
     return Settings(**{name: value[:SETTING_CHARACTERS_MAX] for name, value in values.items() if type(value) is str})
 
 
 def format_settings(settings: Settings) -> str:
     """Return the text that parse_settings() reads."""
-    return json.dumps(asdict(settings), indent=2) + "\n"
+    return json.dumps(vars(settings), indent=2) + "\n"
 
 
-@dataclass(frozen=True)
-class LoginValues:
+class LoginValues(Value):
     """A login form as it was filled in."""
 
     server: str
@@ -4952,15 +4974,13 @@ AnyClient = Union[Client, ClassicClient]
 _UDP_SEGMENT = 103  # From linux/udp.h; one sendmsg() becomes many datagrams (Linux 4.18).
 
 
-@dataclass(frozen=True)
-class LoopEnded:
+class LoopEnded(Value):
     """The loop is over; ``failure`` holds a sentence where it was by a fault."""
 
     failure: str = ""
 
 
-@dataclass(frozen=True)
-class CommandFailed:
+class CommandFailed(Value):
     """What another thread asked for cannot be done, for the reason given."""
 
     text: str
@@ -5290,25 +5310,21 @@ def local_addresses(bound: Any) -> List[str]:
 # Every command and every event is taken in one place.  A face shows what the app holds, and decides nothing.
 
 
-@dataclass(frozen=True)
-class Typed:
+class Typed(Value):
     """What a reader thread read: keys of a terminal, or one line of a pipe; None is the end of the input."""
 
     text: Optional[str]
 
 
-@dataclass(frozen=True)
-class Resized:
+class Resized(Value):
     """The terminal has another size."""
 
 
-@dataclass(frozen=True)
-class Stopped:
+class Stopped(Value):
     """The system asks the program to end."""
 
 
-@dataclass(frozen=True)
-class Opened:
+class Opened(Value):
     """The server's room is open; ``bound`` is its socket's address."""
 
     bound: Any
@@ -5341,8 +5357,7 @@ def call(loop: Optional[Loop], act: Callable[[Any, float], None]) -> None:
 # --- client
 
 
-@dataclass(frozen=True)
-class Need:
+class Need(Value):
     """What a login lacks: ``field`` is the first that is missing or wrong, "" where it is none of the form's.
 
     ``errors`` are the sentences beside their fields ("" for none), ``code`` the word of a refusal, ``hint`` a sentence
@@ -6376,8 +6391,7 @@ TK_MISSING = (
 )
 
 
-@dataclass
-class ClientOptions:
+class ClientOptions(Value):
     """What a client was started with; what is None is asked for."""
 
     server: Optional[str]
@@ -6388,8 +6402,7 @@ class ClientOptions:
     classic: bool = False
 
 
-@dataclass(frozen=True)
-class ServerOptions:
+class ServerOptions(Value):
     """What a server's window was started with; ``open_room`` takes a port and raises UsageError or OSError."""
 
     open_room: Opener

@@ -14,7 +14,6 @@ import argparse
 import ast
 import collections
 import contextlib
-import dataclasses
 import functools
 import gc
 import hashlib
@@ -39,7 +38,6 @@ import tokenize
 import types
 import unicodedata
 import unittest
-from dataclasses import replace
 from unittest import mock
 
 try:
@@ -4176,7 +4174,7 @@ def fuzz_targets():
     typed = ["/msg bob hello", "/earlier 20", "//etc", "/kick bob", "/me \u00b2", "LOGIN ann s", "ann", "2"]
     typed += ["[::1]:11111", "lab1:11111", "\x1b[200~a\nb\x1b[201~\x1b[A\x17\t\r"]
     targets += [(text.encode(), type_bytes) for text in typed]
-    settings = json.dumps(dataclasses.asdict(chat.Settings())).encode()
+    settings = json.dumps(vars(chat.Settings())).encode()
     return targets + [(settings, lambda data: chat.parse_settings(data.decode("utf-8", "replace")))]
 
 

@@ -4869,6 +4869,9 @@ def line_runs(line: Line, grouped: bool) -> List[Run]:
         text = _DIVIDERS.get(line.text, line.text) if line.kind == "divider" else line.text
         rule: List[Run] = [("\n", ("system", "rule"))] if line.kind == "unread" else []
         return [(text + "\n", ("system", line.kind))] + rule
+    if line.kind == "log":
+        at = local_time(line.at).strftime("%H:%M:%S")
+        return [(at + "  ", ("plain", "time")), (line.text + "\n", ("plain", "body", line.state))]
     own = "own" if line.state else "mention" if line.mention and not line.private else "plain"
     row = "notice" if line.kind == "notice" else "private" if line.private else own
     gap: List[Run] = [] if grouped else [("\n", ("plain", "gap"))]
@@ -4937,40 +4940,12 @@ def find_places(text: str, needle: str, astral: int) -> List[Tuple[str, str]]:
     return [(place(line, row, match.start()), place(line, row, match.end())) for line, row, match in matches]
 
 
-class Finder:
-    """The places where a text was found, and which of them is looked at."""
-
-    def __init__(self) -> None:
-        """Start with nothing found."""
-        self.places: Sequence[Any] = ()
-        self._at = 0
-
-    def start(self, places: Sequence[Any]) -> None:
-        """Look at the last of new places: what was said last is what is mostly meant."""
-        if len(places) != len(self.places) or not places:
-            self._at = len(places) - 1
-        self.places = places
-
-    def step(self, by: int) -> None:
-        """Look at the next place, or the one before; behind the last comes the first."""
-        self._at = (self._at + by) % len(self.places) if self.places else 0
-
-    def current(self) -> Any:
-        """Return the place looked at, or None."""
-        return self.places[self._at] if self.places else None
-
-    def label(self) -> str:
-        """Return which one of how many it is."""
-        return "%d of %d" % (self._at + 1, len(self.places)) if self.places else "not found"
-
-
 # ======================================================================================================
 # 14. Event loop
 # ======================================================================================================
 # Sockets, clock and entropy around a core, on a thread of its own.  One turn: wait, receive what is there,
 # run what other threads asked for, tick, send, hand the events on.  The only place that sees OSError.
 
-AnyClient = Union[Client, ClassicClient]
 _UDP_SEGMENT = 103  # From linux/udp.h; one sendmsg() becomes many datagrams (Linux 4.18).
 
 
@@ -5718,14 +5693,14 @@ class ServerApp:
         self.question: Optional[Tuple[str, str, Callable[[], None]]] = (
             None  # What it asks, what yes is called, and does.
         )
-        self._open_room, self._port, self._notes = open_room, port, notes
+        self._open_room, self.port, self._notes = open_room, port, notes
         self._ending = False
         self._report_at = 0.0
 
     def start(self, face: "Face") -> None:
         """Begin to show what happens, and open the room; raises what open_room() does, unless a form can mend it."""
         self.face = face
-        self.open(self._port)
+        self.open(self.port)
 
     def open(self, port: int) -> None:
         """Open the room on a port, or tell why that cannot be."""
@@ -5737,7 +5712,7 @@ class ServerApp:
             self.trouble = getattr(fault, "strerror", None) or str(fault)
             self.tell("error", self.trouble)
             return
-        self.trouble, self.bound = "", sockets[0].getsockname()
+        self.port, self.trouble, self.bound = port, "", sockets[0].getsockname()
         self.loop = Loop(server, sockets, self.inbox.put)
         self.loop.start()
         self._show(Opened(self.bound), [*introduction(self.bound, server.room), *self._notes])
@@ -6377,9 +6352,9 @@ class PlainLog(Face):
 # ======================================================================================================
 # 17. Window
 # ======================================================================================================
-# Shows what the screen model decided, and hands back what the person does; the network runs on its own thread
-# and reaches this one through an inbox that the window empties.  tkinter is imported only here, and only when a
-# window is opened.  Colours and fonts are named in the tables that apply_theme reads, nowhere else.
+# The faces with windows: they show what the apps hold, and hand on what the person does.  The network runs on its own
+# thread and reaches this one through the app's inbox, which the window empties.  tkinter is imported only
+# here, and only when a window is opened.  Colours and fonts are named in the tables that apply_theme reads.
 
 tk: Any = None  # tkinter and its ttk, as soon as open_root() has found them.
 ttk: Any = None
@@ -6389,45 +6364,6 @@ TK_MISSING = (
     "Windows need tkinter, which this Python lacks. Debian, Ubuntu: apt install python3-tk; Fedora: dnf install "
     "python3-tkinter; macOS: brew install python-tk, or the installer from python.org. --cli needs none of it."
 )
-
-
-class ClientOptions(Value):
-    """What a client was started with; what is None is asked for."""
-
-    server: Optional[str]
-    port: int
-    name: Optional[str]
-    password: Optional[str]
-    earlier: int
-    classic: bool = False
-
-
-class ServerOptions(Value):
-    """What a server's window was started with; ``open_room`` takes a port and raises UsageError or OSError."""
-
-    open_room: Opener
-    port: int
-    room: str
-    password: str
-    note: str
-    members_max: int
-
-
-def fetch_earlier(loop: Loop, client: AnyClient, command: Command) -> None:
-    """Ask for more history, as ``/earlier [N]`` does; raises UsageError."""
-    count = whole_number(command.text) if command.text else EARLIER_DEFAULT
-    if not 0 < count <= EARLIER_MAX:
-        raise UsageError("Write /earlier N, with a number from 1 to %d." % EARLIER_MAX)
-    loop.call(lambda now: client.earlier(count, now))
-
-
-def say(loop: Loop, client: AnyClient, command: Command, transcript: Transcript) -> None:
-    """Hand a text to the client; raises UsageError for one that cannot be sent, so that it can be kept."""
-    text = clean_text(command.text)
-    known = {name_key(name) for name in transcript.members()}
-    if command.to_name and name_key(command.to_name) not in known:
-        raise UsageError("Nobody here is called %s. Nothing was sent." % display_text(command.to_name, " "))
-    loop.call(lambda now: client.say(text, now, command.name == "me", command.to_name))
 
 
 def open_root() -> Any:
@@ -6569,9 +6505,7 @@ STYLES = {
     "Muted.TLabel": "foreground=muted",
     "Small.TLabel": "font=ChatSmall foreground=muted",
     "Caption.TLabel": "font=ChatSmallBold foreground=muted",
-    "error.TLabel": "font=ChatSmall foreground=error",
-    "good.TLabel": "font=ChatSmall foreground=good",
-    "warning.TLabel": "font=ChatSmall foreground=warning",
+    **{level + ".TLabel": "font=ChatSmall foreground=" + level for level in ("error", "good", "warning")},
     "TButton": "padding=12,7 width=0 borderwidth=1 focusthickness=0 anchor=center fill=background bordercolor=border"
     " ring:focus=accent fill:disabled=surface fill:pressed=background+18 fill:active=background+9"
     " foreground:disabled=muted",
@@ -6613,11 +6547,9 @@ TAGS = {
     "bottom": "spacing3=8",
     "gap": "font=ChatRule spacing1=4 spacing3=0",
     **{"name%d" % number: "foreground=name%d" % number for number in range(NAME_COLOURS)},
-    "time": "font=ChatSmall foreground=muted",
-    "pending": "font=ChatSmall foreground=muted",
+    **dict.fromkeys(("time", "pending", "unconfirmed"), "font=ChatSmall foreground=muted"),
     "sent": "font=ChatSmall foreground=good",
     "failed": "font=ChatSmall foreground=error",
-    "unconfirmed": "font=ChatSmall foreground=muted",
     "secret": "font=ChatSmall foreground=accent",
     **{level: "foreground=" + level for level in ("accent", "error", "good", "warning")},
     "day": "font=ChatSmallBold spacing1=16",
@@ -6688,6 +6620,23 @@ def _look(root: Any, colours: Dict[str, Any], growth: float, *rows: str) -> Tupl
 # --- the parts of both windows
 
 
+def cut(widget: Any, text: str, room: int, font: str = "ChatBody") -> str:
+    """Return a text, cut with an ellipsis where it is wider than so many pixels."""
+    return shorten(text, room, lambda part: int(widget.tk.call("font", "measure", font, part)))
+
+
+def put(widget: Any, row: int = 0, column: int = 0, **more: Any) -> Any:
+    """Place a widget with grid(), and return it."""
+    widget.grid(row=row, column=column, **more)
+    return widget
+
+
+def on(widget: Any, events: str, act: Callable[[], Any]) -> None:
+    """Do something at each of these events; where it returns "break", nothing else is done."""
+    for event in events.split():
+        widget.bind(event, lambda _: act(), add=True)
+
+
 def show_if(shown: Any, widget: Any) -> None:
     """Show a widget where grid() has put it, or hide it."""
     (widget.grid if shown else widget.grid_remove)()
@@ -6706,10 +6655,10 @@ def wrapping(parent: Any, style: str) -> Any:
     return label
 
 
-def add_scrollbar(widget: Any, column: int, scroll: Callable[..., None], ground: str = "") -> None:
+def add_scrollbar(widget: Any, column: int, scroll: Callable[..., Any], ground: str = "") -> None:
     """Put a scrollbar beside what stands in row 1 of its parent."""
     bar = ttk.Scrollbar(widget.master, command=scroll, takefocus=False, style=ground + "Vertical.TScrollbar")
-    bar.grid(row=1, column=column, sticky="ns")
+    put(bar, 1, column, sticky="ns")
     widget.configure(yscrollcommand=bar.set)
     widget.master.rowconfigure(1, weight=1)
     widget.master.columnconfigure(0, weight=1)
@@ -6744,58 +6693,80 @@ def menu_button(parent: Any, ground: str, text: str) -> Tuple[Any, Any]:
     return button, menu
 
 
-class Window:
-    """What both windows have: the root, its inbox, theme and zoom, and faults that do not stay unseen."""
+class Window(Face):
+    """What both windows have: the root, theme and zoom, and faults that do not stay unseen."""
 
-    def __init__(self, root: Any, settings: Settings, width: int, height: int) -> None:
+    form = True
+    composer: "Composer"
+
+    def __init__(
+        self, root: Any, app: Union[ClientApp, ServerApp], settings: Settings, width: int, height: int
+    ) -> None:
         """Take over a root that open_root() made."""
+        super().__init__(app)
         self.root = root
         self.settings = settings
-        self.inbox: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
         self.theme = settings.theme if settings.theme in PALETTES else system_theme()
         self.emoji = draws_emoji(root)
         self.closed = False
         self.zoom = 0
-        root.report_callback_exception = self._report_fault
-        root.protocol("WM_DELETE_WINDOW", self.close)
+        self._update_at = 0.0
+        root.report_callback_exception = self.report_fault
         room = (root.winfo_screenwidth(), root.winfo_screenheight())
         root.geometry("%dx%d" % (min(px(root, width), room[0]), min(px(root, height), room[1])))
         root.minsize(px(root, 340), px(root, 400))
         self.command_key = "Command" if root.tk.call("tk", "windowingsystem") == "aqua" else "Control"
         for keys, by in (("plus equal KP_Add", 1), ("minus KP_Subtract", -1), ("0 KP_0", 0)):
             for key in keys.split():
-                root.bind("<%s-%s>" % (self.command_key, key), lambda _, by=by: self.zoom_by(by))
+                on(root, "<%s-%s>" % (self.command_key, key), functools.partial(self.zoom_by, by))
         self.dress()
-        self.later(0, self._look_at_inbox)
 
-    def run(self) -> int:
-        """Show the window until it is closed; return the exit status."""
-        catch_signals(self.inbox)
+    def live(self) -> None:
+        """Show the window until it is closed."""
         gc.disable()
-        self.collect_garbage()
+        self._collect_garbage()
+        self.look_at_inbox()
         self.root.deiconify()
-        try:
-            self.root.mainloop()
-        finally:
-            self.leave()
-        return 0
+        self.root.mainloop()
 
-    def _look_at_inbox(self) -> None:
-        """Take what other threads have put there, a bounded number at a time."""
-        events: List[Any] = []
+    def look_at_inbox(self) -> None:
+        """Take what other threads have put there, a bounded number at a time, and look again soon."""
+        inbox, count, now = self.app.inbox, 0, time.monotonic()
         try:
-            while len(events) < PUMP_EVENTS_MAX and not self.inbox.empty():
-                events.append(self.inbox.get())
-            if events:
-                self.take_events(events)
+            while count < PUMP_EVENTS_MAX and not inbox.empty():
+                count += 1
+                self.take(inbox.get())
+            self.app.pass_time(now)
+            if count or now >= self._update_at:
+                self._update_at = now + WAIT_SECONDS
+                self.update()
         finally:
             if not self.closed:
-                self.later(0.005 if len(events) == PUMP_EVENTS_MAX else PUMP_SECONDS, self._look_at_inbox)
+                self.root.after(5 if count == PUMP_EVENTS_MAX else int(PUMP_SECONDS * 1000), self.look_at_inbox)
 
-    def collect_garbage(self) -> None:
+    def take(self, event: Any) -> None:
+        """Take an event of the inbox; look_at_inbox() shows what came of it and of others."""
+        if isinstance(event, Stopped):
+            self.app.stop()
+        elif not isinstance(event, Resized):
+            self.app.take(event)
+
+    def update(self) -> None:
+        """Show what the app holds, or come to the end as it has."""
+        if self.app.code is not None:
+            self.close()
+        if not self.closed:
+            self.draw()
+
+    def act(self, do: Callable[..., Any], *arguments: Any) -> None:
+        """Do what the person asks for, and show at once what comes of it."""
+        do(*arguments)
+        self.update()
+
+    def _collect_garbage(self) -> None:
         """Do on this thread what Python does on any: Tk aborts when another one frees its objects."""
         gc.collect()
-        self.later(GARBAGE_SECONDS, self.collect_garbage)
+        self.root.after(int(GARBAGE_SECONDS * 1000), self._collect_garbage)
 
     def menu(self, parent: Any, ground: str, entries: Sequence[Tuple[str, str, Callable[[], Any]]]) -> Any:
         """Return a button with a menu of these (label, key, act), and of what every window can do."""
@@ -6813,9 +6784,13 @@ class Window:
     def switch_theme(self) -> None:
         """Turn light to dark or dark to light, at once and for good."""
         self.theme = "light" if self.theme == "dark" else "dark"
-        self.settings = replace(self.settings, theme=self.theme)
-        write_settings(self.settings)
+        self.remember(theme=self.theme)
         self.dress()
+
+    def remember(self, **settings: str) -> None:
+        """Keep settings for the next time."""
+        self.settings = replace(self.settings, **settings)
+        write_settings(self.settings)
 
     def zoom_by(self, by: int) -> None:
         """Make the text larger or smaller; 0 undoes it."""
@@ -6843,7 +6818,7 @@ class Window:
             ctypes.windll.user32.FlashWindow(int(self.root.frame(), 16), True)  # type: ignore[attr-defined,unused-ignore]
 
     def close(self) -> None:
-        """Close the window; run() then leaves properly."""
+        """Close the window; its loop ends."""
         if not self.closed:
             self.closed = True
             for waiting in self.root.tk.splitlist(self.root.tk.call("after", "info")):
@@ -6851,24 +6826,21 @@ class Window:
             self.root.update_idletasks()
             self.root.destroy()
 
-    def later(self, seconds: float, act: Callable[[], Any]) -> None:
-        """Do something later, as long as the window is open."""
-        self.root.after(int(seconds * 1000), act)
+    def put_back(self, text: str, reason: str) -> None:
+        """Offer a text that was not sent for mending, and say why."""
+        self.composer.put_back(text, reason)
 
-    def _report_fault(self, kind: Any, fault: Any, trace: Any) -> None:
+    def report_fault(self, kind: Any, fault: Any, trace: Any) -> None:
+        """Show a line about a fault of this program."""
         sys.excepthook(kind, fault, trace)
         self.show_fault("The program has a fault (%s: %s). What you see may be incomplete." % (kind.__name__, fault))
 
-    def take_events(self, events: List[Any]) -> None:
-        """Show what has happened."""
+    def draw(self) -> None:
+        """Show what the app holds."""
         raise NotImplementedError
 
     def show_fault(self, text: str) -> None:
         """Show a line about a fault of this program."""
-        raise NotImplementedError
-
-    def leave(self) -> None:
-        """Say goodbye to the network when the window is gone."""
         raise NotImplementedError
 
 
@@ -6877,66 +6849,148 @@ READING_KEYS = ("Up", "Down", "Left", "Right", "Prior", "Next", "Home", "End", "
 
 
 class View:
-    """Text to read, select and copy, with a scrollbar; follows its end, except under somebody who reads further up."""
+    """Lines to read, select and copy, those on their way at the foot.
 
-    def __init__(self, parent: Any, name: str, emoji: bool, type_on: Callable[[str], None]) -> None:
+    Follows its end, except under somebody who reads further up.  Of joins and leaves, and of the line above what is
+    unread, the newest may change: a line with its key takes its place.
+    """
+
+    def __init__(
+        self, parent: Any, name: str, emoji: bool, type_on: Callable[[str], Any], looked: Callable[[], None]
+    ) -> None:
         """``type_on`` takes what is typed here, and the focus; ``looked`` is called when what is seen has changed."""
         self.following = True
-        self.looked: Callable[[], None] = lambda: None
+        self._looked = looked
         self._emoji = emoji
         self._type_on = type_on
         self.frame = ttk.Frame(parent)
         self.text = tk.Text(self.frame, name=name, wrap="word", width=1, height=1, borderwidth=0, cursor="arrow")
         self.text.configure(highlightthickness="1.5p", insertwidth="0.75p", padx=0, pady=0)
         self.text.grid(row=1, sticky="nswe")
-        add_scrollbar(self.text, 1, self._scroll)
+        self._jump = ttk.Button(self.frame, style="Primary.TButton", command=self.to_end)
+        add_scrollbar(self.text, 1, self.scroll)
+        self.clear()
         self.text.bind("<Key>", self._key)
         self.text.bind("<Tab>", lambda event: event.widget.tk_focusNext().focus_set() or "break")
-        for event in ("<<Paste>>", "<<Cut>>", "<<Clear>>", "<<PasteSelection>>", "<<Undo>>", "<<Redo>>"):
-            self.text.bind(event, lambda _: "break")
-        for event in ("<MouseWheel>", "<Button-4>", "<Button-5>", "<KeyRelease>", "<B1-Motion>", "<ButtonRelease-1>"):
-            self.text.bind(event, lambda _: self.frame.after_idle(self.look), add=True)
-        self.text.bind("<ButtonRelease-1>", lambda _: type_on(""), add=True)
-        self.text.bind("<Configure>", lambda _: self.following and self.text.see("end"))
+        on(self.text, "<<Paste>> <<Cut>> <<Clear>> <<PasteSelection>> <<Undo>> <<Redo>>", lambda: "break")
+        seen = "<MouseWheel> <Button-4> <Button-5> <KeyRelease> <B1-Motion> <ButtonRelease-1>"
+        on(self.text, seen, lambda: self.frame.after_idle(self.look))
+        on(self.text, "<ButtonRelease-1>", lambda: type_on(""))
+        on(self.text, "<Configure>", lambda: self.following and self.text.see("end"))
+        self.text.tag_bind("link", "<ButtonRelease-1>", self._open_link)
+        self.text.tag_bind("link", "<Enter>", lambda _: self.text.configure(cursor="hand2"))
+        self.text.tag_bind("link", "<Leave>", lambda _: self.text.configure(cursor="arrow"))
 
-    def append(self, runs: Sequence[Run]) -> None:
-        """Add styled text at the end, all of it in one call; the oldest lines go when there are too many.
+    def clear(self) -> None:
+        """Forget everything."""
+        self._before: Optional[Line] = None
+        self._newest: Dict[str, int] = {}  # Keys of the lines that may change.
+        self._on_way: List[Line] = []
+        self.text.delete("1.0", "end")
+        self.text.mark_set("foot", "1.0")
 
-        Somebody who reads further up keeps what is there, to twice as many lines.
-        """
-        if runs:
-            self.text.insert("end", *self.pieces(runs))
-            surplus = self._lines() - VIEW_LINES_MAX * (1 if self.following else 2)
-            if surplus > 0:
-                self.text.delete("1.0", "%d.0" % (surplus + 2))
-                self.text.insert("1.0", *self.pieces(_CUT))
-        if self.following:
-            self.text.see("end")
+    # --- lines
 
-    def prepend(self, runs: Sequence[Run]) -> None:
-        """Add styled text above all other; what is seen stays in its place, and of too many lines the newest go."""
+    def _runs(self, lines: Sequence[Line], before: Optional[Line]) -> List[Run]:
+        """Return lines as styled text, where ``before`` stands above."""
+        pairs = zip((before, *lines), lines)
+        return [run for above, line in pairs for run in line_runs(line, in_group(above, line))]
+
+    def show(self, lines: Sequence[Line]) -> None:
+        """Show lines, those that stay as they are with one call."""
+        runs: List[Run] = []
+        for line in {line.key: line for line in lines}.values():
+            if line.kind in ("presence", "unread", "gone"):
+                self._append(runs)
+                runs = []
+                self._show_changing(line, "presence" if line.kind == "presence" else "unread")
+            else:
+                runs += self._runs([line], self._before)
+                self._before = line
+        self._append(runs)
+
+    def _show_changing(self, line: Line, kind: str) -> None:
+        """Show a line of which the newest of its kind may change, or change it; its key is also a tag."""
+        tag = kind + "key"
+        ranges = self.text.tag_ranges(tag)
+        runs = [(text, (*tags, tag)) for text, tags in line_runs(line, False)]
+        if line.key != self._newest.get(kind):
+            self.text.tag_remove(tag, "1.0", "end")
+            self._newest[kind], self._before = line.key, line
+            self._append(runs)
+        elif ranges:  # Else it was among the oldest lines, and is gone.
+            self.text.mark_set("changed", ranges[0])
+            self.text.delete(ranges[0], ranges[-1])
+            self.text.insert("changed", *self._pieces(runs))
+
+    def show_on_way(self, lines: List[Line]) -> None:
+        """Show at the foot what is on its way."""
+        if lines != self._on_way:
+            self._on_way, foot = lines, self.text.index("foot")
+            self.text.delete("foot", "end-1c")
+            self.text.insert("end", *self._pieces(self._runs(lines, self._before)))
+            self.text.mark_set("foot", foot)
+            if self.following:
+                self.text.see("end")
+
+    def show_before(self, lines: Sequence[Line]) -> None:
+        """Show lines that belong before all others; what is seen stays in its place, and of too many the newest go."""
         self.text.mark_set("top", "@0,0")
-        self.text.insert("1.0", *self.pieces(runs))
-        if self._lines() > 2 * VIEW_LINES_MAX:
-            self.text.delete("%d.0" % (2 * VIEW_LINES_MAX), "end-1c")
-            self.text.insert("end", *self.pieces(_CUT))
+        self.text.insert("1.0", *self._pieces(self._runs(lines, None)))
+        if self._count() > 2 * VIEW_LINES_MAX:
+            self.text.delete("%d.0" % (2 * VIEW_LINES_MAX), "foot")
+            self.text.insert("foot", *self._pieces(_CUT))
         if self.following:
             self.text.see("end")
         else:
             self.text.yview("top")
             self.look()
 
-    def _lines(self) -> int:
+    def _append(self, runs: Sequence[Run]) -> None:
+        """Add styled text, all of it in one call; of too many lines the oldest go, unless somebody may read them."""
+        if runs:
+            self.text.insert("foot", *self._pieces(runs))
+            surplus = self._count() - VIEW_LINES_MAX * (1 if self.following else 2)
+            if surplus > 0:
+                self.text.delete("1.0", "%d.0" % (surplus + 2))
+                self.text.insert("1.0", *self._pieces(_CUT))
+        if self.following:
+            self.text.see("end")
+
+    def _pieces(self, runs: Sequence[Run]) -> List[Any]:
+        """Return what Text.insert takes for styled text."""
+        return [piece for text, tags in runs for piece in (drawable(text, self._emoji), tags)] or [""]
+
+    def _count(self) -> int:
         return int(self.text.index("end-1c").split(".")[0]) - 1
 
-    def pieces(self, runs: Sequence[Run]) -> List[Any]:
-        """Return what Text.insert takes for styled text."""
-        return [piece for text, tags in runs for piece in (drawable(text, self._emoji), tags)]
+    # --- reading
+
+    def show_new(self, count: int) -> None:
+        """Offer to go to the latest lines where they are not in sight."""
+        if self.following:
+            self._jump.place_forget()
+        else:
+            text, style = ("%d new" % count, "Primary.TButton") if count else ("Latest", "TButton")
+            self._jump.configure(text=text, style=style)
+            self._jump.place(in_=self.text, relx=0.5, rely=1.0, y="-9p", anchor="s")
+
+    def copy(self) -> None:
+        """Copy what is selected."""
+        if self.text.tag_ranges("sel"):
+            self.text.clipboard_clear()
+            self.text.clipboard_append(self.text.get("sel.first", "sel.last"))
+
+    def scroll(self, *where: Any) -> str:
+        """Scroll as Text.yview() does."""
+        self.text.yview(*where)
+        self.look()
+        return "break"
 
     def look(self) -> None:
         """Find out whether the end is seen."""
         self.following = self.text.dlineinfo("end-1c") is not None
-        self.looked()
+        self._looked()
 
     def go_to(self, place: str) -> None:
         """Bring a place into sight, and stay there."""
@@ -6952,11 +7006,7 @@ class View:
         """Go to the end and follow it from now on."""
         self.following = True
         self.text.see("end")
-        self.looked()
-
-    def _scroll(self, *where: Any) -> None:
-        self.text.yview(*where)
-        self.look()
+        self._looked()
 
     def _key(self, event: Any) -> Optional[str]:
         """Let only those keys through that cannot change the text; what is typed goes where it can be sent."""
@@ -6968,42 +7018,14 @@ class View:
             self._type_on(event.char)
         return "break"
 
+    def _open_link(self, event: Any) -> None:
+        place = self.text.tag_prevrange("link", "@%d,%d+1c" % (event.x, event.y))
+        if place and not self.text.tag_ranges("sel"):
+            address = self.text.get(*place)
+            if address.lower().startswith(("http://", "https://")):
+                import webbrowser
 
-class Confirmation:
-    """A question in the window itself, with one button that goes on and one that does not."""
-
-    def __init__(self, parent: Any, **place: Any) -> None:
-        """``place`` is where it is shown when it asks; ``act`` what is asked for now, if anything."""
-        self.act: Optional[Callable[[], None]] = None
-        self.frame = ttk.Frame(parent, style="Surface.TFrame", padding=S)
-        self.frame.columnconfigure(0, weight=1)
-        self.label = wrapping(self.frame, "Surface.TLabel")
-        self.label.grid(row=0, column=0, sticky="we", padx=S)
-        self.yes = ttk.Button(self.frame, style="Primary.TButton", command=self._confirm)
-        self.yes.grid(row=0, column=1, padx=S)
-        self.no = ttk.Button(self.frame, text="Cancel", command=self.hide)
-        self.no.grid(row=0, column=2)
-        self.frame.grid(**place)
-        self.hide()
-
-    def ask(self, question: str, yes: str, act: Callable[[], None]) -> None:
-        """Show the question; ``act`` is done when it is confirmed."""
-        self.act = act
-        self.label.configure(text=question)
-        self.yes.configure(text=yes)
-        self.frame.grid()
-        self.no.focus_set()
-
-    def hide(self) -> None:
-        """Ask no more."""
-        self.act = None
-        self.frame.grid_remove()
-
-    def _confirm(self) -> None:
-        act = self.act
-        self.hide()
-        if act:
-            act()
+                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
 
 class Field:
@@ -7018,10 +7040,9 @@ class Field:
         ttk.Label(self.frame, text=label, style=ground + "Small.TLabel").grid(sticky="sw", pady=(0, XS))
         self.entry = ttk.Entry(self.frame, textvariable=self.value, **{"width": 1, **options})
         self.entry.grid(row=1, columnspan=2, sticky="we")
-        self.error = wrapping(self.frame, ground + "error.TLabel")
-        self.error.grid(row=2, columnspan=2, sticky="we", pady=(XS, 0))
+        self.error = put(wrapping(self.frame, ground + "error.TLabel"), 2, columnspan=2, sticky="we", pady=(XS, 0))
         self.complain("")
-        self.entry.bind("<Key>", lambda _: self.complain(""), add=True)
+        on(self.entry, "<Key>", lambda: self.complain(""))
 
     def complain(self, text: str) -> None:
         """Say below the field what is wrong, or with "" that nothing is."""
@@ -7035,14 +7056,14 @@ class Composer:
     def __init__(
         self, parent: Any, hint: str, button: str, send: Callable[[str], None], choices: Callable[[str], List[str]]
     ) -> None:
-        """``send`` takes a text or raises UsageError, which is shown below it; ``choices`` completes one."""
+        """``send`` takes a text, ``choices`` completes one."""
         self._send = send
         self._choices = choices
         self._editor = LineEditor()
+        self._typed: Optional[str] = None
         self.frame = ttk.Frame(parent, padding=[L, XS, L, S])
         self.frame.columnconfigure(0, weight=1)
-        self.box = ttk.Frame(self.frame, style="Field.TFrame", padding="2.25p")
-        self.box.grid(sticky="we")
+        self.box = put(ttk.Frame(self.frame, style="Field.TFrame", padding="2.25p"), sticky="we")
         self.box.columnconfigure(0, weight=1)
         self.text = tk.Text(self.box, name="entry", height=1, width=1, wrap="word", borderwidth=0, undo=True)
         self.text.configure(highlightthickness=0, padx=S, pady="5.25p", insertwidth="0.75p")
@@ -7050,19 +7071,19 @@ class Composer:
         self.hint = ttk.Label(self.text, text=hint, style="Muted.TLabel", cursor="xterm")
         self.hint.bind("<Button-1>", lambda _: self.text.focus_set())
         self.button = ttk.Button(self.box, text=button, style="Primary.TButton", command=self.enter)
-        self.button.grid(row=0, column=1, sticky="s", padx="1.5p", pady="1.5p")
-        self.note = wrapping(self.frame, "error.TLabel")
-        self.note.grid(row=1, sticky="we", pady=(XS, 0))
-        for keys, act in (
-            *(("<Return>", self.enter), ("<KP_Enter>", self.enter), ("<Shift-Return>", lambda: self.type_on("\n"))),
-            *(("<Up>", lambda: self._recall(1)), ("<Down>", lambda: self._recall(-1)), ("<Tab>", self._complete)),
-        ):
-            self.text.bind(keys, lambda _, act=act: "break" if act() is not False else None)
-        self.text.bind("<FocusIn>", lambda _: self.box.state(["focus"]))
-        self.text.bind("<FocusOut>", lambda _: self.box.state(["!focus"]))
-        self.text.bind("<<Modified>>", lambda _: self._changed())
-        self.text.bind("<Configure>", lambda _: self._grow())
-        self.text.bind("<<Paste>>", lambda _: self._refuse_paste())
+        put(self.button, 0, 1, sticky="s", padx="1.5p", pady="1.5p")
+        self.note = put(wrapping(self.frame, "error.TLabel"), 1, sticky="we", pady=(XS, 0))
+        bind = functools.partial(on, self.text)
+        bind("<Return> <KP_Enter>", self.enter)
+        bind("<Shift-Return>", lambda: self.type_on("\n"))
+        bind("<Up>", lambda: self._recall(1))
+        bind("<Down>", lambda: self._recall(-1))
+        bind("<Tab>", self._complete)
+        bind("<FocusIn>", lambda: self.box.state(["focus"]))
+        bind("<FocusOut>", lambda: self.box.state(["!focus"]))
+        bind("<<Modified>>", self._changed)
+        bind("<Configure>", self._grow)
+        bind("<<Paste>>", self._refuse_paste)
         self._changed()
 
     def get(self) -> str:
@@ -7079,7 +7100,7 @@ class Composer:
         self.text.focus_set()
         self._changed()
 
-    def type_on(self, text: str) -> None:
+    def type_on(self, text: str) -> str:
         """Take the focus, and what was typed elsewhere or stands for a key."""
         self.text.focus_set()
         if text:
@@ -7087,19 +7108,24 @@ class Composer:
                 self.text.delete("sel.first", "sel.last")
             self.text.insert("insert", text)
             self.text.see("insert")
+        return "break"
 
-    def enter(self) -> None:
-        """Send what is typed, or keep it and say why not."""
+    def enter(self) -> str:
+        """Send what is typed; what cannot be sent is put back."""
         text = self.get()
         if text.strip():
-            try:
-                self._send(text)
-            except UsageError as fault:
-                self.show_note(str(fault), "error")
-                return
             self._editor.edit(text, len(text))
             self._editor.take()
             self.set("")
+            self._send(text)
+        return "break"
+
+    def put_back(self, text: str, reason: str) -> None:
+        """Offer a text for mending, where nothing is typed, and say why it was not sent."""
+        if not self.get():
+            self.set(text)
+        if reason:
+            self.show_note(reason, "error")
 
     def show_note(self, text: str, level: str = "Small") -> None:
         """Say something below what is typed; "" takes it away."""
@@ -7108,7 +7134,10 @@ class Composer:
 
     def _changed(self) -> None:
         self.text.edit_modified(False)
-        text = self.get()
+        text, before = self.get(), self._typed
+        if text == before:  # To say that nothing is modified is a modification, too.
+            return
+        self._typed = text
         self.show_note(size_text(text), "error" if len(text.encode("utf-8", "replace")) > TEXT_BYTES_MAX else "Small")
         if text:
             self.hint.place_forget()
@@ -7140,16 +7169,16 @@ class Composer:
             return EDITOR_ROWS_MAX
         return int(self.text.tk.call(self.text, "count", "-displaylines", start, end) or 0)
 
-    def _recall(self, by: int) -> Optional[bool]:
+    def _recall(self, by: int) -> Optional[str]:
         """Recall in the first or last line; elsewhere the caret moves."""
         if self._rows(*(("1.0", "insert") if by > 0 else ("insert", "end-1c"))):
-            return False
+            return None
         self._editor.edit(self.get(), 0)
         self._editor.recall(by)
         self.set(self._editor.text)
-        return None
+        return "break"
 
-    def _complete(self) -> None:
+    def _complete(self) -> str:
         """Complete what is before the caret; where there is nothing, Tab goes on to the next widget."""
         before = self.text.get("1.0", "insert")
         self._editor.edit(self.get(), len(before))
@@ -7158,6 +7187,7 @@ class Composer:
             self.set(self._editor.text[: self._editor.cursor], self._editor.text[self._editor.cursor :])
         elif not before or before.endswith(" "):
             self.text.tk_focusNext().focus_set()
+        return "break"
 
 
 class MemberTable:
@@ -7170,8 +7200,7 @@ class MemberTable:
         self._rows: Dict[str, Tuple[str, ...]] = {}
         self._cells: Dict[str, Tuple[str, ...]] = {}
         self.frame = ttk.Frame(parent, style=ground + "TFrame")
-        self.count = ttk.Label(self.frame, style=ground + "Caption.TLabel")
-        self.count.grid(sticky="w", padx=L, pady=(M, XS))
+        self.count = put(ttk.Label(self.frame, style=ground + "Caption.TLabel"), sticky="w", padx=L, pady=(M, XS))
         self.tree = ttk.Treeview(self.frame, columns=self._titles, selectmode="browse", height=3)
         self.tree.configure(show="headings" if len(columns) > 1 else "", style=ground + "Treeview")
         for at, (title, width) in enumerate(columns):
@@ -7180,9 +7209,8 @@ class MemberTable:
             self.tree.column(title, width=px(parent, width), minwidth=px(parent, 48), anchor=side, stretch=at < 2)
         self.tree.grid(row=1, columnspan=2, sticky="nswe", padx=(M, 0), pady=(0, S))
         add_scrollbar(self.tree, 2, self.tree.yview, ground)
-        for keys in ("<Double-Button-1>", "<Return>", "<Delete>"):
-            self.tree.bind(keys, lambda _: self.choose())
-        self.tree.bind("<FocusIn>", lambda _: self._focus())
+        on(self.tree, "<Double-Button-1> <Return> <Delete>", self.choose)
+        on(self.tree, "<FocusIn>", self._focus)
         self.tree.bind("<Configure>", lambda event: self._fit(event.width))
 
     def show(self, rows: Dict[str, Tuple[str, ...]]) -> None:
@@ -7193,7 +7221,7 @@ class MemberTable:
         self.tree.delete(*("n" + name for name in self._cells if name not in rows))
         self._cells = {name: cells for name, cells in self._cells.items() if name in rows}
         for place, (name, row) in enumerate(rows.items()):
-            cells = (shorten(row[0], room, self._measure), *row[1:])
+            cells = (cut(self.tree, row[0], room), *row[1:])
             if name not in self._cells:
                 tags = "name%d" % name_colour(name) if len(self._titles) == 1 else ()
                 self.tree.insert("", place, iid="n" + name, tags=tags)
@@ -7209,9 +7237,6 @@ class MemberTable:
         """Act on the row that is selected."""
         for name in self.chosen():
             self._act(name)
-
-    def _measure(self, text: str) -> int:
-        return int(self.tree.tk.call("font", "measure", "ChatBody", text))
 
     def _fit(self, width: int) -> None:
         """Leave out the last columns where there is no room for them."""
@@ -7232,13 +7257,12 @@ class MemberTable:
 class LoginForm:
     """Where, who, and the password: one centred column; says beside each field what is wrong with it."""
 
-    def __init__(self, parent: Any, log_in: Callable[[LoginValues], None], cancel: Callable[[], None]) -> None:
-        """``log_in`` gets what was typed once it can be right."""
-        self._log_in = log_in
-        self._cancel = cancel
-        self.busy = False
-        self._found: List[ServerFound] = []
-        self.frame = ttk.Frame(parent)
+    def __init__(self, window: "ClientWindow") -> None:
+        """Start empty."""
+        self._window = window
+        self._need: Any = ()
+        self._found: Sequence[ServerFound] = ()
+        self.frame = ttk.Frame(window.root)
         column = ttk.Frame(self.frame)
         column.place(relx=0.5, rely=0.5, anchor="center", width="240p")
         column.columnconfigure(0, weight=1)
@@ -7253,29 +7277,25 @@ class LoginForm:
         self.name.frame.grid(row=3, columnspan=2, sticky="we", pady=(S, 0))
         self.password.frame.grid(row=4, columnspan=2, sticky="we", pady=(S, 0))
         self.choice, self.offered = menu_button(self.server.frame, "Slim.", "")
-        self.choice.grid(row=0, column=1, sticky="e")
-        self.choice.grid_remove()
-        toggle = secret_button(
-            self.password.frame, "", lambda shown: self.password.entry.configure(show="" if shown else "\u2022")
-        )
-        toggle.grid(row=0, column=1, sticky="e")
+        put(self.choice, 0, 1, sticky="e").grid_remove()
+        entry = self.password.entry
+        show = secret_button(entry.master, "", lambda shown: entry.configure(show="" if shown else "\u2022"))
+        put(show, 0, 1, sticky="e")
         self.button = ttk.Button(column, text="Log in", style="Primary.TButton", command=self.submit)
-        self.button.grid(columnspan=2, sticky="we", pady=(L, 0))
+        put(self.button, 5, columnspan=2, sticky="we", pady=(L, 0))
         self.progress = ttk.Progressbar(column, mode="indeterminate")
-        self.progress.grid(columnspan=2, sticky="we", pady=(M, 0))
-        self.error = wrapping(column, "error.TLabel")
-        self.error.grid(columnspan=2, sticky="we", pady=(S, 0))
-        self.port.value.set(str(PORT))
-        self.server.entry.bind("<Down>", lambda _: self._found and self.choice.invoke())
+        put(self.progress, 6, columnspan=2, sticky="we", pady=(M, 0))
+        self.error = put(wrapping(column, "error.TLabel"), 7, columnspan=2, sticky="we", pady=(S, 0))
+        on(self.server.entry, "<Down>", lambda: self._found and self.choice.invoke())
         for field in self.fields.values():
-            for keys in ("<Return>", "<KP_Enter>"):
-                field.entry.bind(keys, lambda _: self.submit())
+            on(field.entry, "<Return> <KP_Enter>", self.submit)
+        theme = ttk.Button(self.frame, text="Switch theme", style="Ghost.TButton", command=window.switch_theme)
+        theme.place(relx=1.0, x="-6p", y=S, anchor="ne")
 
-    def fill(self, server: str, port: int, name: str, password: str) -> None:
-        """Put values into the fields, and the caret into the first that is empty."""
-        for field, text in zip(self.fields.values(), (server, str(port), name, password)):
-            field.value.set(text)
-        self.focus()
+    def fill(self, values: Dict[str, str]) -> None:
+        """Put values into the fields."""
+        for name, text in values.items():
+            self.fields[name].value.set(text)
 
     def focus(self) -> None:
         """Put the caret into the first field that is wrong, or else empty."""
@@ -7287,152 +7307,58 @@ class LoginForm:
         first.select_range(0, "end")
 
     def submit(self) -> None:
-        """Log in, or say what is wrong; while it tries, stop that."""
-        if self.busy:
-            self._cancel()
-            return
-        values, errors = read_login({name: field.value.get() for name, field in self.fields.items()})
-        self.show_errors(errors)
-        if values is not None:
-            self._log_in(values)
+        """Log in with what is typed; while that is tried, stop it."""
+        app, values = self._window.app, {name: field.value.get() for name, field in self.fields.items()}
+        self._window.act(app.leave_room if app.need is None else functools.partial(app.log_in, **values))
 
-    def show_errors(self, errors: Dict[str, str]) -> None:
-        """Say what is wrong with each field, and with "" what concerns none of them."""
-        for name, field in self.fields.items():
-            field.complain(errors.get(name, ""))
-        show_text(self.error, errors.get("", ""))
-        if errors:
-            self.focus()
-
-    def show_busy(self, busy: bool) -> None:
-        """Show that a login is tried, or no longer."""
-        self.busy = busy
-        self.button.configure(text="Cancel" if busy else "Log in")
-        for field in self.fields.values():
-            field.entry.state(["disabled" if busy else "!disabled"])
-        show_if(busy, self.progress)
-        if busy:
-            self.progress.start(20)
-            self.button.focus_set()
-        else:
-            self.progress.stop()
-
-    def offer(self, found: List[ServerFound]) -> None:
-        """Offer the servers that were found; the first goes into a field that is empty."""
+    def show(self, need: Optional[Need], found: Sequence[ServerFound]) -> None:
+        """Ask for what is needed, or show with None that a login is tried; offer the servers that were found."""
+        if need is not self._need:
+            self._need, busy = need, need is None
+            self.button.configure(text="Cancel" if busy else "Log in")
+            for name, field in self.fields.items():
+                field.entry.state(["disabled" if busy else "!disabled"])
+                field.complain(need.errors.get(name, "") if need else "")
+            show_text(self.error, need.errors.get("", "") if need else "")
+            show_if(busy, self.progress)
+            (self.progress.start if busy else self.progress.stop)()
+            (self.button.focus_set if busy else self.focus)()
         if found != self._found:
             self._found = found
             self.offered.delete(0, "end")
             for each in found:
                 label = "  %s  " % drawable(found_text(each), False)
-                self.offered.add_command(label=label, command=functools.partial(self._fill_server, each))
+                self.offered.add_command(label=label, command=functools.partial(self._choose, each))
             self.choice.configure(text="%d found \u25be" % len(found))
             show_if(found, self.choice)
-        if found and not self.server.value.get() and not self.busy:
-            self._fill_server(found[0])
+        if found and need and not self.server.value.get():
+            self._choose(found[0])
 
-    def _fill_server(self, found: ServerFound) -> None:
-        self.server.value.set(address_text(found.address).rpartition(":")[0])
-        self.port.value.set(str(found.address[1]))
+    def _choose(self, found: ServerFound) -> None:
+        self.fill({"server": address_text(found.address).rpartition(":")[0], "port": str(found.address[1])})
         self.server.complain("")
-
-
-class Conversation(View):
-    """The lines of the room; one with a key that is shown already takes the place of that one."""
-
-    def __init__(self, parent: Any, emoji: bool, type_on: Callable[[str], None]) -> None:
-        """Start empty."""
-        super().__init__(parent, "conversation", emoji, type_on)
-        self._before: Optional[Line] = None
-        self._grouped: Dict[int, bool] = {}
-        self._jump = ttk.Button(self.frame, style="Primary.TButton", command=self.to_end)
-        self.text.tag_bind("link", "<ButtonRelease-1>", self._open_link)
-        self.text.tag_bind("link", "<Enter>", lambda _: self.text.configure(cursor="hand2"))
-        self.text.tag_bind("link", "<Leave>", lambda _: self.text.configure(cursor="arrow"))
-
-    def show(self, lines: Sequence[Line]) -> None:
-        """Show lines: all new ones with one call, whatever they replace where that stands."""
-        runs: List[Run] = []
-        for line in {line.key: line for line in lines}.values():
-            if line.key in self._grouped:
-                self._replace(line)
-            elif line.kind != "gone":
-                runs += self._line_runs(line, in_group(self._before, line))
-                self._before = line
-        self.append(runs)
-
-    def _line_runs(self, line: Line, grouped: bool) -> List[Run]:
-        """Return a line's runs; one that may be replaced is marked with its key."""
-        runs = line_runs(line, grouped)
-        if not (line.state == "pending" or (line.kind == "presence" and line.at) or line.kind == "unread"):
-            return runs
-        self._grouped[line.key] = grouped
-        return [(text, (*tags, "key%d" % line.key)) for text, tags in runs]
-
-    def _replace(self, line: Line) -> None:
-        tag, grouped = "key%d" % line.key, self._grouped.pop(line.key)
-        ranges = self.text.tag_ranges(tag)
-        self.text.tag_delete(tag)
-        if ranges:  # Else it was among the oldest lines, and is gone.
-            start = str(ranges[0])
-            self.text.delete(start, ranges[-1])
-            self.text.mark_set("replaced", start)
-            self.text.insert("replaced", *(self.pieces(self._line_runs(line, grouped)) or ("",)))
-
-    def show_before(self, lines: Sequence[Line]) -> None:
-        """Show lines that belong before all others; what is seen stays where it is."""
-        runs: List[Run] = []
-        for before, line in zip((None, *lines), lines):
-            runs += line_runs(line, in_group(before, line))
-        self.prepend(runs)
-
-    def show_new(self, count: int) -> None:
-        """Offer to go to the latest lines where they are not in sight."""
-        if self.following:
-            self._jump.place_forget()
-        else:
-            text, style = ("%d new" % count, "Primary.TButton") if count else ("Latest", "TButton")
-            self._jump.configure(text=text, style=style)
-            self._jump.place(in_=self.text, relx=0.5, rely=1.0, y="-9p", anchor="s")
-
-    def selection(self) -> str:
-        """Return what is selected."""
-        return self.text.get("sel.first", "sel.last") if self.text.tag_ranges("sel") else ""
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self.text.delete("1.0", "end")
-        self._before, self._grouped = None, {}
-
-    def _open_link(self, event: Any) -> None:
-        place = self.text.tag_prevrange("link", "@%d,%d+1c" % (event.x, event.y))
-        if place and not self.selection():
-            address = self.text.get(*place)
-            if address.lower().startswith(("http://", "https://")):
-                import webbrowser
-
-                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
 
 class FindBar:
     """Finds a text in a view: every place marked, one of them looked at."""
 
-    def __init__(self, parent: Any, view: View, done: Callable[[], None], **place: Any) -> None:
+    def __init__(self, parent: Any, view: View, done: Callable[[], Any], **place: Any) -> None:
         """``place`` is where it is shown when it is opened; ``done`` takes the focus when it is closed."""
         self._view = view
         self._done = done
-        self._finder = Finder()
+        self._places: Sequence[Tuple[str, str]] = ()
+        self._at = 0
         self.needle = tk.StringVar(parent)
-        self.frame = ttk.Frame(parent, padding=[L, XS])
-        self.frame.grid(**place)
+        self.frame = put(ttk.Frame(parent, padding=[L, XS]), **place)
+        self.frame.columnconfigure(0, weight=1)
         self.frame.grid_remove()
-        self.entry = ttk.Entry(self.frame, textvariable=self.needle, width=12)
-        self.entry.pack(side="left", fill="x", expand=True)
-        self.count = ttk.Label(self.frame, style="Small.TLabel", width=11, anchor="center")
-        self.count.pack(side="left")
-        for text, act in (("Previous", lambda: self.step(-1)), ("Next", lambda: self.step(1)), ("Close", self.close)):
-            ttk.Button(self.frame, text=text, style="Ghost.TButton", command=act).pack(side="left")
-        for keys, by in (("<Return>", -1), ("<Shift-Return>", 1), ("<Up>", -1), ("<Down>", 1)):
-            self.entry.bind(keys, lambda _, by=by: self.step(by))
+        self.entry = put(ttk.Entry(self.frame, textvariable=self.needle, width=12), sticky="we")
+        self.count = put(ttk.Label(self.frame, style="Small.TLabel", width=11, anchor="center"), 0, 1)
+        acts = (("Previous", lambda: self.search(-1)), ("Next", lambda: self.search(1)), ("Close", self.close))
+        for column, (text, act) in enumerate(acts, 2):
+            put(ttk.Button(self.frame, text=text, style="Ghost.TButton", command=act), 0, column)
+        on(self.entry, "<Return> <Up>", lambda: self.search(-1))
+        on(self.entry, "<Shift-Return> <Down>", lambda: self.search(1))
         self.needle.trace_add("write", lambda *_: self.search())
 
     def open(self) -> None:
@@ -7449,328 +7375,177 @@ class FindBar:
             self._mark(())
             self._done()
 
-    def search(self) -> None:
-        """Look for what was typed."""
-        text = self._view.text
+    def search(self, by: int = 0) -> None:
+        """Look for what was typed: at the last place, for that is mostly meant, or so many further than before."""
+        text, count = self._view.text, len(self._places)
         astral = int(text.tk.call("string", "length", "\U0001f600"))
-        places = find_places(text.get("1.0", "end-1c"), self.needle.get(), astral)
-        self._finder.start(places[-FOUND_SPANS_MAX:])
-        self._mark(self._finder.places)
+        self._places = find_places(text.get("1.0", "end-1c"), self.needle.get(), astral)[-FOUND_SPANS_MAX:]
+        if len(self._places) != count:
+            self._at = -1
+        self._at = (self._at + by) % max(len(self._places), 1)
+        self._mark(self._places)
 
-    def step(self, by: int) -> None:
-        """Go to the next place, or the one before."""
-        self.search()
-        self._finder.step(by)
-        self._mark(self._finder.places)
-
-    def _mark(self, places: Sequence[Any]) -> None:
-        text, current = self._view.text, self._finder.current() if places else None
+    def _mark(self, places: Sequence[Tuple[str, str]]) -> None:
+        text = self._view.text
         for tag in ("found", "here"):
             text.tag_remove(tag, "1.0", "end")
         for place in places:
             text.tag_add("found", *place)
-        if current:
-            text.tag_add("here", *current)
-            self._view.go_to(current[0])
-        self.count.configure(text=self._finder.label() if self.needle.get() else "")
-
-
-class ChatPane:
-    """The room: header, conversation, composer, members and status line."""
-
-    def __init__(self, window: "ClientWindow", send: Callable[[str], None]) -> None:
-        """``send`` takes a text or raises UsageError."""
-        self._wish: Optional[bool] = None
-        self._window = window
-        self.frame = frame = ttk.Frame(window.root)
-        frame.columnconfigure(0, weight=1)
-        frame.rowconfigure(3, weight=1)
-        header = ttk.Frame(frame, padding=[L, S, S, S])
-        header.grid(row=0, columnspan=2, sticky="we")
-        header.columnconfigure(1, weight=1)
-        self.room = ttk.Label(header, style="Bold.TLabel")
-        self.room.grid(row=0, column=0)
-        self.here = ttk.Label(header, style="Small.TLabel")
-        self.here.grid(row=0, column=1, sticky="w", padx=S)
-        toggle = ttk.Button(header, text="Members", style="Ghost.TButton", command=self.toggle_members)
-        toggle.grid(row=0, column=2)
-        entries = (
-            ("Find \u2026", "F", window.find),
-            ("Earlier messages", "", lambda: send("/earlier")),
-            ("Leave the room", "", window.leave_room),
-        )
-        window.menu(header, "", entries).grid(row=0, column=3)
-        add_rule(frame, 1)
-        self.composer = Composer(frame, "Write a message", "Send", send, window.choices)
-        self.conversation = Conversation(frame, window.emoji, self.composer.type_on)
-        self.find: FindBar = FindBar(
-            frame, self.conversation, lambda: self.composer.type_on(""), row=2, column=0, sticky="we"
-        )
-        self.members = MemberTable(frame, [("Member", 176)], "Surface.", self.start_private)
-        self.members.frame.grid(row=2, column=1, rowspan=3, sticky="nswe")
-        self.conversation.frame.grid(row=3, column=0, sticky="nswe")
-        self.composer.frame.grid(row=4, column=0, sticky="we")
-        add_rule(frame, 5)
-        status = ttk.Frame(frame, padding=[L, XS])
-        status.grid(row=6, columnspan=2, sticky="we")
-        status.columnconfigure(0, weight=1)
-        self.where = ttk.Label(status, style="Small.TLabel", width=1)
-        self.where.grid(row=0, column=0, sticky="we")
-        self.state = ttk.Label(status)
-        self.state.grid(row=0, column=1, sticky="e")
-        self.composer.frame.lift()
-        frame.bind("<Configure>", lambda _: self.place_members())
-        for keys, by in (("<Prior>", -1), ("<Next>", 1)):
-            self.composer.text.bind(keys, lambda _, by=by: self._page(by))
-
-    def place_members(self) -> None:
-        """Show the column of members where it was asked for, or where there is room for it."""
-        wide = self.frame.winfo_width() >= px(self.frame, 640)
-        show_if(wide if self._wish is None else self._wish, self.members.frame)
-
-    def toggle_members(self) -> None:
-        """Show the column of members, or hide it."""
-        self._wish = not self.members.frame.winfo_manager()
-        self.place_members()
-
-    def start_private(self, name: str) -> None:
-        """Turn what is being typed into a private message."""
-        if name != self._window.transcript.name:
-            self.composer.set(private_draft(self.composer.get(), name))
-
-    def update(self, server: str) -> None:
-        """Show who is here, and how the connection is."""
-        transcript, drawn = self._window.transcript, self._window.drawn
-        members = transcript.members()
-        rows = {
-            name: label + " (you)" * (name == transcript.name) for name, label in zip(members, transcript.described())
-        }
-        self.members.show({name: ("\u25cf  " + drawn(label),) for name, label in rows.items()})
-        for label in (self.here, self.members.count):
-            label.configure(text=plural(len(members), "member"))
-        measure = functools.partial(self.frame.tk.call, "font", "measure", "ChatBold")
-        room = max(self.frame.winfo_width() - px(self.frame, 280), px(self.frame, 80))
-        self.room.configure(text=shorten(drawn(transcript.room), room, lambda part: int(measure(part))))
-        self.where.configure(text=drawn("  \u00b7  ".join((transcript.name, transcript.room, server))))
-        self.state.configure(text=status_text(transcript.status), style=status_level(transcript.status) + ".TLabel")
-        self.conversation.show_new(transcript.unread)
-
-    def _page(self, by: int) -> str:
-        self.conversation.text.yview_scroll(by, "pages")
-        self.conversation.look()
-        return "break"
+        if places:
+            text.tag_add("here", *places[self._at])
+            self._view.go_to(places[self._at][0])
+        found = "%d of %d" % (self._at + 1, len(places)) if places else "not found"
+        self.count.configure(text=found if self.needle.get() else "")
 
 
 class ClientWindow(Window):
-    """A client: the login form until it is in the room, then the room."""
+    """A client: the login form until it is in the room, then the room with header, members and status line."""
 
-    def __init__(self, root: Any, options: ClientOptions, settings: Settings) -> None:
-        """What the options hold is filled in; if that is everything, log in at once."""
-        self.transcript = Transcript()
-        self._options = options
-        self._values: Optional[LoginValues] = None
-        self._entered = self._earlier_there = False
-        self._found: List[ServerFound] = []
-        self._generation = 0
-        super().__init__(root, settings, 960, 640)
-        self.form = LoginForm(root, self.log_in, self.cancel)
-        self.chat = ChatPane(self, self.send)
-        self.chat.conversation.looked = self.note_reading
-        corner = ttk.Button(self.form.frame, text="Switch theme", style="Ghost.TButton", command=self.switch_theme)
-        corner.place(relx=1.0, x="-6p", y=S, anchor="ne")
-        root.bind("<%s-f>" % self.command_key, lambda _: self.find())
-        root.bind("<Escape>", lambda _: self.cancel() if self.form.busy else self.chat.find.close())
-        root.bind("<<Copy>>", lambda _: self.copy())
-        for event in ("<FocusIn>", "<FocusOut>"):
-            root.bind(event, lambda _: root.after_idle(self.note_reading))
-        self._start_client()
-        self._prefill()
+    app: ClientApp
+
+    def __init__(self, root: Any, app: ClientApp, settings: Settings) -> None:
+        """The form is filled with what the app knows, and what was remembered."""
+        super().__init__(root, app, settings, 960, 640)
+        self._transcript = app.transcript
+        self._lines: List[Line] = []
+        self._members_wanted: Optional[bool] = None
+        self.login = LoginForm(self)
+        self.chat = ttk.Frame(root)
+        self._build_header()
+        self._build_room()
+        root.protocol("WM_DELETE_WINDOW", lambda: self.act(app.quit))
+        on(root, "<%s-f>" % self.command_key, self.find.open)
+        on(root, "<Escape>", self._escape)
+        on(root, "<<Copy>>", self.view.copy)
+        on(root, "<FocusIn> <FocusOut>", lambda: root.after_idle(self.update))
+        remembered = {"server": settings.server, "name": settings.name or default_name()}
+        self.login.fill({name: text or remembered.get(name, "") for name, text in app.values.items()})
         self.dress()
 
-    def _prefill(self) -> None:
-        options, settings = self._options, self.settings
-        server, port = options.server or settings.server, options.port
-        with contextlib.suppress(UsageError):
-            server, port = (options.server, port) if options.server else parse_server(settings.server, port)
-        self.form.fill(server or "", port, options.name or settings.name or default_name(), options.password or "")
-        self._show_form({})
-        if options.server and options.name and options.password:
-            self.form.submit()
+    def _build_header(self) -> None:
+        header = put(ttk.Frame(self.chat, padding=[L, S, S, S]), columnspan=2, sticky="we")
+        header.columnconfigure(1, weight=1)
+        self.room = put(ttk.Label(header, style="Bold.TLabel"))
+        self.here = put(ttk.Label(header, style="Small.TLabel"), 0, 1, sticky="w", padx=S)
+        put(ttk.Button(header, text="Members", style="Ghost.TButton", command=self.toggle_members), 0, 2)
+        entries = (
+            ("Find \u2026", "F", lambda: self.find.open()),
+            ("Earlier messages", "", lambda: self.app.enter("/earlier")),
+            ("Leave the room", "", lambda: self.act(self.app.leave_room)),
+        )
+        put(self.menu(header, "", entries), 0, 3)
+        add_rule(self.chat, 1)
 
-    def _start_client(self) -> None:
-        """Start a client that is not logged in; what an older one still says is not heard."""
-        self._generation += 1
-        generation = self._generation
-        options = self._options
-        post = functools.partial(self._post, generation)
-        self._loop = start_client(post, options.earlier, classic=options.classic)
-        assert isinstance(self._loop.core, (Client, ClassicClient)), "start_client starts a client"
-        self._client = self._loop.core
+    def _build_room(self) -> None:
+        chat = self.chat
+        chat.columnconfigure(0, weight=1)
+        chat.rowconfigure(3, weight=1)
+        self.composer = Composer(chat, "Write a message", "Send", self.enter, self.app.complete)
+        self.view = View(chat, "conversation", self.emoji, self.composer.type_on, self.update)
+        self.find: FindBar = FindBar(chat, self.view, lambda: self.composer.type_on(""), row=2, sticky="we")
+        self.members = MemberTable(chat, [("Member", 176)], "Surface.", self.start_private)
+        put(self.members.frame, 2, 1, rowspan=3, sticky="nswe")
+        put(self.view.frame, 3, sticky="nswe")
+        put(self.composer.frame, 4, sticky="we").lift()
+        add_rule(chat, 5)
+        status = put(ttk.Frame(chat, padding=[L, XS]), 6, columnspan=2, sticky="we")
+        status.columnconfigure(0, weight=1)
+        self.where = put(ttk.Label(status, style="Small.TLabel", width=1), sticky="we")
+        self.state = put(ttk.Label(status), 0, 1, sticky="e")
+        on(chat, "<Configure>", self._place_members)
+        on(self.composer.text, "<Prior>", lambda: self.view.scroll("scroll", -1, "pages"))
+        on(self.composer.text, "<Next>", lambda: self.view.scroll("scroll", 1, "pages"))
 
-    def _post(self, generation: int, event: Any) -> None:
-        self.inbox.put((generation, event))
+    def _place_members(self) -> None:
+        """Show the column of members where it was asked for, or where there is room for it."""
+        wide = self.chat.winfo_width() >= px(self.chat, 640)
+        show_if(wide if self._members_wanted is None else self._members_wanted, self.members.frame)
 
-    # --- logging in
+    def toggle_members(self) -> None:
+        """Show the column of members, or hide it."""
+        self._members_wanted = not self.members.frame.winfo_manager()
+        self._place_members()
 
-    def _show_form(self, errors: Dict[str, str]) -> None:
-        self.chat.frame.pack_forget()
-        self.form.frame.pack(fill="both", expand=True)
-        self.form.show_busy(False)
-        self.form.show_errors(errors)
-        self._entered = False
-        self._search()
+    def start_private(self, name: str) -> None:
+        """Turn what is being typed into a private message."""
+        if name != self.app.transcript.name:
+            self.composer.set(private_draft(self.composer.get(), name))
 
-    def _search(self) -> None:
-        """Look for servers, and again a little later, for as long as the form is shown."""
-        if self._options.classic:
-            return  # An original server answers no search.
-        self._found = []
-        port = self.form.port.value.get()
-        with contextlib.suppress(OSError):
-            known = whole_number(port)
-            start_discovery(known if 0 < known < 65536 else PORT, lambda event: self.inbox.put((0, event)))
+    def enter(self, text: str) -> None:
+        """Hand on what was typed, and look at what comes of it."""
+        self.app.enter(text)
+        self.view.to_end()
 
-    def _search_again(self) -> None:
-        if not self._entered:
-            self._search()
+    def _escape(self) -> None:
+        if self.app.entered:
+            self.find.close()
+        elif self.app.need is None:
+            self.act(self.app.leave_room)
 
-    def log_in(self, values: LoginValues) -> None:
-        """Try to log in."""
-        self._values = values
-        self.form.show_busy(True)
-        start_login(self._loop, values.server, values.port, values.name, values.password)
+    # --- what the app shows
 
-    def cancel(self) -> None:
-        """Stop trying."""
-        self._loop.call(self._client.leave)
-        self._start_client()
-        self._show_form({})
+    def show(self, event: Any, lines: Sequence[Line]) -> None:
+        """Collect lines until update() shows them together; the form tells by itself what went on under it."""
+        if self.app.transcript is not self._transcript:
+            self._lines, self._transcript = [], self.app.transcript
+            self.view.clear()
+        if isinstance(event, EarlierRead):
+            self._show_lines()
+            self.view.show_before(lines)
+        elif self.app.entered or isinstance(event, Connected):
+            self._lines += lines
 
-    def leave_room(self) -> None:
-        """Leave, and show the form again."""
-        self.cancel()
-        self.transcript = Transcript()
-        self.chat.conversation.clear()
-        self.root.title(self.transcript.title())
-
-    # --- what happens
-
-    def take_events(self, events: List[Any]) -> None:
-        """Show what has happened."""
-        lines: List[Line] = []
-        for tagged in events:
-            if isinstance(tagged, Stopped):
-                self.close()
-                return
-            if isinstance(tagged, tuple) and tagged[0] in (0, self._generation):
-                lines += self._take(tagged[1])
-        self.chat.conversation.show(lines)
-        if not self.front() and any(line.mention for line in lines):
+    def _show_lines(self) -> None:
+        lines, self._lines = self._lines, []
+        self.view.show(lines)
+        if any(line.mention for line in lines) and not self.front():
             self.alert()
-        self.note_reading()
 
-    def _take(self, event: Any) -> List[Line]:
-        """Take one event; return the lines to show for it."""
-        if isinstance(event, ServerFound):
-            self._found.append(event)
-        elif isinstance(event, DiscoveryEnded):
-            self.form.offer(self._found)
-            self.later(SEARCH_SECONDS, self._search_again)
-        elif isinstance(event, (CommandFailed, LoopEnded)):
-            text = event.text if isinstance(event, CommandFailed) else event.failure
-            return [self.transcript.note(text, "error")] if text else []
-        elif isinstance(event, LoginFailed):
-            return self._failed(event)
-        elif isinstance(event, EarlierRead):
-            self.chat.conversation.show_before(self.transcript.apply(event))
-            self._earlier_there = not event.beginning
-            return []
-        elif isinstance(event, Connected):
-            self._earlier_there = True
-            self._enter()
-        elif isinstance(event, NotSent) and not self.chat.composer.get():
-            self.chat.composer.set(event.text)
-        return self.transcript.apply(event)
+    def draw(self) -> None:
+        """Show what the app holds, and note whether the person looks at the latest lines."""
+        app, view = self.app, self.view
+        self._show_lines()
+        app.transcript.read(self.front() and view.following)
+        if view.at_top():
+            app.fetch_earlier()
+        if app.entered and not self.chat.winfo_manager():
+            self._show_room()
+        elif not app.entered:
+            self.chat.pack_forget()
+            self.login.frame.pack(fill="both", expand=True)
+            self.login.show(app.need, app.found)
+        if app.login is not None:
+            self._update_room(address_text((app.login.server, app.login.port)))
+        self.root.title(drawable(app.transcript.title(), False))
 
-    def _failed(self, event: LoginFailed) -> List[Line]:
-        lines = self.transcript.apply(event) if self._entered else []
-        self._show_form({LOGIN_FIELDS.get(event.code, ""): event.text})
-        return lines
+    def _show_room(self) -> None:
+        self.login.frame.pack_forget()
+        self.chat.pack(fill="both", expand=True)
+        self.composer.type_on("")
+        login = self.app.login
+        if login is not None:
+            self.remember(server=address_text((login.server, login.port)), name=login.name)
 
-    def _enter(self) -> None:
-        if self._entered:
-            return
-        self._entered = True
-        assert self._values is not None, "only a login that was tried succeeds"
-        self.form.show_busy(False)
-        self.form.frame.pack_forget()
-        self.chat.frame.pack(fill="both", expand=True)
-        self.chat.composer.type_on("")
-        server = address_text((self._values.server, self._values.port))
-        self.settings = replace(self.settings, server=server, name=self._values.name)
-        write_settings(self.settings)
-
-    def note_reading(self) -> None:
-        """Find out whether the person looks at the latest lines, and show what follows from it."""
-        if self.closed:
-            return
-        self.transcript.read(self.front() and self.chat.conversation.following)
-        if self._earlier_there and self.chat.conversation.at_top():
-            self._earlier_there = False  # Until the answer has come.
-            fetch_earlier(self._loop, self._client, Command("earlier"))
-        if self._values is not None:
-            self.chat.update(address_text((self._values.server, self._values.port)))
-        self.root.title(drawable(self.transcript.title(), False))
-
-    # --- what the person does
-
-    def send(self, text: str) -> None:
-        """Send a typed text, or obey it; raises UsageError."""
-        command = parse_input(text, CLIENT_COMMANDS)
-        if command.name == "quit":
-            self.root.after_idle(self.close)
-        elif command.name in ("help", "who"):
-            members = self.transcript.described()
-            here = "%s here: %s" % (plural(len(members), "member"), ", ".join(members))
-            text, kind = (
-                ("\n".join(commands_help(CLIENT_COMMANDS)), "help") if command.name == "help" else (here, "presence")
-            )
-            self.chat.conversation.show([self.transcript.note(text, kind)])
-        elif command.name == "earlier":
-            fetch_earlier(self._loop, self._client, command)
-            return
-        else:
-            say(self._loop, self._client, command, self.transcript)
-        self.chat.conversation.to_end()
-
-    def choices(self, before: str) -> List[str]:
-        """Return what Tab puts in the place of what stands before the caret."""
-        return complete(before, self.transcript.names(), CLIENT_COMMANDS)
-
-    def find(self) -> None:
-        """Open the find bar, where there is a conversation."""
-        if self._entered:
-            self.chat.find.open()
-
-    def copy(self) -> None:
-        """Copy what is selected in the conversation, wherever the focus is."""
-        selected = self.chat.conversation.selection()
-        if selected:
-            self.root.clipboard_clear()
-            self.root.clipboard_append(selected)
+    def _update_room(self, server: str) -> None:
+        """Show who is here, how the connection is, and what is on its way."""
+        transcript = self.app.transcript
+        rows = dict(zip(transcript.members(), transcript.described()))
+        if transcript.name in rows:
+            rows[transcript.name] += " (you)"
+        self.members.show({name: ("\u25cf  " + self.drawn(label),) for name, label in rows.items()})
+        for label in (self.here, self.members.count):
+            label.configure(text=plural(len(rows), "member"))
+        room = max(self.chat.winfo_width() - px(self.chat, 280), px(self.chat, 80))
+        self.room.configure(text=cut(self.room, self.drawn(transcript.room), room, "ChatBold"))
+        self.where.configure(text=self.drawn("  \u00b7  ".join((transcript.name, transcript.room, server))))
+        self.state.configure(text=status_text(transcript.status), style=status_level(transcript.status) + ".TLabel")
+        self.view.show_on_way(transcript.on_way())
+        self.view.show_new(transcript.unread)
 
     def show_fault(self, text: str) -> None:
         """Show a line about a fault of this program."""
-        self.chat.conversation.show([self.transcript.note(text, "error")])
-        self.form.show_errors({"": text})
-
-    def leave(self) -> None:
-        """Leave the room; what is on its way has a moment to arrive."""
-        if self.transcript.status.state is State.CONNECTED:  # What was typed last may not be counted yet.
-            self._loop.call(self._client.finish)
-            self._loop.join(LEAVE_SECONDS)
-        self._loop.call(self._client.leave)
-        self._loop.join(LEAVE_SECONDS + 0.5)
+        self.view.show([self.app.transcript.note(text, "error")])
+        show_text(self.login.error, text)
 
 
 # --- server
@@ -7781,61 +7556,57 @@ class RoomStrip:
 
     def __init__(self, window: "ServerWindow") -> None:
         """Show nothing yet."""
+        self._shown: Any = ()
         self.frame = ttk.Frame(window.root, style="Surface.TFrame", padding=[L, M])
         self.frame.columnconfigure(0, weight=1)
-        self.room = ttk.Label(self.frame, style="Surface.Bold.TLabel", width=1)
+        self.room = ttk.Label(self.frame, text=window.drawn(window.room), style="Surface.Bold.TLabel", width=1)
         self.room.grid(row=0, column=0, sticky="we")
-        self.state = ttk.Label(self.frame)
-        self.state.grid(row=1, column=0, sticky="w", pady=(0, XS))
+        self.state = put(ttk.Label(self.frame), 1, sticky="w", pady=(0, XS))
         window.menu(self.frame, "Surface.", ()).grid(row=0, column=1, rowspan=2)
-        self.switch = ttk.Button(self.frame, command=window.switch)
-        self.switch.grid(row=0, column=2, rowspan=2, padx=(S, 0))
-        self.trouble = wrapping(self.frame, "Surface.error.TLabel")
-        self.trouble.grid(row=2, columnspan=3, sticky="we")
+        self.switch = put(ttk.Button(self.frame, command=window.switch), 0, 2, rowspan=2, padx=(S, 0))
+        self.trouble = put(wrapping(self.frame, "Surface.error.TLabel"), 2, columnspan=3, sticky="we")
         self.port = Field(self.frame, "Another port", "Surface.", width=8)
         self.port.frame.grid(row=3, sticky="w", pady=(S, 0))
-        self.rows = ttk.Frame(self.frame, style="Surface.TFrame")
-        self.rows.grid(row=4, columnspan=3, sticky="we")
-        self.rows.columnconfigure(4, weight=1)
+        self.rows = put(ttk.Frame(self.frame, style="Surface.TFrame"), 4, columnspan=3, sticky="we")
+        self.warning = put(wrapping(self.frame, "Surface.warning.TLabel"), 5, columnspan=3, sticky="we", pady=(XS, 0))
 
-    def show_state(self, room: str, text: str, level: str, button: str) -> None:
-        """Show the room's name, whether it is open, and what the button does."""
-        self.room.configure(text=room)
-        self.state.configure(text=text, style="Surface.%s.TLabel" % level)
-        self.switch.configure(text=button, style="TButton" if level == "good" else "Primary.TButton")
-
-    def show_trouble(self, text: str, port: int) -> None:
-        """Say why the room is not open, and offer another port; "" when it is."""
-        show_text(self.trouble, text)
-        show_if(text, self.port.frame)
-        self.port.value.set(str(port))
+    def show(self, app: ServerApp) -> None:
+        """Show whether the room is open, and why not."""
+        shown = (app.loop is not None, app.trouble, app.bound)
+        if shown != self._shown:
+            self._shown = shown
+            is_open, trouble, bound = shown
+            closed = "not open" if trouble else "closed"
+            self.state.configure(
+                text="open, listening on " + address_text(bound) if is_open else closed,
+                style="Surface.%s.TLabel" % ("good" if is_open else "error"),
+            )
+            again = "Open again" if bound else "Try again"
+            self.switch.configure(text="Stop" if is_open else again, style="TButton" if is_open else "Primary.TButton")
+            show_text(self.trouble, trouble)
+            show_if(trouble, self.port.frame)
+            self.port.value.set(str(app.port))
 
     def show_rows(self, addresses: Sequence[str], password: str, note: str) -> None:
         """Show what people need to come in."""
         for child in self.rows.winfo_children():
             child.destroy()
         for address in addresses:
-            self._add_row("Address", address).configure(text=address)
+            self._add_row("Address", address, address)
         hidden = "\u2022" * 8
-        value = self._add_row("Password", password)
-        value.configure(text=hidden)
+        value = self._add_row("Password", password, hidden)
         show = secret_button(self.rows, "Surface.", lambda shown: value.configure(text=password if shown else hidden))
-        show.grid(row=len(addresses), column=3)
-        if note:
-            warning = wrapping(self.rows, "Surface.warning.TLabel")
-            warning.configure(text=note)
-            warning.grid(columnspan=5, sticky="we", pady=(XS, 0))
+        put(show, len(addresses), 3)
+        show_text(self.warning, note)
 
-    def _add_row(self, label: str, text: str) -> Any:
-        """Add a row with a button that copies the text; return the label that is to show it."""
+    def _add_row(self, label: str, text: str, shown: str) -> Any:
+        """Add a row with a button that copies the text; return the label that shows something for it."""
         row = self.rows.grid_size()[1]
-        ttk.Label(self.rows, text=label, style="Surface.Small.TLabel").grid(row=row, column=0, sticky="w")
-        value = ttk.Label(self.rows, style="Surface.TLabel")
-        value.grid(row=row, column=1, sticky="w", padx=M)
+        put(ttk.Label(self.rows, text=label, style="Surface.Small.TLabel"), row, sticky="w")
         copy = ttk.Button(self.rows, text="Copy", style="Surface.Slim.Ghost.TButton")
         copy.configure(command=lambda: self._copy(text, copy))
-        copy.grid(row=row, column=2)
-        return value
+        put(copy, row, 2)
+        return put(ttk.Label(self.rows, text=shown, style="Surface.TLabel"), row, 1, sticky="w", padx=M)
 
     def _copy(self, text: str, button: Any) -> None:
         self.frame.clipboard_clear()
@@ -7850,34 +7621,50 @@ MEMBER_COLUMNS = (("Name", 104), ("Address", 140), ("Round trip", 88), ("Message
 class ServerWindow(Window):
     """A server: state and addresses on top, members and log, and a line for announcements."""
 
-    def __init__(self, root: Any, options: ServerOptions, settings: Settings) -> None:
-        """Open the room at once; where that cannot be, say why."""
-        self.options = options
-        self._loop: Optional[Loop] = None
-        self._server: Optional[Server] = None
-        self._members = 0
-        self.bound_port = 0
-        super().__init__(root, settings, 1000, 640)
-        root.title("%s \u2013 SamsungChat server" % drawable(options.room, False))
+    app: ServerApp
+
+    def __init__(self, root: Any, app: ServerApp, settings: Settings, room: str, password: str, note: str) -> None:
+        """``password`` is what people type to come in, ``note`` what is to be said of it."""
+        self.room, self._asked = room, ()
+        super().__init__(root, app, settings, 1000, 640)
+        root.title("%s \u2013 SamsungChat server" % drawable(room, False))
         root.columnconfigure((0, 1), weight=1, uniform="half")
+        self._password, self._note = password, note
         self.strip = RoomStrip(self)
         self.strip.frame.grid(row=0, columnspan=2, sticky="we")
-        self.question = Confirmation(root, row=1, columnspan=2, sticky="we")
-        self.table = MemberTable(root, MEMBER_COLUMNS, "", self.ask_kick)
+        self._build_question()
+        self.table = MemberTable(root, MEMBER_COLUMNS, "", lambda name: self.act(app.ask_kick, name))
         self.empty = ttk.Label(self.table.frame, text="Nobody is here yet.", style="Small.TLabel")
         self.remove = ttk.Button(self.table.frame, text="Remove", style="Ghost.TButton", command=self.table.choose)
         self.remove.grid(row=0, column=1, columnspan=2, sticky="e", pady=(S, 0))
-        self.table.tree.bind("<<TreeviewSelect>>", lambda _: self._enable())
-        self.line = Composer(root, "Announce something to all", "Announce", self.announce, lambda before: [])
-        self.line.frame.grid(row=4, columnspan=2, sticky="we")
-        self.log = View(root, "log", self.emoji, self.line.type_on)
+        on(self.table.tree, "<<TreeviewSelect>>", self._enable)
+        self.composer = Composer(root, "Announce something to all", "Announce", self.announce, lambda before: [])
+        self.composer.frame.grid(row=4, columnspan=2, sticky="we")
+        self.log = View(root, "log", self.emoji, self.composer.type_on, self.update)
         ttk.Label(self.log.frame, text="Activity", style="Caption.TLabel").grid(row=0, sticky="w", padx=L, pady=(M, XS))
-        root.bind("<Configure>", lambda _: self._arrange())
-        root.bind("<Escape>", lambda _: self.question.hide())
-        self._show_report(ServerReport((), options.members_max, 0, ()))
+        root.protocol("WM_DELETE_WINDOW", lambda: self.act(app.ask_quit))
+        on(root, "<Configure>", self._arrange)
+        on(root, "<Escape>", lambda: self.act(app.answer, False))
         self.dress()
-        self.start(options.port)
-        self._ask_report()
+
+    def _build_question(self) -> None:
+        """Build what asks in the window itself, with one button that goes on and one that does not."""
+        self.question = put(ttk.Frame(self.root, style="Surface.TFrame", padding=S), 1, columnspan=2, sticky="we")
+        self.question.columnconfigure(0, weight=1)
+        self.asked = put(wrapping(self.question, "Surface.TLabel"), sticky="we", padx=S)
+        yes, no = (functools.partial(self.act, self.app.answer, sure) for sure in (True, False))
+        self.yes = put(ttk.Button(self.question, style="Primary.TButton", command=yes), 0, 1, padx=S)
+        self.no = put(ttk.Button(self.question, text="Cancel", command=no), 0, 2)
+
+    def _ask(self, question: Any) -> None:
+        """Show a question, its sentence first and then what yes is called; None: there is none."""
+        if question is not self._asked:
+            self._asked = question
+            show_if(question, self.question)
+            if question:
+                self.asked.configure(text=question[0])
+                self.yes.configure(text=question[1])
+                self.no.focus_set()
 
     def _arrange(self) -> None:
         """Put members and log side by side where there is room, else one above the other."""
@@ -7887,120 +7674,44 @@ class ServerWindow(Window):
         self.root.rowconfigure(2, weight=1)
         self.root.rowconfigure(3, weight=0 if wide else 1)
 
-    # --- the room
-
-    def start(self, port: int) -> None:
-        """Open the room on that port, or say why it cannot be."""
-        try:
-            server, sockets = self.options.open_room(port)
-        except (UsageError, LogFailure, OSError) as fault:
-            text = (getattr(fault, "strerror", None) or str(fault)).replace(" with --port", "")
-            self.strip.show_state(self._room(), "not open", "error", "Try again")
-            self.strip.show_trouble(text, port)
-            self.write(text, "error")
-            return
-        bound = sockets[0].getsockname()
-        self.bound_port = bound[1]
-        self._server = server
-        self._loop = Loop(server, sockets, self.inbox.put)
-        self._loop.start()
-        self.strip.show_trouble("", port)
-        self.strip.show_state(self._room(), "open, listening on " + address_text(bound), "good", "Stop")
-        self.strip.show_rows(typed_addresses(bound), self.options.password, self.options.note)
-        self.write("listening on " + address_text(bound), "good")
-
-    def _room(self) -> str:
-        return self.drawn(self.options.room)
-
     def switch(self) -> None:
-        """Stop, after asking those who are here would want it; or open the room again."""
-        if self._loop is not None:
-            if self._members:
-                question = "%s here. Close the room?" % (
-                    plural(self._members, "member") + (" is" if self._members == 1 else " are")
-                )
-                self.question.ask(question, "Close the room", self.stop)
-            else:
-                self.stop()
+        """Close the room, or open it, on another port where one was asked for."""
+        if self.app.loop is not None:
+            self.act(self.app.ask_close)
         else:
-            port = self.strip.port.value.get() if self.strip.port.frame.winfo_manager() else str(self.options.port)
-            number = whole_number(port)
+            number = whole_number(self.strip.port.value.get())
             if 0 <= number < 65536:
-                self.start(number)
+                self.act(self.app.open, number)
             else:
                 self.strip.port.complain("0 to 65535")
 
-    def stop(self) -> None:
-        """Tell the members and close the room; the window stays."""
-        if self._loop is not None and self._server is not None:
-            self._loop.call(self._server.close)
-
-    def ask_kick(self, name: str) -> None:
-        """Ask whether somebody is to be removed, and do it."""
-        shown = self.drawn(display_text(name, " "))
-        server = self._server
-        assert server is not None, "members are of a server"
-        act = functools.partial(self._call, lambda now: server.kick(name, now))
-        self.question.ask("Remove %s for ten minutes?" % shown, "Remove", act)
-
     def announce(self, text: str) -> None:
-        """Say something to all; raises UsageError."""
-        server = self._server
-        if server is None:
-            raise UsageError("The room is not open.")
-        clean_text(text)
-        self._call(lambda now: server.say(text, now))
-        self.write("announced: " + display_text(text, " "), "accent")
+        """Hand on an announcement."""
+        try:
+            self.app.announce(text)
+        except UsageError as fault:
+            self.put_back(text, str(fault))
 
-    def _call(self, act: Callable[[float], None]) -> None:
-        if self._loop is not None:
-            self._loop.call(act)
+    def show(self, event: Any, lines: Sequence[Line]) -> None:
+        """Add lines to the log; the strip and the table show the answers."""
+        if isinstance(event, Opened):
+            self.strip.show_rows(typed_addresses(event.bound), self._password, self._note)
+            lines = [replace(lines[0], kind="log", at=time.time(), state="good")]
+        self.log.show([line for line in lines if line.kind == "log"])
 
-    def _ask_report(self) -> None:
-        self._report()
-        self.later(REPORT_SECONDS, self._ask_report)
-
-    def _report(self) -> None:
-        server = self._server
-        if server is not None:
-            self._call(lambda now: server.report())
-
-    # --- what happens
-
-    def take_events(self, events: List[Any]) -> None:
-        """Show what has happened."""
-        runs: List[Run] = []
-        if any(isinstance(event, Activity) and event.members != self._members for event in events):
-            self._report()
-        for event in events:
-            if isinstance(event, Stopped):
-                super().close()
-                return
-            if isinstance(event, ServerReport):
-                self._show_report(event)
-            elif isinstance(event, LoopEnded):
-                self._ended(event)
-            elif isinstance(event, CommandFailed):
-                runs += self._log_runs(event.text, "error")
-            elif isinstance(event, Activity):
-                level, text = log_line(event)
-                runs += self._log_runs(text, level)
-        self.log.append(runs)
-
-    def _show_report(self, report: ServerReport) -> None:
-        self._members = len(report.members)
+    def draw(self) -> None:
+        """Show what the app holds."""
+        app, report = self.app, self.app.report
+        self.strip.show(app)
+        self._ask(app.question)
+        self.log.show_new(0)
         rows: Dict[str, Tuple[str, ...]] = {}
         for row in sorted(report.members, key=lambda row: name_key(row.name)):
-            at, since = address_text(row.address), local_time(row.joined_at).strftime("%H:%M")
-            rows[row.name] = (
-                self.drawn(display_text(row.name, " ")),
-                at,
-                "%d ms" % row.rtt_ms,
-                str(row.messages),
-                since,
-            )
+            name, since = self.drawn(display_text(row.name, " ")), local_time(row.joined_at).strftime("%H:%M")
+            rows[row.name] = (name, address_text(row.address), "%d ms" % row.rtt_ms, str(row.messages), since)
         self.table.show(rows)
-        self.table.count.configure(text="%d of %d members" % (self._members, report.members_max))
+        count = "%d of %d members" % (len(rows), report.members_max)
+        self.table.count.configure(text=count if report.members_max else "Members")
         if rows:
             self.empty.place_forget()
         else:
@@ -8010,37 +7721,9 @@ class ServerWindow(Window):
     def _enable(self) -> None:
         self.remove.state(["!disabled" if self.table.chosen() else "disabled"])
 
-    def _ended(self, event: LoopEnded) -> None:
-        self._loop = self._server = None
-        self._show_report(ServerReport((), self.options.members_max, 0, ()))
-        self.strip.show_state(self._room(), event.failure or "closed", "error", "Open again")
-        self.write(event.failure or "the room is closed", "error" if event.failure else "warning")
-
-    def _log_runs(self, text: str, level: str) -> List[Run]:
-        at = local_time(time.time()).strftime("%H:%M:%S")
-        return [(at + "  ", ("plain", "time")), (text + "\n", ("plain", "body", level))]
-
-    def write(self, text: str, level: str) -> None:
-        """Add a line to the log."""
-        self.log.append(self._log_runs(text, level))
-
     def show_fault(self, text: str) -> None:
         """Show a line about a fault of this program."""
-        self.write(text, "error")
-
-    def close(self) -> None:
-        """Close the window; while members are here, ask first, unless that was asked just now."""
-        if self._members and self._loop is not None and self.question.act != super().close:
-            question = "Closing this window closes the room for %s." % plural(self._members, "member")
-            self.question.ask(question, "Close the room", super().close)
-        else:
-            super().close()
-
-    def leave(self) -> None:
-        """Tell the members that the room closes."""
-        if self._loop is not None:
-            self.stop()
-            self._loop.join(2.0)
+        self.app.tell("error", text)
 
 
 # ======================================================================================================
@@ -8219,11 +7902,10 @@ def run_server(options: argparse.Namespace) -> int:
             opened.pop_all()  # From now on they are the loop's.
         return server, sockets
 
+    app = ServerApp(open_room, options.port, notes)
     root = opened_root(options, _piped(sys.stdout))
     if root is not None:
-        chosen = ServerOptions(open_room, options.port, room, password, "".join(notes), options.max_members)
-        return ServerWindow(root, chosen, read_settings()).run()
-    app = ServerApp(open_room, options.port, notes)
+        return ServerWindow(root, app, read_settings(), room, password, "".join(notes)).run()
     both = is_terminal(sys.stdin) and is_terminal(sys.stdout)
     return (Terminal(app) if both else PlainLog(app)).run()
 
@@ -8266,12 +7948,11 @@ def run_client(options: argparse.Namespace) -> int:
     name = clean_name(options.name) if options.name is not None else ""
     password = chosen_password(options)
     piped = options.json or _piped(sys.stdin) or _piped(sys.stdout)
-    root = opened_root(options, piped)
-    if root is not None:
-        chosen = ClientOptions(server, port, name, password, options.earlier, options.classic)
-        return ClientWindow(root, chosen, read_settings()).run()
     values = {"server": server, "port": str(port), "name": name, "password": password or ""}
     app = ClientApp(values, options.earlier, options.classic)
+    root = opened_root(options, piped)
+    if root is not None:
+        return ClientWindow(root, app, read_settings()).run()
     if is_terminal(sys.stdin) and is_terminal(sys.stdout) and not options.json:
         return Terminal(app).run()
     if options.classic and not server:

@@ -4808,9 +4808,11 @@ class LoopTest(unittest.TestCase):
     def test_a_room_that_cannot_be_opened_leaves_nothing_open(self):
         path = os.path.join(temporary_folder(self), "room.db")
         options = chat.argument_parser().parse_args(["server", "--host", "127.0.0.1", "--history", path])
-        with mock.patch.object(chat, "opened_root"), mock.patch.object(chat, "ServerWindow") as window:
+        with mock.patch.multiple(chat, opened_root=mock.DEFAULT, ServerWindow=mock.DEFAULT), mock.patch.object(
+            chat, "ServerApp"
+        ) as app:
             chat.run_server(options)
-        open_room = window.call_args[0][1].open_room
+        open_room = app.call_args[0][0]
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
             taken.bind(("127.0.0.1", 0))
             for _ in range(2):
@@ -4977,24 +4979,25 @@ class WindowTest(unittest.TestCase):
         root = chat.open_root()
         window = make(root)
         root.report_callback_exception = lambda kind, fault, trace: self.faults.append(fault)
-        root.deiconify()
         _KEPT.append(window)
         self.addCleanup(self.shut, window)
+        window.app.start(window)
+        window.look_at_inbox()
+        root.deiconify()
         return window
 
     def open_client(self, port=0, name="", password="", theme="light", server="127.0.0.1"):
-        options = chat.ClientOptions(server if port else None, port or chat.PORT, name, password, 50)
-        return self.open(lambda root: chat.ClientWindow(root, options, chat.Settings(theme=theme)))
+        values = {"server": server if port else "", "port": str(port or chat.PORT), "name": name, "password": password}
+        return self.open(lambda root: chat.ClientWindow(root, chat.ClientApp(values, 50), chat.Settings(theme=theme)))
 
-    def open_server(self, port=0, theme="light", members_max=10):
-        opened = functools.partial(open_room, room="Lab 1", members_max=members_max)
-        options = chat.ServerOptions(opened, port, "Lab 1", "secret", "", members_max)
-        return self.open(lambda root: chat.ServerWindow(root, options, chat.Settings(theme=theme)))
+    def open_server(self, port=0, theme="light", **options):
+        app = chat.ServerApp(functools.partial(open_room, room="Lab 1", **options), port)
+        return self.open(lambda root: chat.ServerWindow(root, app, chat.Settings(theme=theme), "Lab 1", "secret", ""))
 
     def shut(self, window):
-        if not window.closed:
-            chat.Window.close(window)
-        window.leave()
+        """End it, as it ends by itself."""
+        window.close()
+        window.app.shut()
         self.assertEqual(self.faults, [])
 
     def wait(self, window, condition, seconds=10.0):
@@ -5020,6 +5023,10 @@ class WindowTest(unittest.TestCase):
         if not window.closed:
             widget.event_generate("<KeyRelease>")
             window.root.update()
+
+    def click_close(self, window):
+        """Click on the window's own close button."""
+        window.root.tk.eval(window.root.protocol("WM_DELETE_WINDOW"))
 
     def type(self, window, composer, text, *keys):
         """Type a text, and press Return or what is given."""
@@ -5118,7 +5125,7 @@ class ClientWindowTest(WindowTest):
 
     def enter(self, name="alice", **more):
         window = self.open_client(self.port, name, "secret", **more)
-        self.wait(window, window.chat.frame.winfo_ismapped)
+        self.wait(window, window.chat.winfo_ismapped)
         window.root.focus_force()
         self.wait(window, window.front)
         return window
@@ -5129,16 +5136,16 @@ class ClientWindowTest(WindowTest):
         return guest
 
     def shown(self, window):
-        return window.chat.conversation.text.get("1.0", "end-1c")
+        return window.view.text.get("1.0", "end-1c")
 
     def say(self, window, text, *keys):
-        self.type(window, window.chat.composer, text, *keys)
+        self.type(window, window.composer, text, *keys)
 
     def wait_shown(self, window, text):
         self.wait(window, lambda: text in self.shown(window))
 
     def wait_state(self, window, word):
-        self.wait(window, lambda: word in window.chat.state.cget("text"))
+        self.wait(window, lambda: word in window.state.cget("text"))
 
     def fill(self, window, bob, count):
         """Let bob say so many short lines, and wait until they are shown."""
@@ -5150,34 +5157,34 @@ class ClientWindowTest(WindowTest):
 
     def test_a_wrong_password_is_said_at_its_field_and_everything_typed_is_kept(self):
         window = self.open_client(self.port, "alice", "wrong")
-        form = window.form
+        form = window.login
         self.wait(window, lambda: form.password.error.cget("text"))
         self.assertEqual((form.name.value.get(), form.password.value.get()), ("alice", "wrong"))
         form.password.value.set("secret")
         self.press(window, form.password.entry, "Return")
-        self.wait(window, window.chat.frame.winfo_ismapped)
-        self.assertEqual(window.chat.room.cget("text"), "Lab 1")
+        self.wait(window, window.chat.winfo_ismapped)
+        self.assertEqual(window.room.cget("text"), "Lab 1")
         self.assertEqual(chat.read_settings().name, "alice")
         self.assertNotIn("secret", read_text(chat.settings_path()))
 
     def test_a_name_in_use_is_said_at_the_name(self):
         self.guest("alice")
         window = self.open_client(self.port, "alice", "secret")
-        self.wait(window, lambda: window.form.name.error.cget("text"))
-        self.assertIs(window.root.focus_lastfor(), window.form.name.entry)
+        self.wait(window, lambda: window.login.name.error.cget("text"))
+        self.assertIs(window.root.focus_lastfor(), window.login.name.entry)
 
     def test_an_empty_form_says_what_is_missing_and_where(self):
         window = self.open_client()
-        window.form.server.value.set("")
-        self.press(window, window.form.port.entry, "Return")
-        wrong = [name for name, field in window.form.fields.items() if field.error.cget("text")]
+        window.login.server.value.set("")
+        self.press(window, window.login.port.entry, "Return")
+        wrong = [name for name, field in window.login.fields.items() if field.error.cget("text")]
         self.assertEqual(wrong, ["server", "password"])
-        self.press(window, window.form.password.entry, "Key-x")
-        self.assertFalse(window.form.password.error.winfo_ismapped())
+        self.press(window, window.login.password.entry, "Key-x")
+        self.assertFalse(window.login.password.error.winfo_ismapped())
 
     def test_the_password_is_hidden_until_it_is_asked_for(self):
         window = self.open_client()
-        entry = window.form.password.entry
+        entry = window.login.password.entry
         (button,) = [child for child in entry.master.winfo_children() if child.winfo_class() == "TButton"]
         shown = []
         for _ in range(3):
@@ -5188,15 +5195,15 @@ class ClientWindowTest(WindowTest):
     def test_a_login_that_takes_long_can_be_cancelled(self):
         window = self.open_client(9, "alice", "secret")
         for _ in range(2):
-            self.wait(window, lambda: window.form.name.entry.instate(["disabled"]))
-            self.press(window, window.form.button, "Escape")
-            self.wait(window, lambda: window.form.name.entry.instate(["!disabled"]))
-            self.assertEqual(window.form.password.value.get(), "secret")
-            window.form.button.invoke()
+            self.wait(window, lambda: window.login.name.entry.instate(["disabled"]))
+            self.press(window, window.login.button, "Escape")
+            self.wait(window, lambda: window.login.name.entry.instate(["!disabled"]))
+            self.assertEqual(window.login.password.value.get(), "secret")
+            window.login.button.invoke()
 
     def test_a_server_on_the_network_is_offered(self):
-        window = self.open_client(self.port, "alice", server=None)
-        form = window.form
+        window = self.open_client(self.port, "alice", server="")
+        form = window.login
         self.wait(window, lambda: form.server.value.get() == "127.0.0.1")
         self.assertIn("Lab 1, 0 members", form.offered.entrycget(0, "label"))
         form.server.value.set("elsewhere")
@@ -5212,13 +5219,13 @@ class ClientWindowTest(WindowTest):
         self.wait_shown(window, "hello bob\u00a0\u00a0\u2713")
         bob.say("hi \U0001f389 https://example.org/a")
         self.wait_shown(window, "https://example.org/a")
-        self.assertTrue(window.chat.conversation.text.tag_ranges("link"))
+        self.assertTrue(window.view.text.tag_ranges("link"))
         bob.say("psst", to_name="alice")
         self.wait_shown(window, "private to you")
 
     def test_a_member_that_is_chosen_gets_a_private_message(self):
         window, bob = self.enter(), self.guest("bob")
-        members, composer = window.chat.members.tree, window.chat.composer
+        members, composer = window.members.tree, window.composer
         self.wait(window, lambda: members.exists("nbob"))
         composer.set("what?")
         self.press(window, members, "Down", "Return")
@@ -5236,8 +5243,8 @@ class ClientWindowTest(WindowTest):
     def test_up_and_down_recall_and_tab_completes_and_goes_on(self):
         window = self.enter()
         self.guest("bob")
-        composer = window.chat.composer
-        self.wait(window, lambda: window.chat.members.tree.exists("nbob"))
+        composer = window.composer
+        self.wait(window, lambda: window.members.tree.exists("nbob"))
         self.say(window, "first")
         self.say(window, "second")
         self.press(window, composer.text, "Up", "Up")
@@ -5255,12 +5262,12 @@ class ClientWindowTest(WindowTest):
     def test_a_text_too_long_is_kept_and_its_size_shown(self):
         window = self.enter()
         self.say(window, "x" * 20000)
-        self.assertEqual(len(window.chat.composer.get()), 20000)
-        self.assertIn("20,000", window.chat.composer.note.cget("text"))
+        self.assertEqual(len(window.composer.get()), 20000)
+        self.assertIn("20,000", window.composer.note.cget("text"))
 
     def test_a_paste_that_is_much_too_long_stays_in_the_clipboard(self):
         window = self.enter()
-        composer = window.chat.composer
+        composer = window.composer
         for size, kept in ((chat.PASTE_CHARACTERS_MAX, chat.PASTE_CHARACTERS_MAX), (chat.PASTE_CHARACTERS_MAX + 1, 0)):
             composer.set("")
             window.root.clipboard_clear()
@@ -5276,25 +5283,25 @@ class ClientWindowTest(WindowTest):
         self.say(window, "/who")
         self.assertIn("1 member here: alice", self.shown(window))
         self.say(window, "/nonsense")
-        self.assertIn("/nonsense", window.chat.composer.note.cget("text"))
-        self.assertEqual(window.chat.composer.get(), "/nonsense")
+        self.assertIn("/nonsense", window.composer.note.cget("text"))
+        self.assertEqual(window.composer.get(), "/nonsense")
 
     def test_what_is_selected_in_the_conversation_is_copied_though_the_caret_is_elsewhere(self):
         window = self.enter()
         self.say(window, "copy me")
         self.wait_shown(window, "copy me\u00a0\u00a0\u2713")
-        view = window.chat.conversation.text
+        view = window.view.text
         view.tag_add("sel", "end-2l", "end-1c")
-        self.press(window, window.chat.composer.text, "<Copy>")
+        self.press(window, window.composer.text, "<Copy>")
         self.assertIn("copy me", window.root.clipboard_get())
 
     def test_the_conversation_cannot_be_changed_by_typing(self):
         window = self.enter()
-        before, view = self.shown(window), window.chat.conversation.text
+        before, view = self.shown(window), window.view.text
         for key in ("BackSpace", "Return", "Control-d", "Control-k", "<Paste>", "Key-x"):
             self.press(window, view, key)
         self.assertEqual(self.shown(window), before)
-        self.assertEqual(window.chat.composer.get(), "x")
+        self.assertEqual(window.composer.get(), "x")
 
     # --- reading
 
@@ -5309,7 +5316,7 @@ class ClientWindowTest(WindowTest):
             window.root.after(5, tick)
 
         tick()
-        view = window.chat.conversation
+        view = window.view
         for number in range(26):
             bob.say("\n".join("line %d of %d" % (line, number) for line in range(200)))
         self.wait_shown(window, "line 199 of 25")
@@ -5321,8 +5328,8 @@ class ClientWindowTest(WindowTest):
     def test_a_reader_further_up_is_not_moved_and_is_told_of_the_new(self):
         window, bob = self.enter(), self.guest("bob")
         self.fill(window, bob, 60)
-        view = window.chat.conversation.text
-        self.press(window, window.chat.composer.text, "Prior")
+        view = window.view.text
+        self.press(window, window.composer.text, "Prior")
         top = view.get("@0,0", "@0,0 lineend")
         bob.say("are you there?")
         self.wait(window, lambda: window.root.title() == "(1) Lab 1")
@@ -5352,16 +5359,16 @@ class ClientWindowTest(WindowTest):
 
     def test_find_goes_through_the_places_beside_an_emoji(self):
         window = self.enter()
-        find = window.chat.find
+        find = window.find
         for text in ("\U0001f600 the needle", "hay", "a Needle"):
             self.say(window, text)
         self.wait_shown(window, "a Needle\u00a0\u00a0\u2713")
-        self.press(window, window.chat.composer.text, "Control-f")
+        self.press(window, window.composer.text, "Control-f")
         find.needle.set("needle")
         self.assertEqual(find.count.cget("text"), "2 of 2")
         self.press(window, find.entry, "Return")
         self.assertEqual(find.count.cget("text"), "1 of 2")
-        view = window.chat.conversation.text
+        view = window.view.text
         self.assertEqual(view.get(*view.tag_ranges("here")), "needle")
         self.press(window, find.entry, "Escape")
         self.assertFalse(view.tag_ranges("found"))
@@ -5376,7 +5383,7 @@ class ClientWindowTest(WindowTest):
         window = self.enter()
         self.wait_shown(window, "line 79.")
         self.assertNotIn("line 3.", self.shown(window))
-        view = window.chat.conversation.text
+        view = window.view.text
         self.press(window, view, "Control-Home")
         top = view.get("@0,0", "@0,0 lineend")
         self.wait_shown(window, "line 3.")
@@ -5394,7 +5401,7 @@ class ClientWindowTest(WindowTest):
         for _ in range(80):
             bob.wait_for(RECEIPT)
         window = self.enter()
-        view = window.chat.conversation.text
+        view = window.view.text
         for number in range(25):
             bob.say("\n".join("%d of %d" % (line, number) for line in range(200)))
         self.wait_shown(window, "199 of 24")
@@ -5425,7 +5432,7 @@ class ClientWindowTest(WindowTest):
         window = self.enter()
         sizes = []
         for key in ("Control-plus", "Control-plus", "Control-minus", "Control-Key-0"):
-            self.press(window, window.chat.composer.text, key)
+            self.press(window, window.composer.text, key)
             sizes.append(-int(window.root.tk.call("font", "configure", "ChatBody", "-size")))
         self.assertLess(sizes[3], sizes[0])
         self.assertLess(sizes[0], sizes[1])
@@ -5435,24 +5442,72 @@ class ClientWindowTest(WindowTest):
         window = self.enter()
         for width, shown in ((960, True), (400, False)):
             window.root.geometry("%dx500" % width)
-            self.wait(window, lambda shown=shown: bool(window.chat.members.frame.winfo_ismapped()) is shown)
+            self.wait(window, lambda shown=shown: bool(window.members.frame.winfo_ismapped()) is shown)
 
     def test_a_restarted_server_is_found_again_and_the_draft_is_kept(self):
         window = self.enter()
-        window.chat.composer.set("a thought that is not finished")
+        window.composer.set("a thought that is not finished")
         end_loop(self.server, self.server.core.close)
         self.wait_state(window, "reconnecting")
         self.server, _ = start_room(self, self.port)
         self.wait_state(window, "connected")
-        self.assertEqual(window.chat.composer.get(), "a thought that is not finished")
-        self.assertTrue(window.chat.frame.winfo_ismapped())
+        self.assertEqual(window.composer.get(), "a thought that is not finished")
+        self.assertTrue(window.chat.winfo_ismapped())
+
+    def test_what_was_typed_for_one_room_reaches_no_other(self):
+        window, go_on = self.enter(), threading.Event()
+        self.addCleanup(go_on.set)
+        self.say(window, "seen in the first room")
+        self.wait_shown(window, "room\u00a0\u00a0\u2713")
+        end_loop(self.server, self.server.core.close)
+        self.wait_state(window, "reconnecting")
+        self.say(window, "for the first room only")
+        self.wait_shown(window, "only\u00a0 sending")
+        window.app.loop.call(lambda now: go_on.wait(10))
+        start_room(self, self.port)
+        self.guest("alice")
+        go_on.set()
+        self.wait(window, lambda: window.login.name.error.cget("text"))
+        _, self.port = start_room(self, room="Lab 2")
+        bob = self.guest("bob")
+        window.login.port.value.set(str(self.port))
+        self.press(window, window.login.port.entry, "Return")
+        self.wait(window, lambda: window.room.cget("text") == "Lab 2" and window.chat.winfo_ismapped())
+        self.assertNotIn("first room", self.shown(window))
+        self.assertEqual(window.composer.get(), "for the first room only")  # The person may send it, nobody else.
+        self.say(window, "hello")
+        self.assertEqual(bob.wait_for(SAID).text, "hello")
+
+    def test_own_lines_stand_where_the_log_has_them(self):
+        window, bob, go_on = self.enter(), self.guest("bob"), threading.Event()
+        self.addCleanup(go_on.set)
+        self.server.call(lambda now: go_on.wait(10))
+        bob.say("his")
+        bob.wait_for(chat.Queued)
+        self.say(window, "mine")
+        self.wait_shown(window, "mine\u00a0 sending")
+        go_on.set()
+        self.wait_shown(window, "mine\u00a0\u00a0\u2713")
+        self.assertRegex(self.shown(window), r"(?s)his.*mine")
+        self.assertEqual(self.shown(window).count("mine"), 1)
+
+    def test_the_form_searches_one_search_at_a_time(self):
+        with mock.patch.object(chat, "start_discovery", wraps=chat.start_discovery) as search:
+            window = self.open_client(9, "alice", "secret")
+            for _ in range(8):
+                self.press(window, window.login.button, "Escape")
+                window.login.button.invoke()
+            self.assertLessEqual(search.call_count, 2)
 
     def test_what_is_sent_while_closing_arrives(self):
         window, bob = self.enter(), self.guest("bob")
         self.say(window, "my last words")
-        self.say(window, "/quit")
+        self.click_close(window)
+        if not window.closed:  # It warns while there is no receipt, and once.
+            self.assertIn("not confirmed", self.shown(window))
+            self.click_close(window)
         self.wait(window, lambda: window.closed)
-        window.leave()
+        window.app.shut()
         self.assertEqual(bob.wait_for(SAID).text, "my last words")
         self.assertEqual(bob.wait_for(WENT).entry.text, "left")
 
@@ -5461,19 +5516,14 @@ class ClientWindowTest(WindowTest):
             window = self.open_client(self.port, "zoe", "secret")
             for _ in range(steps):
                 window.root.tk.dooneevent(2)
-            window.close()
-            window.leave()
-        self.assertEqual(self.faults, [])
+            self.shut(window)
 
     def test_a_fault_of_a_callback_is_shown(self):
-        root = chat.open_root()
+        window = self.open_client()
         with mock.patch.object(sys, "excepthook"):
-            window = self.open(
-                lambda _: chat.ClientWindow(root, chat.ClientOptions(None, 1, "", "", 0), chat.Settings())
-            )
-            root.report_callback_exception = type(window)._report_fault.__get__(window)
-            root.after(0, lambda: [][1])
-            self.wait(window, lambda: "IndexError" in window.form.error.cget("text"))
+            window.root.report_callback_exception = window.report_fault
+            window.root.after(0, lambda: [][1])
+            self.wait(window, lambda: "IndexError" in window.login.error.cget("text"))
 
 
 def widgets(root):
@@ -5497,7 +5547,7 @@ class ServerWindowTest(WindowTest):
 
     def open_with_guest(self):
         window = self.open_server()
-        bob = Guest(window.bound_port, "bob")
+        bob = Guest(window.app.bound[1], "bob")
         self.addCleanup(bob.leave)
         self.wait(window, lambda: window.table.tree.exists("nbob"))
         return window, bob
@@ -5507,47 +5557,49 @@ class ServerWindowTest(WindowTest):
 
     def test_members_are_listed_and_announcements_heard(self):
         window, bob = self.open_with_guest()
-        self.type(window, window.line, "lunch at noon")
+        self.type(window, window.composer, "lunch at noon")
         while bob.wait_for(NOTICED).text != "lunch at noon":
             pass
-        self.assertEqual(window.line.get(), "")
+        self.assertEqual(window.composer.get(), "")
         self.assertRegex(window.log.text.get("1.0", "end"), r"(?s)bob joined.*announced: lunch at noon")
 
     def test_removing_somebody_asks_first(self):
         window, bob = self.open_with_guest()
         self.press(window, window.table.tree, "Down", "Delete")
-        self.assertIn("bob", window.question.label.cget("text"))
-        self.press(window, window.question.no, "space")
-        self.assertFalse(window.question.frame.winfo_ismapped())
+        self.assertIn("bob", window.asked.cget("text"))
+        self.press(window, window.no, "space")
+        self.assertFalse(window.question.winfo_ismapped())
         self.press(window, window.table.tree, "Delete")
-        self.press(window, window.question.yes, "space")
+        self.press(window, window.yes, "space")
         self.assertEqual(bob.wait_for(chat.LoginFailed).code, chat.KICKED)
         self.wait(window, lambda: not window.table.tree.exists("nbob"))
 
     def test_closing_asks_while_somebody_is_here(self):
         window, bob = self.open_with_guest()
-        window.close()
+        self.click_close(window)
         self.assertFalse(window.closed)
-        window.question.yes.invoke()
+        self.assertEqual(window.yes.cget("text"), "Close the room")
+        self.press(window, window.yes, "space")
         self.wait(window, lambda: window.closed)
-        window.leave()
         bob.wait_for(chat.Disconnected)
 
     def test_a_question_about_something_else_is_no_consent_to_close(self):
         window, bob = self.open_with_guest()
         self.press(window, window.table.tree, "Down", "Delete")
-        window.close()
+        self.click_close(window)
         self.assertFalse(window.closed)
-        self.assertIn("1 member", window.question.label.cget("text"))
-        window.close()  # The question was this one, and closing anyway is the answer.
+        self.assertIn("1 member", window.asked.cget("text"))
+        self.click_close(window)  # The question was this one, and closing anyway is the answer.
         self.wait(window, lambda: window.closed)
 
-    def test_stop_and_open_again(self):
-        window = self.open_server()
+    def test_stop_and_open_again_with_a_history(self):
+        path = os.path.join(temporary_folder(self), "room.db")
+        app = chat.ServerApp(lambda port: open_room(port, log=Log(int(time.time() * 1000), path)), 0)
+        window = self.open(lambda root: chat.ServerWindow(root, app, chat.Settings(), "Lab 1", "secret", ""))
         window.strip.switch.invoke()
         self.wait(window, lambda: not self.is_open(window))
-        self.type(window, window.line, "is anybody here?")
-        self.assertIn("not open", window.line.note.cget("text"))
+        self.type(window, window.composer, "is anybody here?")
+        self.assertIn("not open", window.composer.note.cget("text"))
         window.strip.switch.invoke()
         self.assertTrue(self.is_open(window))
 
@@ -5580,7 +5632,7 @@ class ServerWindowTest(WindowTest):
                 window.root.geometry("%dx500" % width)
                 self.wait(window, lambda shown=window, width=width: shown.root.winfo_width() == width)
                 window.root.update()
-                for widget in (window.line.button, window.log.text, window.table.tree, window.strip.switch):
+                for widget in (window.composer.button, window.log.text, window.table.tree, window.strip.switch):
                     self.assertTrue(widget.winfo_viewable())
                     self.assertLess(widget.winfo_x() + widget.winfo_width(), width)
             self.assertEqual(window.log.text.cget("background"), chat.PALETTES[theme].background)
@@ -5610,17 +5662,19 @@ class WindowCommandTest(unittest.TestCase):
         self.assertIn(b"python3-tk", done.stderr)
 
     @unittest.skipIf(NO_WINDOWS or os.name == "nt", NO_WINDOWS or "no SIGTERM")
-    def test_a_window_that_is_told_to_end_exits_0(self):
-        arguments = ("server", "--gui", "--host", "127.0.0.1", "--port", "0")
-        with tempfile.TemporaryDirectory() as folder:
-            environment = dict(os.environ, XDG_CONFIG_HOME=folder, PYTHONUNBUFFERED="1")
-            program = subprocess.Popen(
-                [sys.executable, chat.__file__, *arguments], stdin=-3, stderr=-1, env=environment
-            )
-            time.sleep(0.7)
+    def test_a_window_that_is_told_to_end_exits_0_and_tells_the_members(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, chat.__file__, "server", "--gui", "--host", "127.0.0.1", "--port", str(port)]
+        environment = dict(os.environ, XDG_CONFIG_HOME=temporary_folder(self))
+        with subprocess.Popen(command, stdin=-3, stderr=-1, env=environment) as program:
+            self.addCleanup(program.kill)
+            bob = Guest(port, "bob", chat.PASSWORD)
+            self.addCleanup(bob.leave)
             program.terminate()
+            bob.wait_for(chat.Disconnected)
             self.assertEqual((program.wait(10), program.stderr.read()), (0, b""))
-            program.stderr.close()
 
 
 # ======================================================================================================

@@ -11,7 +11,6 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-import samsungchat as chat
 import test_samsungchat as suite
 
 
@@ -27,8 +26,8 @@ def _picture(window, path):
 
 
 def _say_own(case, client, text):
-    client.send(text)
-    case.wait(client, lambda: text + "\u00a0\u00a0\u2713" in client.chat.conversation.text.get("1.0", "end"))
+    client.enter(text)
+    case.wait(client, lambda: text + "\u00a0\u00a0\u2713" in client.view.text.get("1.0", "end"))
 
 
 def take_screenshots(folder):
@@ -42,13 +41,13 @@ def take_screenshots(folder):
 
 def take_theme(case, folder, theme):
     server = case.open_server(0, theme)
-    port = server.bound_port
+    port = server.app.bound[1]
     server.root.geometry("+900+380")
     guests = bob, anna, mei = [suite.Guest(port, name) for name in ("bob", "\u0410\u043d\u043d\u0430", "mei")]
     bob.say("Good morning! The projector in room 2 works again.")
     bob.wait_for(suite.RECEIPT)
     client = case.open_client(port, "alice", "secret", theme)
-    case.wait(client, lambda: client._entered)
+    case.wait(client, client.chat.winfo_ismapped)
     client.root.geometry("960x760+0+0")
     client.root.focus_force()
     bob.say("Slides are at https://example.org/lab/slides.html (the password is on the board).")
@@ -69,21 +68,16 @@ def take_theme(case, folder, theme):
     _say_own(case, client, "Yes \U0001f600")
     bob.say("I can lend you my cable, come by later.", to_name="alice")
     bob.wait_for(suite.RECEIPT)
-    server._loop.call(lambda now: server._server.say("Backup tonight at 22:00; please log out before.", now))
+    server.announce("Backup tonight at 22:00; please log out before.")
     carol = suite.Guest(port, "carol")
-    case.wait(client, lambda: "carol" in client.transcript.members())
-    client.composer = client.chat.composer
-    client.chat.composer.set("/msg bob Great, thank you!")
-    case.wait(client, lambda: not client.inbox.qsize())
+    case.wait(client, lambda: client.members.tree.exists("ncarol"))
+    client.composer.set("/msg bob Great, thank you!")
     _picture(client, os.path.join(folder, "client-%s.png" % theme))
-    chat.Window.close(client)
-    client.leave()
+    case.shut(client)
     case.wait(server, lambda: len(server.table.tree.get_children()) == 4)
     _picture(server, os.path.join(folder, "server-%s.png" % theme))
     for guest in (*guests, carol):
         guest.leave()
-    chat.Window.close(server)
-    server.leave()
     case.doCleanups()
 
 

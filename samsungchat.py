@@ -4539,13 +4539,12 @@ class LineEditor:
             actions.append(("enter", self.take()))
         elif key == "\x1b[200~":
             self._pasting = True
+        elif key == "\x04" and self.text:
+            self._delete(self.cursor, self.cursor + 1)
+        elif key == "\x03" and self.text:
+            self.set("")
         elif key in _EDITOR_ACTIONS:
             actions.append((_EDITOR_ACTIONS[key], ""))
-        elif key == "\x04":
-            if self.text:
-                self._delete(self.cursor, self.cursor + 1)
-            else:
-                actions.append(("eof", ""))
         elif key in self._keys:
             self._keys[key]()
         elif key >= " " and not key.startswith("\x1b"):
@@ -4634,7 +4633,7 @@ class LineEditor:
         return rows[top : top + EDITOR_ROWS_MAX], row - top, cell
 
 
-_EDITOR_ACTIONS = {"\x03": "interrupt", "\t": "complete", "\x0c": "redraw", "\x1a": "suspend"}
+_EDITOR_ACTIONS = {"\x03": "interrupt", "\x04": "eof", "\t": "complete", "\x0c": "redraw", "\x1a": "suspend"}
 
 
 # --- what windows show
@@ -4745,7 +4744,7 @@ def read_login(
 def read_server(text: str, port: int, found: Sequence[ServerFound]) -> Tuple[str, int]:
     """Return host and port of a server as it was typed: an address, or which of those found; raises UsageError."""
     number = whole_number(text)
-    if found and number > len(found):
+    if found and (number == 0 or number > len(found)):
         raise UsageError("Type a number from 1 to %d, or an address." % len(found))
     named = [each for each in found if name_key(each.room) == name_key(text.strip())]
     named += found[number - 1 : number] if number > 0 else []
@@ -5659,7 +5658,7 @@ def log_line(event: Activity) -> Tuple[str, str]:
     """Return a line of the server's log: "good", "warning", "error" or "plain", and the text, safe to show."""
     level, sentence = ACTIVITY[event.what]
     name, address = display_text(event.name, " "), address_text(event.address) if event.address else ""
-    return level, sentence.format(name=name, address=address, why=event.why, members=event.members)
+    return level, sentence.format(name=name, address=address, why=display_text(event.why, " "), members=event.members)
 
 
 def report_lines(report: ServerReport) -> List[str]:
@@ -6136,8 +6135,6 @@ class Terminal(Face):
         elif action == "paste" and "\n" in text.rstrip("\n"):
             lines = plural(text.rstrip("\n").count("\n") + 1, "line")
             self._tell("%s pasted: Enter sends them as one message, Ctrl-C discards them." % lines)
-        elif action == "interrupt" and self._editor().text:
-            self._editor().set("")
         elif action == "interrupt":
             self.app.interrupt()
         elif action == "eof":
@@ -6154,6 +6151,7 @@ class Terminal(Face):
             self._tell(reason, "error")
         if not self._line.text:
             self._line.set(text)
+            self._draw()
 
     # --- what is shown
 

@@ -4551,7 +4551,7 @@ class LineEditorTest(unittest.TestCase):
         self.assertEqual(self.actions, [("paste", "one\ntwo\nthree\n")])
 
     def test_control_keys_are_actions(self):
-        self.type("a\x03\t\x1a\x0c\x15\x04")
+        self.type("a\x03\x03\t\x1a\x0c\x04")
         names = [name for name, _ in self.actions]
         self.assertEqual(names, ["interrupt", "complete", "suspend", "redraw", "eof"])
 
@@ -4599,6 +4599,18 @@ class OutputTest(unittest.TestCase):
         self.assertEqual(chat.fold("日本語日本語", 5, 4), ["日本", "語日", "本語"])
         self.assertEqual(chat.fold("", 5, 5), [""])
         self.assertEqual(chat.fold("ab cd\nab cd", 5, 2), ["ab cd", "ab", "cd"])
+
+    def test_no_text_can_keep_a_screen_busy(self):
+        start = time.process_time()
+        for text in ("\xad" * 8192, "\t" * 16384, "\n" * 16384, "x" * 16384, "\u65e5" * 5461, "a b" * 5461):
+            line = chat.Line(1, "message", display_text(text), 0.0, "eve")
+            for columns in (0, 10, 80):
+                self.assertLessEqual(chat.paint_line(line, False, columns).count("\n"), chat.MESSAGE_ROWS_MAX)
+        for text in ("```\n" * 4096, "```a\n" * 3276, "``` " * 4096):
+            chat.split_code(text)
+        self.assertLess(time.process_time() - start, 5)
+        long = chat.paint_line(chat.Line(1, "message", "x\n" * 300, 0.0, "eve"), False, 80)
+        self.assertEqual("... 101 more rows", long.split("\n")[-1].strip())
 
     def test_no_text_can_look_like_another_members_line(self):
         forged = "x" + " " * 200 + "09:41 bob: I resign\n09:41 bob: really"
@@ -4943,6 +4955,221 @@ class Recorder(chat.Core):
 
     def release(self):
         self.released += 1
+
+
+# ======================================================================================================
+# Apps
+# ======================================================================================================
+
+
+class Screen(chat.Face):
+    """A face that keeps what it is shown."""
+
+    def __init__(self, app, form=False):
+        super().__init__(app)
+        self.form = form
+        self.shown, self.back = [], []
+        app.start(self)
+
+    def show(self, event, lines):
+        self.shown += lines
+
+    def put_back(self, text, reason):
+        self.back.append(text)
+
+    def wait(self, condition, seconds=20.0):
+        """Take what happens until the condition holds."""
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                raise AssertionError("it did not come about; the last was %r" % self.shown[-3:])
+            try:
+                self.take(self.app.inbox.get(timeout=0.05))
+            except queue.Empty:
+                self.take(None)
+
+    def texts(self):
+        return "\n".join(line.text for line in self.shown)
+
+
+class ClientAppTest(unittest.TestCase):
+    """What lies between a person and a room is decided once, and right, for every face."""
+
+    def enter(self, port, name="alice", form=False):
+        values = {"server": "127.0.0.1", "port": str(port), "name": name, "password": "secret"}
+        app = chat.ClientApp(values)
+        self.addCleanup(app.shut)
+        screen = Screen(app, form)
+        screen.wait(lambda: app.entered)
+        return app, screen
+
+    def guest(self, port, name="bob"):
+        guest = Guest(port, name)
+        self.addCleanup(guest.leave)
+        return guest
+
+    def lose(self, room, port, app, screen):
+        """Have a room come back in which somebody else has the name."""
+        end_loop(room, room.core.close)
+        screen.wait(lambda: app.transcript.status.state is State.RECONNECTING)
+        app.enter("for the first room")
+        start_room(self, port)
+        self.guest(port, "alice")
+        screen.wait(lambda: app.need is not None)
+        self.assertEqual(("name", USERNAME_TAKEN), (app.need.field, app.need.code))
+
+    def test_what_was_typed_for_one_room_is_never_sent_to_another(self):
+        (first, port), (_, elsewhere) = start_room(self), start_room(self)
+        app, screen = self.enter(port)
+        self.lose(first, port, app, screen)
+        conversation, bob = app.transcript, self.guest(elsewhere)
+        app.log_in(server="127.0.0.1:%d" % elsewhere)
+        screen.wait(lambda: app.entered)
+        self.assertEqual(["for the first room"], screen.back)
+        self.assertIsNot(conversation, app.transcript)
+        self.assertEqual([], app.transcript.on_way())
+        app.enter("for the second")
+        self.assertEqual("for the second", bob.wait_for(SAID).text)
+
+    def test_what_was_typed_waits_for_the_same_room_under_another_name(self):
+        room, port = start_room(self)
+        app, screen = self.enter(port)
+        self.lose(room, port, app, screen)
+        bob = self.guest(port)
+        app.log_in(name="alice2")
+        self.assertEqual("for the first room", bob.wait_for(SAID).text)
+        screen.wait(lambda: not app.waiting())
+        self.assertEqual([], screen.back)
+
+    def test_leaving_with_unsent_messages_asks_each_time(self):
+        room, port = start_room(self)
+        app, screen = self.enter(port)
+        app.interrupt()
+        self.assertIn("Ctrl-C once more leaves", screen.texts())
+        end_loop(room, room.core.close)
+        screen.wait(lambda: app.transcript.status.state is State.RECONNECTING)
+        for text in ("one", "two"):
+            app.enter(text)
+            app.quit()
+            self.assertIsNone(app.code)
+        self.assertEqual(2, screen.texts().count("not confirmed yet"))
+        app.interrupt()
+        self.assertEqual(1, app.code)
+
+    def test_a_form_searches_for_servers_once_at_a_time_and_again(self):
+        with mock.patch.object(chat, "start_discovery") as search:
+            app = chat.ClientApp({"server": "", "port": "1", "name": "", "password": ""})
+            self.addCleanup(app.shut)
+            screen = Screen(app, form=True)
+            for _ in range(20):
+                app.leave_room()
+            ((port, post),) = [call.args for call in search.call_args_list]
+            post(chat.ServerFound("Lab", 1, 9, ("127.0.0.1", 5)))
+            post(chat.LoopEnded())
+            screen.wait(lambda: search.call_count == 2)
+            self.assertEqual((1, ["Lab"]), (port, [found.room for found in app.found]))
+
+    def test_a_found_server_is_chosen_by_number_or_room(self):
+        rooms = [chat.ServerFound(room, 1, 9, ("10.0.0.%d" % at, at)) for at, room in ((1, "Lab"), (2, "Hall"))]
+        for text, place in (("2", ("10.0.0.2", 2)), ("lab ", ("10.0.0.1", 1)), ("10.0.0.9", ("10.0.0.9", 7))):
+            self.assertEqual(place, chat.read_server(text, 7, rooms))
+        for text in ("3", "0", " "):
+            with self.assertRaises(UsageError):
+                chat.read_server(text, 7, rooms)
+
+    def test_the_status_says_why_no_room_was_entered(self):
+        for code, status in ((NO_ANSWER, 1), (TRY_LATER, 1), (WRONG_PASSWORD, 3), (KICKED, 3), (ROOM_FULL, 3)):
+            with mock.patch.object(chat, "start_reader"):
+                app = chat.ClientApp({})
+                pipe = chat.Pipe(app, as_json=False, stay=False)
+            app.need = chat.Need("", {"": "because"}, code)
+            pipe.update()
+            self.assertEqual((status, code + ": because"), (app.code, app.last_words))
+
+
+HOSTILE = "a\x1b]0;x\x07\x9b2J\u202eb\r\nc\x7f"
+
+
+def is_harmless(text):
+    """Return whether a text can do nothing to a terminal that shows it."""
+    return not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text)
+
+
+def hostile_events():
+    """Return every event of a client, with one hostile string in every field that strangers fill."""
+    kinds = (chat.TEXT, ACTION, PRIVATE, JOINED, LEFT, NOTICE, STARTED, SKIP)
+    entries = [Entry(kind, 1, b"e", name=HOSTILE, to_name=HOSTILE, text=HOSTILE) for kind in kinds]
+    room = [chat.Happened(seq, entry, HOSTILE, seq % 2 == 0) for seq, entry in enumerate(entries, 1)]
+    queued = chat.Queued(1, entries[2])
+    return [
+        chat.Connected(HOSTILE, HOSTILE, b"a", ((b"a", HOSTILE), (b"b", "b" + HOSTILE)), True, (b"b",)),
+        *room,
+        queued,
+        replace(room[2], number=1),
+        queued,
+        chat.NotSent(1, HOSTILE, HOSTILE, display_text(HOSTILE)),
+        queued,
+        chat.Sent(1, True),
+        queued,
+        chat.EarlierRead(tuple(room), True),
+        chat.Disconnected("The server does not answer."),
+        chat.ServerStuck(True),
+        chat.Status(State.CONNECTED, 1, 1, 1),
+        chat.LoginFailed(WRONG_PASSWORD, HOSTILE),
+    ]
+
+
+class HostileTextTest(unittest.TestCase):
+    """No field of any event reaches any face as it came from a stranger."""
+
+    def test_the_lines_of_a_client(self):
+        app = chat.ClientApp({"server": "", "port": "1", "name": "al", "password": "x"})
+        with mock.patch.object(chat, "start_discovery"), mock.patch.object(chat, "start_client"):
+            Screen(app)
+            app.take((0, [chat.ServerFound(HOSTILE, 1, 9, ("10.0.0.1", 1))] * 2))
+            self.assertTrue(is_harmless(app.need.hint) and app.need.hint.count("\n") == 2)
+            self.assertTrue(is_harmless(chat.found_text(app.found[0])))
+            screen = Screen(app)
+            for event in hostile_events():
+                app.take((2, event))
+                names = [*app.transcript.names(), *app.transcript.described(), app.transcript.title(), app.prompt()]
+                names += [line.name + line.private for line in screen.shown]
+                for text in names:
+                    self.assertTrue(is_harmless(text) and "\n" not in text, (event, text))
+                for line in (*screen.shown, *app.transcript.on_way()):
+                    self.assertTrue(is_harmless(chat.paint_line(line, False, 50)), line)
+                    self.assertTrue(all(is_harmless(text) for text, _ in chat.line_runs(line, False)), line)
+            self.assertTrue(is_harmless(app.need.errors["password"]))
+
+    def test_the_lines_of_a_pipe(self):
+        for as_json in (False, True):
+            app = chat.ClientApp({"server": "x", "port": "1", "name": "al", "password": "x"})
+            out, err = io.StringIO(), io.StringIO()
+            with contextlib.ExitStack() as all_patched:
+                for name in ("start_reader", "start_client", "start_login"):
+                    all_patched.enter_context(mock.patch.object(chat, name))
+                all_patched.enter_context(contextlib.redirect_stdout(out))
+                all_patched.enter_context(contextlib.redirect_stderr(err))
+                pipe = chat.Pipe(app, as_json, False)
+                app.start(pipe)
+                for event in hostile_events():
+                    app.take((1, event))
+            pipe.update()
+            for text in (out.getvalue(), err.getvalue(), app.last_words):
+                self.assertTrue(is_harmless(text), text)
+            self.assertEqual(16, len(out.getvalue().splitlines()) - 6 * as_json)
+
+    def test_the_log_of_a_server(self):
+        app = chat.ServerApp(lambda port: None, 1)
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            app.face = chat.PlainLog(app)
+            for what in chat.ACTIVITY:
+                app.take(chat.Activity(what, HOSTILE, ("10.0.0.1", 1), HOSTILE, 1))
+            row = chat.MemberRow(HOSTILE, ("10.0.0.1", 1), 1, 1, 0.0)
+            app.take(chat.ServerReport((row,), 9, 0, ()))
+        self.assertTrue(is_harmless(out.getvalue()), out.getvalue())
+        self.assertEqual(len(chat.ACTIVITY) + 2, out.getvalue().count("\n"))
+        self.assertTrue(all(is_harmless(line) for line in chat.introduction(("127.0.0.1", 5), HOSTILE)))
 
 
 # ======================================================================================================
@@ -5757,6 +5984,16 @@ class PipeTest(ProgramCase):
         self.assertEqual([each["event"] for each in events], ["connected", "sent", "sent"])
         self.assertEqual([each["number"] for each in events[1:]], [1, 2])
 
+    def test_every_line_of_the_input_has_its_number(self):
+        text = "one\n\n/nope\n/msg nobody x\n%s\n/who\nlast\n" % ("x" * 20000)
+        code, out, _ = self.finish(self.client(self.serve(), "alice", "--json"), text)
+        events = [json.loads(line) for line in out.splitlines()]
+        refused = [(each["number"], each["code"]) for each in events if each["event"] == "not_sent"]
+        self.assertEqual([(3, "BAD_COMMAND"), (4, "NO_SUCH_NAME"), (5, "TOO_LONG")], refused)
+        self.assertEqual([1, 7], [each["number"] for each in events if each["event"] == "sent"])
+        self.assertEqual([["alice"]], [each["members"] for each in events if each["event"] == "members"])
+        self.assertEqual(2, code)
+
     def test_what_cannot_be_sent_is_said_and_shown_in_the_exit_status(self):
         code, _, err = self.finish(self.client(self.serve(), "alice"), "/nope\n/msg nobody x\n" + "x" * 20000 + "\n")
         self.assertEqual(code, 2)
@@ -6075,6 +6312,20 @@ class ServerProgramTest(ProgramCase):
             self.line(alice, '"disconnected"')
             self.assertEqual(self.finish(self.server)[0], 0)
 
+    def file(self, text):
+        path = os.path.join(temporary_folder(self), "file")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
+
+    def test_a_room_holds_as_many_as_it_may(self):
+        port = self.serve("--max-members", "1", "--password-file", self.file("s\n"))
+        alice = self.client(port, "alice", "--json", "--stay")
+        self.line(alice, '"connected"')
+        code, _, err = self.finish(self.client(port, "bob"), "x\n")
+        self.assertEqual(3, code)
+        self.assertIn("ROOM_FULL", err)
+
     def test_what_cannot_work_is_said_in_one_sentence(self):
         port = str(self.serve())
         for arguments, code, sentence in (
@@ -6083,6 +6334,10 @@ class ServerProgramTest(ProgramCase):
             (("server", "--cli", "--password-file", "/no/such"), 2, "Cannot read the password file"),
             (("server", "--cli", "--room", ""), 2, "room's name"),
             (("server", "--cli", "--port", "99999"), 2, "0 to 65535"),
+            (("server", "--cli", "--keep", "3"), 2, "--history FILE"),
+            (("server", "--cli", "--json"), 2, "--export"),
+            (("server", "--cli", "--password-file", self.file("one\ntwo\n")), 2, "must have one line"),
+            (("server", "--cli", "--password-file", self.file("")), 2, "must have one line"),
             (("client", "--cli", "127.0.0.1", "--name", "a b"), 2, "no spaces"),
             (("client", "--cli", "not a host"), 2, "HOST:PORT"),
         ):
@@ -6116,7 +6371,7 @@ class TerminalTest(ProgramCase):
         self.addCleanup(os.close, slave)
         self.addCleanup(self.process.wait)
         end_in_time(self, self.process)
-        self.seen = ""
+        self.seen = self.everything = ""
 
     def expect(self, text):
         """Read what the terminal shows until the text is there; return what came since the last time."""
@@ -6124,7 +6379,8 @@ class TerminalTest(ProgramCase):
         while text not in self.seen:
             ready = select.select([self.master], [], [], max(0, end - time.monotonic()))[0]
             self.assertTrue(ready, "no %r in %r" % (text, self.seen))
-            self.seen += os.read(self.master, 65536).decode("utf-8", "replace")
+            came = os.read(self.master, 65536).decode("utf-8", "replace")
+            self.seen, self.everything = self.seen + came, self.everything + came
         before, _, self.seen = self.seen.partition(text)
         return before + text
 
@@ -6144,15 +6400,17 @@ class TerminalTest(ProgramCase):
         self.expect("Your name [")
         self.type("bob\r")
         self.expect("Password: ")
-        self.type("wrong\r")
-        shown = self.expect("WRONG_PASSWORD")
-        self.assertNotIn("wrong\r", shown.replace("WRONG", ""))
+        self.type("Mellon\r")
+        self.expect("WRONG_PASSWORD")
         self.expect("Password: ")
-        self.type("s\r")
+        self.type("\x1b[As\r")  # Up recalls nothing that was typed as an answer.
         self.expect("USERNAME_TAKEN")
         self.expect("Your name [bob2]: ")
         self.type("carol\r")
         self.expect("Welcome to SamsungChat, carol; 2 members here.")
+        self.type("\x1b[A!\r")
+        self.expect("carol: !")
+        self.assertNotIn("Mellon", self.everything)
 
     def test_an_empty_password_is_asked_for_again(self):
         self.open("client", "--cli", "127.0.0.1:%d" % self.serve(), "--name", "alice")
@@ -6205,6 +6463,52 @@ class TerminalTest(ProgramCase):
         self.expect("Connected again")
         self.expect("alice> ")
 
+    def test_a_half_typed_message_is_no_answer_and_is_put_back(self):
+        port = self.serve()
+        self.enter_room(port)
+        self.type("ok")
+        self.expect("alice> ok")
+        self.process.send_signal(signal.SIGSTOP)
+        self.server.kill()
+        self.server.wait()
+        again = self.start("server", "--cli", "--host", "127.0.0.1", "--port", str(port))
+        self.line(again, "listening on")
+        self.line(self.client(port, "alice", "--json", "--stay"), '"connected"')
+        self.process.send_signal(signal.SIGCONT)
+        self.expect("USERNAME_TAKEN")
+        self.expect("Your name [alice2]: ")
+        self.type("\r")
+        self.expect("Welcome to SamsungChat, alice2")
+        self.expect("alice2> ok")
+
+    def test_what_is_refused_is_put_back_as_it_was_typed(self):
+        port = self.serve("--classic")
+        self.open("client", "--cli", "127.0.0.1:%d" % port, "--name", "alice", "--password", "s", "--classic")
+        self.expect("confirmed")
+        self.type("/me waves\r")
+        self.expect("has no /me")
+        self.expect("alice> /me waves")
+
+    def test_own_lines_stand_where_the_log_has_them(self):
+        port = self.serve()
+        bob = self.client(port, "bob", "--json", "--stay")
+        self.line(bob, '"connected"')
+        self.enter_room(port)
+        self.server.send_signal(signal.SIGSTOP)
+        self.type("mine\r")
+        self.expect("alice: mine")
+        bob.stdin.write("his\n")
+        self.type("draft")
+        self.expect("> draft")
+        self.server.send_signal(signal.SIGCONT)
+        heard = [json.loads(self.line(bob, '"message"|"sent"')) for _ in range(2)]
+        self.expect("alice> draft")
+        self.type("\x15/who\r")
+        self.expect("2 members here")
+        mine, his = self.everything.rindex("alice: mine"), self.everything.rindex("bob: his")
+        seqs = {each["event"]: each["seq"] for each in heard}
+        self.assertEqual(mine < his, seqs["message"] < seqs["sent"])
+
     def test_ctrl_c_clears_first_and_the_terminal_is_given_back(self):
         import termios
 
@@ -6228,7 +6532,10 @@ class TerminalTest(ProgramCase):
         self.expect("1 of 1000 members")
         self.type("/say lunch\r")
         self.assertEqual(json.loads(self.line(bob, '"notice"'))["text"], "lunch")
-        self.type("/kick nobody\r")
+        self.type("lunch is over\r")
+        self.expect("Write /say TEXT")
+        self.expect("> lunch is over")
+        self.type("\x03/kick nobody\r")
         self.expect("Nobody here is called nobody.")
         self.type("/kick bob\r")
         self.assertEqual(json.loads(self.line(bob, '"refused"'))["code"], "KICKED")
@@ -6258,9 +6565,9 @@ class ReadmeTest(unittest.TestCase):
         self.assertEqual(set(), named - set(re.findall(r"def (test_\w+)", read_text(os.path.abspath(__file__)))))
 
     def test_its_section_map_is_the_programs(self):
-        titles = re.findall(r"^# (\d+)\. (.+)$", read_text(SOURCE), re.MULTILINE)
-        for _, title in titles:
-            self.assertIn(title.lower(), self.readme.lower())
+        titles = re.findall(r"^# \d+\. (.+)$", read_text(SOURCE), re.MULTILINE)
+        found = re.search(r"each section using only those above it:(.*?)\.", self.readme, re.DOTALL).group(1)
+        self.assertEqual([title.lower() for title in titles], [" ".join(each.split()) for each in found.split(",")])
 
 
 # ======================================================================================================

@@ -2949,19 +2949,16 @@ class LoginAttempt:
             session = Session(datagram[2:6], key, server=False)
             session.verify(datagram)
         except MalformedDatagram:
-            self._try_another(now)
+            # Turn to the next server that has made an offer, or give the true one a moment to speak.
+            others = list(self._offers.values())[len(self.tested) :]
+            if others:
+                self._answer_offer(*others[0], now)
+            else:
+                self.wrong_at = now + KEYS_SECONDS
             raise
         self.session = session
         self.wrong_at = None
         self._restart(now)
-
-    def _try_another(self, now: float) -> None:
-        """Turn to the next server that has made an offer, or give the true one a moment to speak."""
-        others = list(self._offers.values())[len(self.tested) :]
-        if others:
-            self._answer_offer(others[0][0], others[0][1], now)
-        else:
-            self.wrong_at = now + KEYS_SECONDS
 
 
 class Stream:
@@ -3209,6 +3206,14 @@ class Client(Core):
         self._outbox = Outbox()
         self._said = 0
         self._finishing = False
+        self._receivers: Dict[type, Callable[[Any, float], None]] = {
+            Welcome: self._receive_welcome,
+            Refused: self._receive_refused,
+            Entries: self._receive_entries,
+            Room: self._receive_room,
+            Page: self._receive_page,
+            Bye: self._receive_bye,
+        }
         # Asking; see _arm().
         self._retry = Timer(entropy)
         self._repeats = 0
@@ -3281,11 +3286,19 @@ class Client(Core):
         self._ticked_at = now
         if self._session is not None and self.state in (State.CONNECTED, State.RECONNECTING):
             self._tick_session(now)
-        if self.state is State.LEAVING:
-            self._tick_leave(now)
-        elif self.state not in (State.IDLE, State.ENDED):
+        if self.state is State.LEAVING and self._alarms.due("left", now):
+            self._end()
+        elif self.state is State.LEAVING and self._retry.due(now):
+            self._send(Bye(""))
+            self._retry.again(now)
+        elif self.state not in (State.IDLE, State.LEAVING, State.ENDED):
             self._tick_login(now)
-        self._tell_status(now)
+        silent = 0 if self._unanswered_at is None else int(now - self._unanswered_at)
+        since = silent if self._lost_at is None else int(now - self._lost_at)
+        status = Status(self.state, len(self._outbox.texts), self._round_trip.milliseconds(), since)
+        if status != self._status:
+            self._status = status
+            self._events.append(status)
 
     # --- outputs
 
@@ -3313,14 +3326,6 @@ class Client(Core):
         self.state = State.ENDED
         self.done = True
 
-    def _tell_status(self, now: float) -> None:
-        silent = 0 if self._unanswered_at is None else int(now - self._unanswered_at)
-        since = silent if self._lost_at is None else int(now - self._lost_at)
-        status = Status(self.state, len(self._outbox.texts), self._round_trip.milliseconds(), since)
-        if status != self._status:
-            self._status = status
-            self._events.append(status)
-
     # --- login
 
     def _look(self, now: float) -> None:
@@ -3328,13 +3333,6 @@ class Client(Core):
         self._attempts += 1
         self._again.stop()
         self._attempt = LoginAttempt(self._password, self._addresses, self._entropy, now)
-
-    def _proof(self) -> Proof:
-        stream = self._stream
-        return Proof(
-            *(self._attempts, self._instance, stream.cursor, stream.time, self._outbox.settled + 1, self._earlier),
-            self._name,
-        )
 
     def _tick_login(self, now: float) -> None:
         if self._patience and self._lost_at is not None and now >= self._lost_at + self._patience:
@@ -3353,7 +3351,8 @@ class Client(Core):
         elif now >= attempt.until():
             self._attempt_failed(attempt.advice if attempt.advice in REFUSALS else NO_ANSWER, now)
         elif attempt.timer.due(now):
-            self._outgoing += attempt.questions(self._proof(), now)
+            read = (self._stream.cursor, self._stream.time, self._outbox.settled + 1, self._earlier)
+            self._outgoing += attempt.questions(Proof(self._attempts, self._instance, *read, self._name), now)
 
     def _attempt_failed(self, code: str, now: float) -> None:
         """Try again later where that can help, else tell the person."""
@@ -3424,52 +3423,42 @@ class Client(Core):
     def _receive(self, datagram: bytes, address: Any, now: float) -> None:
         if len(datagram) < 2 or datagram[0] != VERSION_BYTE:
             raise MalformedDatagram("foreign")
-        code, attempt = datagram[1], self._attempt
-        if code == Later.code and self._session is not None and datagram[2:6] == self._session.id:
-            self._receive_advice(datagram, now)
+        code, name, attempt = datagram[1], datagram[2:6], self._attempt
+        if code == Later.code and self._session is not None and name == self._session.id:
+            # A server says, unsealed, that it does not know this session: look for it anew, give nothing up.
+            unanswered = self._unanswered_at is not None and now - self._unanswered_at >= ADVICE_SECONDS
+            # SECURITY: test_advice_that_is_not_sealed_disconnects_nobody
+            if (
+                decode(code, datagram[2:]).reason == UNKNOWN_SESSION
+                and unanswered
+                and not attempt
+                and not self._again.at
+            ):
+                self._look(now)
         elif code in (Offer.code, Keys.code, Later.code):
             if attempt is None:
                 raise MalformedDatagram("not of this login")
             attempt.receive(datagram, address, now)
-        elif self._session is not None and datagram[2:6] == self._session.id:
+        elif self._session is not None and name == self._session.id:
             self._receive_sealed(self._session, datagram, now)
-        elif attempt is not None and attempt.session is not None and datagram[2:6] == attempt.session.id:
-            self._receive_verdict(attempt, datagram, now)
+        elif attempt is not None and attempt.session is not None and name == attempt.session.id:
+            self._receive_sealed(attempt.session, datagram, now)
         else:
             raise MalformedDatagram("unknown session")
 
-    def _receive_advice(self, datagram: bytes, now: float) -> None:
-        """A server says, unsealed, that it does not know this session: look for it anew, give nothing up."""
-        unanswered = self._unanswered_at is not None and now - self._unanswered_at >= ADVICE_SECONDS
-        idle = self._attempt is None and self._again.at is None
-        # SECURITY: test_advice_that_is_not_sealed_disconnects_nobody
-        if decode(datagram[1], datagram[2:]).reason == UNKNOWN_SESSION and unanswered and idle:
-            self._look(now)
-
-    def _receive_verdict(self, attempt: LoginAttempt, datagram: bytes, now: float) -> None:
-        assert attempt.session is not None, "the caller has matched its id"
-        message = attempt.session.open(datagram)
-        attempt.heard_at = now
-        if isinstance(message, Welcome):
-            self._receive_welcome(message, now)
-        elif isinstance(message, Refused):
-            self._receive_refused(message, now)
-        elif isinstance(message, Bye):
-            self._receive_bye(message, now)
-        else:
-            raise MalformedDatagram("before WELCOME")
-
     def _receive_sealed(self, session: Session, datagram: bytes, now: float) -> None:
         message = session.open(datagram)
-        self._hear(now)
-        if isinstance(message, Entries):
-            self._receive_entries(message, now)
-        elif isinstance(message, Room):
-            self._receive_room(message, now)
-        elif isinstance(message, Page):
-            self._receive_page(message, now)
-        elif isinstance(message, Bye):
-            self._receive_bye(message, now)
+        verdict = session is not self._session
+        if verdict and self._attempt is not None:
+            self._attempt.heard_at = now
+        else:
+            self._hear(now)
+        if not isinstance(message, Bye) and isinstance(message, (Welcome, Refused)) != verdict:
+            raise MalformedDatagram("before WELCOME" if verdict else "after WELCOME")
+        receiver = self._receivers.get(type(message))
+        if receiver is None:
+            raise MalformedDatagram("not for a client")
+        receiver(message, now)
 
     def _hear(self, now: float) -> None:
         """The session lives: whatever else was tried meanwhile is not needed."""
@@ -3585,12 +3574,10 @@ class Client(Core):
             elif entry.kind == JOINED:
                 reader.listed[entry.author] = seq
                 self._roster.read(seq, entry)
-        if reader.done():
-            self._finish_view(reader)
-        elif page.flags & ASK:
-            self._alarms["ask"] = now
-
-    def _finish_view(self, reader: ViewReader) -> None:
+        if not reader.done():
+            if page.flags & ASK:
+                self._alarms["ask"] = now
+            return
         del self._views[reader.view]
         if reader.view == STANDING:
             self._roster.finish(reader.listed, reader.until)
@@ -3624,7 +3611,11 @@ class Client(Core):
             self._send_sync(self._outbox.parts(self._outbox.taken + 1) if repeat else fresh, now)
         self._arm(now, repeat)
         if self._unanswered_at is not None and now - self._unanswered_at >= UNANSWERED_SECONDS:
-            self._suspect(now)
+            # Silent for too long: look for the server anew, and pull on with what there is.
+            if self.state is State.CONNECTED:
+                self._lose("The server does not answer.", self._unanswered_at)
+            if self._attempt is None and self._again.at is None:
+                self._look(now)
         if self._finishing and not self._outbox.texts and self._held is None:
             self.leave(now)
 
@@ -3659,21 +3650,6 @@ class Client(Core):
                 self._retry.again(now)
             else:
                 self._retry.start(now, max(self._round_trip.retry_seconds(), GRACE_SECONDS), RETRY_SECONDS_MAX)
-
-    def _suspect(self, now: float) -> None:
-        """The server has been silent for too long: look for it anew, and pull on with what there is."""
-        if self.state is State.CONNECTED:
-            self._lose("The server does not answer.", now)
-            self._lost_at = self._unanswered_at
-        if self._attempt is None and self._again.at is None:
-            self._look(now)
-
-    def _tick_leave(self, now: float) -> None:
-        if self._alarms.due("left", now):
-            self._end()
-        elif self._retry.due(now):
-            self._send(Bye(""))
-            self._retry.again(now)
 
     def _send(self, message: Message) -> None:
         assert self._session is not None, "only a session seals"

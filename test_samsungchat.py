@@ -7173,7 +7173,9 @@ def run_tests():
 def run_all():
     """Run everything: what mostly waits for processes in processes of its own, beside all the rest."""
     cases = [each for each in globals().values() if isinstance(each, type) and issubclass(each, unittest.TestCase)]
+    cases.remove(OutsideWindowTest)  # Windows of two processes would take each other's focus.
     apart = [[each.__name__ for each in cases if issubclass(each, base)] for base in (ProgramCase, OutsideCase)]
+    cases.append(OutsideWindowTest)
     started = time.monotonic()
     command = [sys.executable, os.path.abspath(__file__)]
     ends = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8"}

@@ -6024,8 +6024,9 @@ class Wire(socket.socket):
         return b"", None
 
     def asks(self, data, port):
-        """Send a datagram until an answer comes; return that."""
-        return wait_for(lambda: self.sendto(data, ("127.0.0.1", port)) and self.hears()[0], "no answer")
+        """Send a datagram, which nothing loses here; return the answer."""
+        self.sendto(data, ("127.0.0.1", port))
+        return wait_for(lambda: self.hears()[0], "no answer")
 
 
 def try_later(hello):
@@ -6138,7 +6139,7 @@ class OutsideWireTest(OutsideCase):
 
     def test_a_false_server_gets_two_guesses_in_one_login(self):
         other, false, asked = self.serve(SAMSUNGCHAT_PASSWORD="a guess").port, Wire(self), Wire(self)
-        client, hellos, logins = self.client(false.port, "ann", "--json"), [], set()
+        client, hellos, tested = self.client(false.port, "ann", "--json"), [], set()
 
         def lie():
             data, address = false.hears()
@@ -6146,13 +6147,14 @@ class OutsideWireTest(OutsideCase):
                 hellos.append(data)
                 false.sendto(asked.asks(data, other), address)
             elif data:
-                logins.add(data)
-                keys = asked.asks(data, other)
+                asked_at, keys = time.monotonic(), asked.asks(data, other)
                 for answer in (keys, keys[:-1] + bytes((keys[-1] ^ 1,)), try_later(hellos[-1])):
                     false.sendto(answer, address)
+                if time.monotonic() < asked_at + 0.1:  # Else it may have asked anew, and test nothing.
+                    tested.add(data)
 
-        wait_for(lambda: client.ended() or len(logins) > 1, "the login does not end", lie)
-        self.assertEqual(1, len(logins), "two guesses for each of these LOGINs")
+        wait_for(lambda: client.ended() or len(tested) > 1, "the login does not end", lie)
+        self.assertLessEqual(len(tested), 1, "two guesses for each of these LOGINs")
         self.assertEqual((3, "WRONG_PASSWORD"), (client.finish()[0], client.event("refused")["code"]))
 
     def test_a_busy_server_is_no_refusal_in_the_exit_status(self):

@@ -4211,7 +4211,6 @@ class Transcript:
             Listed: lambda event: [self.note("%s here: %s" % (self._count(), ", ".join(event.names)))],
             ServerStuck: lambda event: [self.note(*_STUCK[event.stuck])],
             Disconnected: lambda event: [self.note(event.text + " Trying again; what you type is kept.", "error")],
-            LoginFailed: lambda event: [self.note("%s: %s" % (event.code, display_text(event.text, " ")), "error")],
         }
 
     def apply(self, event: Any) -> List[Line]:

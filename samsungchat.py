@@ -5397,11 +5397,9 @@ class ClientApp:
         self.transcript = Transcript()
         self._generation += 1
         generation = self._generation  # What an older core still says is not heard.
-        post = functools.partial(self._post, generation)
-        self.loop = start_client(post, self._earlier, self.face.patience, self._classic)
-
-    def _post(self, generation: int, event: Any) -> None:
-        self.inbox.put((generation, event))
+        self.loop = start_client(
+            lambda event: self.inbox.put((generation, event)), self._earlier, self.face.patience, self._classic
+        )
 
     # --- logging in
 
@@ -7755,6 +7753,42 @@ def _count(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+_FACES = (
+    ("--gui", "open a window (default where there is a display)"),
+    ("--cli", "use the terminal, or what stands in its place"),
+)
+_SERVER_SWITCHES = (
+    ("--classic", "admit the original program too, which is not encrypted"),
+    ("--json", "with --export: one JSON object a line"),
+)
+_SERVER_VALUES: Sequence[Tuple[str, str, Callable[[str], Any], Any, str]] = (
+    ("--host", "ADDRESS", str, "0.0.0.0", "address to listen on (default: %(default)s; :: for IPv6 too)"),
+    ("--port", "N", _count(0, 65535), PORT, "UDP port (default: %(default)s; 0: any free)"),
+    ("--room", "NAME", str, ROOM, "name of the room (default: %(default)s)"),
+    ("--history", "FILE", str, None, "keep the room's history in this file (default: in memory)"),
+    ("--keep", "DAYS", _count(1, 36500), None, "with --history: forget what is older (default: keep all)"),
+    ("--export", "FILE", str, None, "write the history as text into FILE, or - for standard output, and end"),
+    ("--max-members", "N", _count(1, 65535), MEMBERS_MAX, "most members (default: %(default)s)"),
+    (
+        "--rate",
+        "N",
+        _count(0, 1_000_000),
+        RATE_PARTS,
+        "messages a second per member (default: %(default)s; 0: no limit)",
+    ),
+)
+_CLIENT_SWITCHES = (
+    ("--classic", "talk to an original server, unencrypted"),
+    ("--json", "print one JSON object a line"),
+    ("--stay", "in a pipe: go on receiving after the end of the input"),
+)
+_CLIENT_VALUES: Sequence[Tuple[str, str, Callable[[str], Any], Any, str]] = (
+    ("--port", "N", _count(1, 65535), PORT, "UDP port (default: %(default)s)"),
+    ("--name", "NAME", str, None, "your name in the room (default: ask, or your login name)"),
+    ("--earlier", "N", _count(0, 65535), EARLIER_DEFAULT, "earlier messages to show (default: %(default)s)"),
+)
+
+
 def argument_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
@@ -7769,66 +7803,20 @@ def argument_parser() -> argparse.ArgumentParser:
     roles = parser.add_subparsers(dest="role", metavar="{server,client}", required=True)
     server = roles.add_parser("server", help="run the room", description="Run the room on this machine.")
     client = roles.add_parser("client", help="join a room", description="Join a room as a member.")
-    for role in (server, client):
-        face = role.add_mutually_exclusive_group()
-        face.add_argument("--gui", action="store_true", help="open a window (default where there is a display)")
-        face.add_argument("--cli", action="store_true", help="use the terminal%s" % (", or a pipe" * (role is client)))
-    _add_server_arguments(server)
-    _add_client_arguments(client)
-    for role in (server, client):
-        secret = role.add_mutually_exclusive_group()
+    client.add_argument("server", metavar="SERVER[:PORT]", nargs="?", help="where the server is (default: look for it)")
+    for role, switches, values in (
+        (server, _SERVER_SWITCHES, _SERVER_VALUES),
+        (client, _CLIENT_SWITCHES, _CLIENT_VALUES),
+    ):
+        face, secret = role.add_mutually_exclusive_group(), role.add_mutually_exclusive_group()
+        for group, rows in ((face, _FACES), (role, switches)):
+            for flag, about in rows:
+                group.add_argument(flag, action="store_true", help=about)
+        for flag, metavar, kind, default, about in values:
+            role.add_argument(flag, metavar=metavar, type=kind, default=default, help=about)
         secret.add_argument("--password-file", metavar="FILE", help="read the password from a file")
         secret.add_argument("--password", metavar="TEXT", help="the password; other users of this machine can see it")
     return parser
-
-
-def _add_server_arguments(server: argparse.ArgumentParser) -> None:
-    server.add_argument(
-        "--host", default="0.0.0.0", help="address to listen on (default: %(default)s; :: for IPv6 too)"
-    )
-    server.add_argument(
-        "--port", type=_count(0, 65535), default=PORT, help="UDP port (default: %(default)s; 0: any free)"
-    )
-    server.add_argument("--classic", action="store_true", help="admit the original program too, which is not encrypted")
-    server.add_argument("--history", metavar="FILE", help="keep the room's history in this file (default: in memory)")
-    server.add_argument(
-        "--keep", metavar="DAYS", type=_count(1, 36500), help="with --history: forget what is older (default: keep all)"
-    )
-    server.add_argument(
-        "--export", metavar="FILE", help="write the history as text into FILE, or - for standard output, and end"
-    )
-    server.add_argument("--json", action="store_true", help="with --export: one JSON object a line")
-    server.add_argument("--room", metavar="NAME", default=ROOM, help="name of the room (default: %(default)s)")
-    server.add_argument(
-        "--max-members",
-        metavar="N",
-        type=_count(1, 65535),
-        default=MEMBERS_MAX,
-        help="most members (default: %(default)s)",
-    )
-    server.add_argument(
-        "--rate",
-        metavar="N",
-        type=_count(0, 1_000_000),
-        default=RATE_PARTS,
-        help="messages a second per member (default: %(default)s; 0: no limit)",
-    )
-
-
-def _add_client_arguments(client: argparse.ArgumentParser) -> None:
-    client.add_argument("server", metavar="SERVER[:PORT]", nargs="?", help="where the server is (default: look for it)")
-    client.add_argument("--port", type=_count(1, 65535), default=PORT, help="UDP port (default: %(default)s)")
-    client.add_argument("--name", help="your name in the room (default: ask, or your login name)")
-    client.add_argument(
-        "--earlier",
-        metavar="N",
-        type=_count(0, 65535),
-        default=EARLIER_DEFAULT,
-        help="earlier messages to show (default: %(default)s)",
-    )
-    client.add_argument("--classic", action="store_true", help="talk to an original server, unencrypted")
-    client.add_argument("--json", action="store_true", help="print one JSON object a line")
-    client.add_argument("--stay", action="store_true", help="in a pipe: go on receiving after the end of the input")
 
 
 def tune_process() -> None:

@@ -4211,7 +4211,6 @@ class Transcript:
             Listed: lambda event: [self.note("%s here: %s" % (self._count(), ", ".join(event.names)))],
             ServerStuck: lambda event: [self.note(*_STUCK[event.stuck])],
             Disconnected: lambda event: [self.note(event.text + " Trying again; what you type is kept.", "error")],
-            LoginFailed: lambda event: [self.note("%s: %s" % (event.code, display_text(event.text, " ")), "error")],
         }
 
     def apply(self, event: Any) -> List[Line]:
@@ -5398,11 +5397,9 @@ class ClientApp:
         self.transcript = Transcript()
         self._generation += 1
         generation = self._generation  # What an older core still says is not heard.
-        post = functools.partial(self._post, generation)
-        self.loop = start_client(post, self._earlier, self.face.patience, self._classic)
-
-    def _post(self, generation: int, event: Any) -> None:
-        self.inbox.put((generation, event))
+        self.loop = start_client(
+            lambda event: self.inbox.put((generation, event)), self._earlier, self.face.patience, self._classic
+        )
 
     # --- logging in
 
@@ -6357,7 +6354,7 @@ class PlainLog(Face):
 tk: Any = None  # tkinter and its ttk, as soon as open_root() has found them.
 ttk: Any = None
 
-XS, S, M, L, XL = "3p", "6p", "9p", "12p", "18p"  # The scale of spaces; a point is 4/3 pixels at 96 dots an inch.
+XS, S, M, L = "3p", "6p", "9p", "12p"  # The scale of spaces; a point is 4/3 pixels at 96 dots an inch.
 TK_MISSING = (
     "Windows need tkinter, which this Python lacks. Debian, Ubuntu: apt install python3-tk; Fedora: dnf install "
     "python3-tkinter; macOS: brew install python-tk, or the installer from python.org. --cli needs none of it."
@@ -6629,6 +6626,13 @@ def put(widget: Any, row: int = 0, column: int = 0, **more: Any) -> Any:
     return widget
 
 
+def box(parent: Any, grow: int = 0, **options: Any) -> Any:
+    """Return a frame of which one column takes the room that is left."""
+    frame = ttk.Frame(parent, **options)
+    frame.columnconfigure(grow, weight=1)
+    return frame
+
+
 def on(widget: Any, events: str, act: Callable[[], Any]) -> None:
     """Do something at each of these events; where it returns "break", nothing else is done."""
     for event in events.split():
@@ -6696,6 +6700,7 @@ class Window(Face):
 
     form = True
     composer: "Composer"
+    fault_labels: Sequence[Any]  # Where a fault of this program is told.
 
     def __init__(
         self, root: Any, app: Union[ClientApp, ServerApp], settings: Settings, width: int, height: int
@@ -6831,14 +6836,12 @@ class Window(Face):
     def report_fault(self, kind: Any, fault: Any, trace: Any) -> None:
         """Show a line about a fault of this program."""
         sys.excepthook(kind, fault, trace)
-        self.show_fault("The program has a fault (%s: %s). What you see may be incomplete." % (kind.__name__, fault))
+        for label in self.fault_labels:
+            text = "The program has a fault (%s: %s). What you see may be incomplete."
+            show_text(label, text % (kind.__name__, fault))
 
     def draw(self) -> None:
         """Show what the app holds."""
-        raise NotImplementedError
-
-    def show_fault(self, text: str) -> None:
-        """Show a line about a fault of this program."""
         raise NotImplementedError
 
 
@@ -7019,11 +7022,9 @@ class View:
     def _open_link(self, event: Any) -> None:
         place = self.text.tag_prevrange("link", "@%d,%d+1c" % (event.x, event.y))
         if place and not self.text.tag_ranges("sel"):
-            address = self.text.get(*place)
-            if address.lower().startswith(("http://", "https://")):
-                import webbrowser
+            import webbrowser
 
-                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+            threading.Thread(target=webbrowser.open, args=(self.text.get(*place),), daemon=True).start()
 
 
 class Field:
@@ -7032,12 +7033,11 @@ class Field:
     def __init__(self, parent: Any, label: str, ground: str = "", **options: Any) -> None:
         """``ground`` is "" or "Surface."; ``options`` are the entry's."""
         self.value = tk.StringVar(parent)
-        self.frame = ttk.Frame(parent, style=ground + "TFrame")
-        self.frame.columnconfigure(0, weight=1)
+        self.frame = box(parent, style=ground + "TFrame")
         self.frame.rowconfigure(0, minsize="19.5p")
-        ttk.Label(self.frame, text=label, style=ground + "Small.TLabel").grid(sticky="sw", pady=(0, XS))
+        put(ttk.Label(self.frame, text=label, style=ground + "Small.TLabel"), sticky="sw", pady=(0, XS))
         self.entry = ttk.Entry(self.frame, textvariable=self.value, **{"width": 1, **options})
-        self.entry.grid(row=1, columnspan=2, sticky="we")
+        put(self.entry, 1, columnspan=2, sticky="we")
         self.error = put(wrapping(self.frame, ground + "error.TLabel"), 2, columnspan=2, sticky="we", pady=(XS, 0))
         self.complain("")
         on(self.entry, "<Key>", lambda: self.complain(""))
@@ -7059,13 +7059,11 @@ class Composer:
         self._choices = choices
         self._editor = LineEditor()
         self._typed: Optional[str] = None
-        self.frame = ttk.Frame(parent, padding=[L, XS, L, S])
-        self.frame.columnconfigure(0, weight=1)
-        self.box = put(ttk.Frame(self.frame, style="Field.TFrame", padding="2.25p"), sticky="we")
-        self.box.columnconfigure(0, weight=1)
+        self.frame = box(parent, padding=[L, XS, L, S])
+        self.box = put(box(self.frame, style="Field.TFrame", padding="2.25p"), sticky="we")
         self.text = tk.Text(self.box, name="entry", height=1, width=1, wrap="word", borderwidth=0, undo=True)
         self.text.configure(highlightthickness=0, padx=S, pady="5.25p", insertwidth="0.75p")
-        self.text.grid(row=0, column=0, sticky="we")
+        put(self.text, sticky="we")
         self.hint = ttk.Label(self.text, text=hint, style="Muted.TLabel", cursor="xterm")
         self.hint.bind("<Button-1>", lambda _: self.text.focus_set())
         self.button = ttk.Button(self.box, text=button, style="Primary.TButton", command=self.enter)
@@ -7095,7 +7093,6 @@ class Composer:
         self.text.insert(caret, after)
         self.text.mark_set("insert", caret)
         self.text.see("insert")
-        self.text.focus_set()
         self._changed()
 
     def type_on(self, text: str) -> str:
@@ -7108,14 +7105,19 @@ class Composer:
             self.text.see("insert")
         return "break"
 
+    def take(self) -> str:
+        """Return what is typed, which Up recalls from now on, and begin anew."""
+        text = self.get()
+        self._editor.edit(text, len(text))
+        self._editor.take()
+        self.set("")
+        return text
+
     def enter(self) -> str:
         """Send what is typed; what cannot be sent is put back."""
-        text = self.get()
-        if text.strip():
-            self._editor.edit(text, len(text))
-            self._editor.take()
-            self.set("")
-            self._send(text)
+        self.text.focus_set()
+        if self.get().strip():
+            self._send(self.take())
         return "break"
 
     def put_back(self, text: str, reason: str) -> None:
@@ -7261,19 +7263,18 @@ class LoginForm:
         self._need: Any = ()
         self._found: Sequence[ServerFound] = ()
         self.frame = ttk.Frame(window.root)
-        column = ttk.Frame(self.frame)
+        column = box(self.frame)
         column.place(relx=0.5, rely=0.5, anchor="center", width="240p")
-        column.columnconfigure(0, weight=1)
         column.columnconfigure(1, minsize="78p")
-        ttk.Label(column, text="SamsungChat", style="Title.TLabel").grid(columnspan=2, sticky="w")
-        ttk.Label(column, text="A chatroom for your network", style="Small.TLabel").grid(columnspan=2, sticky="w")
+        put(ttk.Label(column, text="SamsungChat", style="Title.TLabel"), columnspan=2, sticky="w")
+        put(ttk.Label(column, text="A chatroom for your network", style="Small.TLabel"), 1, columnspan=2, sticky="w")
         self.server, self.port = Field(column, "Server"), Field(column, "Port")
         self.name, self.password = Field(column, "Your name"), Field(column, "Password", show="\u2022")
         self.fields = {"server": self.server, "port": self.port, "name": self.name, "password": self.password}
-        self.server.frame.grid(row=2, sticky="nwe", pady=(L, 0))
-        self.port.frame.grid(row=2, column=1, sticky="nwe", padx=(M, 0), pady=(L, 0))
-        self.name.frame.grid(row=3, columnspan=2, sticky="we", pady=(S, 0))
-        self.password.frame.grid(row=4, columnspan=2, sticky="we", pady=(S, 0))
+        put(self.server.frame, 2, sticky="nwe", pady=(L, 0))
+        put(self.port.frame, 2, 1, sticky="nwe", padx=(M, 0), pady=(L, 0))
+        put(self.name.frame, 3, columnspan=2, sticky="we", pady=(S, 0))
+        put(self.password.frame, 4, columnspan=2, sticky="we", pady=(S, 0))
         self.choice, self.offered = menu_button(self.server.frame, "Slim.", "")
         put(self.choice, 0, 1, sticky="e").grid_remove()
         entry = self.password.entry
@@ -7347,8 +7348,7 @@ class FindBar:
         self._places: Sequence[Tuple[str, str]] = ()
         self._at = 0
         self.needle = tk.StringVar(parent)
-        self.frame = put(ttk.Frame(parent, padding=[L, XS]), **place)
-        self.frame.columnconfigure(0, weight=1)
+        self.frame = put(box(parent, padding=[L, XS]), **place)
         self.frame.grid_remove()
         self.entry = put(ttk.Entry(self.frame, textvariable=self.needle, width=12), sticky="we")
         self.count = put(ttk.Label(self.frame, style="Small.TLabel", width=11, anchor="center"), 0, 1)
@@ -7408,9 +7408,10 @@ class ClientWindow(Window):
         self._lines: List[Line] = []
         self._members_wanted: Optional[bool] = None
         self.login = LoginForm(self)
-        self.chat = ttk.Frame(root)
+        self.chat = box(root)
         self._build_header()
         self._build_room()
+        self.fault_labels = (self.login.error, self.composer.note)
         root.protocol("WM_DELETE_WINDOW", lambda: self.act(app.quit))
         on(root, "<%s-f>" % self.command_key, self.find.open)
         on(root, "<Escape>", self._escape)
@@ -7421,8 +7422,7 @@ class ClientWindow(Window):
         self.dress()
 
     def _build_header(self) -> None:
-        header = put(ttk.Frame(self.chat, padding=[L, S, S, S]), columnspan=2, sticky="we")
-        header.columnconfigure(1, weight=1)
+        header = put(box(self.chat, 1, padding=[L, S, S, S]), columnspan=2, sticky="we")
         self.room = put(ttk.Label(header, style="Bold.TLabel"))
         self.here = put(ttk.Label(header, style="Small.TLabel"), 0, 1, sticky="w", padx=S)
         put(ttk.Button(header, text="Members", style="Ghost.TButton", command=self.toggle_members), 0, 2)
@@ -7436,7 +7436,6 @@ class ClientWindow(Window):
 
     def _build_room(self) -> None:
         chat = self.chat
-        chat.columnconfigure(0, weight=1)
         chat.rowconfigure(3, weight=1)
         self.composer = Composer(chat, "Write a message", "Send", self.enter, self.app.complete)
         self.view = View(chat, "conversation", self.emoji, self.composer.type_on, self.update)
@@ -7446,8 +7445,7 @@ class ClientWindow(Window):
         put(self.view.frame, 3, sticky="nswe")
         put(self.composer.frame, 4, sticky="we").lift()
         add_rule(chat, 5)
-        status = put(ttk.Frame(chat, padding=[L, XS]), 6, columnspan=2, sticky="we")
-        status.columnconfigure(0, weight=1)
+        status = put(box(chat, padding=[L, XS]), 6, columnspan=2, sticky="we")
         self.where = put(ttk.Label(status, style="Small.TLabel", width=1), sticky="we")
         self.state = put(ttk.Label(status), 0, 1, sticky="e")
         on(chat, "<Configure>", self._place_members)
@@ -7468,6 +7466,7 @@ class ClientWindow(Window):
         """Turn what is being typed into a private message."""
         if name != self.app.transcript.name:
             self.composer.set(private_draft(self.composer.get(), name))
+            self.composer.text.focus_set()
 
     def enter(self, text: str) -> None:
         """Hand on what was typed, and look at what comes of it."""
@@ -7484,14 +7483,19 @@ class ClientWindow(Window):
 
     def show(self, event: Any, lines: Sequence[Line]) -> None:
         """Collect lines until update() shows them together; the form tells by itself what went on under it."""
-        if self.app.transcript is not self._transcript:
-            self._lines, self._transcript = [], self.app.transcript
-            self.view.clear()
+        self._change_room()
         if isinstance(event, EarlierRead):
             self._show_lines()
             self.view.show_before(lines)
         elif self.app.entered or isinstance(event, Connected):
             self._lines += lines
+
+    def _change_room(self) -> None:
+        """Begin anew where the app has: what was said, or is half typed, is another room's."""
+        if self.app.transcript is not self._transcript:
+            self._lines, self._transcript = [], self.app.transcript
+            self.view.clear()
+            self.composer.take()
 
     def _show_lines(self) -> None:
         lines, self._lines = self._lines, []
@@ -7502,6 +7506,7 @@ class ClientWindow(Window):
     def draw(self) -> None:
         """Show what the app holds, and note whether the person looks at the latest lines."""
         app, view = self.app, self.view
+        self._change_room()
         self._show_lines()
         app.transcript.read(self.front() and view.following)
         if view.at_top():
@@ -7540,52 +7545,142 @@ class ClientWindow(Window):
         self.view.show_on_way(transcript.on_way())
         self.view.show_new(transcript.unread)
 
-    def show_fault(self, text: str) -> None:
-        """Show a line about a fault of this program."""
-        self.view.show([self.app.transcript.note(text, "error")])
-        show_text(self.login.error, text)
-
 
 # --- server
 
 
-class RoomStrip:
-    """The top of the server's window: its state, the addresses to type elsewhere, and the password."""
+MEMBER_COLUMNS = (("Name", 104), ("Address", 140), ("Round trip", 88), ("Messages", 84), ("Since", 60))
 
-    def __init__(self, window: "ServerWindow") -> None:
-        """Show nothing yet."""
+
+class ServerWindow(Window):
+    """A server: state and addresses on top, members and log, and a line for announcements."""
+
+    app: ServerApp
+
+    def __init__(self, root: Any, app: ServerApp, settings: Settings, room: str, password: str, note: str) -> None:
+        """``password`` is what people type to come in, ``note`` what is to be said of it."""
         self._shown: Any = ()
-        self.frame = ttk.Frame(window.root, style="Surface.TFrame", padding=[L, M])
-        self.frame.columnconfigure(0, weight=1)
-        self.room = ttk.Label(self.frame, text=window.drawn(window.room), style="Surface.Bold.TLabel", width=1)
-        self.room.grid(row=0, column=0, sticky="we")
-        self.state = put(ttk.Label(self.frame), 1, sticky="w", pady=(0, XS))
-        window.menu(self.frame, "Surface.", ()).grid(row=0, column=1, rowspan=2)
-        self.switch = put(ttk.Button(self.frame, command=window.switch), 0, 2, rowspan=2, padx=(S, 0))
-        self.trouble = put(wrapping(self.frame, "Surface.error.TLabel"), 2, columnspan=3, sticky="we")
-        self.port = Field(self.frame, "Another port", "Surface.", width=8)
-        self.port.frame.grid(row=3, sticky="w", pady=(S, 0))
-        self.rows = put(ttk.Frame(self.frame, style="Surface.TFrame"), 4, columnspan=3, sticky="we")
-        self.warning = put(wrapping(self.frame, "Surface.warning.TLabel"), 5, columnspan=3, sticky="we", pady=(XS, 0))
+        self._asked: Any = ()
+        super().__init__(root, app, settings, 1000, 640)
+        root.title("%s \u2013 SamsungChat server" % drawable(room, False))
+        root.columnconfigure((0, 1), weight=1, uniform="half")
+        self._password, self._note = password, note
+        self._build_strip(room)
+        self._build_question()
+        self.table = MemberTable(root, MEMBER_COLUMNS, "", lambda name: self.act(app.ask_kick, name))
+        self.empty = ttk.Label(self.table.frame, text="Nobody is here yet.", style="Small.TLabel")
+        self.remove = ttk.Button(self.table.frame, text="Remove", style="Ghost.TButton", command=self.table.choose)
+        put(self.remove, 0, 1, columnspan=2, sticky="e", pady=(S, 0))
+        on(self.table.tree, "<<TreeviewSelect>>", self._enable)
+        self.composer = Composer(root, "Announce something to all", "Announce", self.announce, lambda before: [])
+        put(self.composer.frame, 4, columnspan=2, sticky="we")
+        self.fault_labels = (self.composer.note,)
+        self.log = View(root, "log", self.emoji, self.composer.type_on, self.update)
+        put(ttk.Label(self.log.frame, text="Activity", style="Caption.TLabel"), sticky="w", padx=L, pady=(M, XS))
+        root.protocol("WM_DELETE_WINDOW", lambda: self.act(app.ask_quit))
+        on(root, "<Configure>", self._arrange)
+        on(root, "<Escape>", lambda: self.act(app.answer, False))
+        self.dress()
 
-    def show(self, app: ServerApp) -> None:
+    def _build_strip(self, room: str) -> None:
+        """Build the top: the room's state, the addresses to type elsewhere, and the password."""
+        strip = put(box(self.root, style="Surface.TFrame", padding=[L, M]), columnspan=2, sticky="we")
+        put(ttk.Label(strip, text=self.drawn(room), style="Surface.Bold.TLabel", width=1), sticky="we")
+        self.state = put(ttk.Label(strip), 1, sticky="w", pady=(0, XS))
+        put(self.menu(strip, "Surface.", ()), 0, 1, rowspan=2)
+        self.switch = put(ttk.Button(strip, command=self.open_or_close), 0, 2, rowspan=2, padx=(S, 0))
+        self.trouble = put(wrapping(strip, "Surface.error.TLabel"), 2, columnspan=3, sticky="we")
+        self.port = Field(strip, "Another port", "Surface.", width=8)
+        put(self.port.frame, 3, sticky="w", pady=(S, 0))
+        self.rows = put(box(strip, 4, style="Surface.TFrame"), 4, columnspan=3, sticky="we")
+        self.warning = put(wrapping(strip, "Surface.warning.TLabel"), 5, columnspan=3, sticky="we", pady=(XS, 0))
+
+    def _build_question(self) -> None:
+        """Build what asks in the window itself, with one button that goes on and one that does not."""
+        self.question = put(box(self.root, style="Surface.TFrame", padding=S), 1, columnspan=2, sticky="we")
+        self.asked = put(wrapping(self.question, "Surface.TLabel"), sticky="we", padx=S)
+        yes, no = (functools.partial(self.act, self.app.answer, sure) for sure in (True, False))
+        self.yes = put(ttk.Button(self.question, style="Primary.TButton", command=yes), 0, 1, padx=S)
+        self.no = put(ttk.Button(self.question, text="Cancel", command=no), 0, 2)
+
+    def _ask(self, question: Any) -> None:
+        """Show a question, its sentence first and then what yes is called; None: there is none."""
+        if question is not self._asked:
+            self._asked = question
+            show_if(question, self.question)
+            if question:
+                self.asked.configure(text=question[0])
+                self.yes.configure(text=question[1])
+                self.no.focus_set()
+
+    def _arrange(self) -> None:
+        """Put members and log side by side where there is room, else one above the other."""
+        wide = self.root.winfo_width() >= px(self.root, 960)
+        put(self.table.frame, 2, columnspan=1 if wide else 2, sticky="nswe")
+        put(self.log.frame, 2 if wide else 3, int(wide), columnspan=1 if wide else 2, sticky="nswe")
+        self.root.rowconfigure(2, weight=1)
+        self.root.rowconfigure(3, weight=0 if wide else 1)
+
+    def open_or_close(self) -> None:
+        """Close the room, or open it, on another port where one was asked for."""
+        if self.app.loop is not None:
+            self.act(self.app.ask_close)
+        else:
+            number = whole_number(self.port.value.get())
+            if 0 <= number < 65536:
+                self.act(self.app.open, number)
+            else:
+                self.port.complain("0 to 65535")
+
+    def announce(self, text: str) -> None:
+        """Hand on an announcement."""
+        try:
+            self.app.announce(text)
+        except UsageError as fault:
+            self.put_back(text, str(fault))
+
+    def show(self, event: Any, lines: Sequence[Line]) -> None:
+        """Add lines to the log; the strip and the table show the answers."""
+        if isinstance(event, Opened):
+            self._show_rows(typed_addresses(event.bound), self._password, self._note)
+            lines = [replace(lines[0], kind="log", at=time.time(), state="good")]
+        self.log.show([line for line in lines if line.kind == "log"])
+
+    def draw(self) -> None:
+        """Show what the app holds."""
+        app, report = self.app, self.app.report
+        self._show_state()
+        self._ask(app.question)
+        self.log.show_new(0)
+        rows: Dict[str, Tuple[str, ...]] = {}
+        for row in sorted(report.members, key=lambda row: name_key(row.name)):
+            name, since = self.drawn(display_text(row.name, " ")), local_time(row.joined_at).strftime("%H:%M")
+            rows[row.name] = (name, address_text(row.address), "%d ms" % row.rtt_ms, str(row.messages), since)
+        self.table.show(rows)
+        count = "%d of %d members" % (len(rows), report.members_max)
+        self.table.count.configure(text=count if report.members_max else "Members")
+        if rows:
+            self.empty.place_forget()
+        else:
+            self.empty.place(in_=self.table.tree, relx=0.5, rely=0.5, anchor="center")
+        self._enable()
+
+    def _show_state(self) -> None:
         """Show whether the room is open, and why not."""
-        shown = (app.loop is not None, app.trouble, app.bound)
+        is_open, trouble, bound = shown = (self.app.loop is not None, self.app.trouble, self.app.bound)
         if shown != self._shown:
             self._shown = shown
-            is_open, trouble, bound = shown
-            closed = "not open" if trouble else "closed"
-            self.state.configure(
-                text="open, listening on " + address_text(bound) if is_open else closed,
-                style="Surface.%s.TLabel" % ("good" if is_open else "error"),
-            )
-            again = "Open again" if bound else "Try again"
-            self.switch.configure(text="Stop" if is_open else again, style="TButton" if is_open else "Primary.TButton")
+            if is_open:
+                self.state.configure(text="open, listening on " + address_text(bound), style="Surface.good.TLabel")
+                self.switch.configure(text="Stop", style="TButton")
+            else:
+                self.state.configure(text="not open" if trouble else "closed", style="Surface.error.TLabel")
+                self.switch.configure(text="Open again" if bound else "Try again", style="Primary.TButton")
             show_text(self.trouble, trouble)
             show_if(trouble, self.port.frame)
-            self.port.value.set(str(app.port))
+            self.port.value.set(str(self.app.port))
 
-    def show_rows(self, addresses: Sequence[str], password: str, note: str) -> None:
+    def _show_rows(self, addresses: Sequence[str], password: str, note: str) -> None:
         """Show what people need to come in."""
         for child in self.rows.winfo_children():
             child.destroy()
@@ -7607,121 +7702,13 @@ class RoomStrip:
         return put(ttk.Label(self.rows, text=shown, style="Surface.TLabel"), row, 1, sticky="w", padx=M)
 
     def _copy(self, text: str, button: Any) -> None:
-        self.frame.clipboard_clear()
-        self.frame.clipboard_append(text)
+        self.root.clipboard_clear()
+        self.root.clipboard_append(text)
         button.configure(text="Copied")
         button.after(1500, lambda: button.winfo_exists() and button.configure(text="Copy"))
 
-
-MEMBER_COLUMNS = (("Name", 104), ("Address", 140), ("Round trip", 88), ("Messages", 84), ("Since", 60))
-
-
-class ServerWindow(Window):
-    """A server: state and addresses on top, members and log, and a line for announcements."""
-
-    app: ServerApp
-
-    def __init__(self, root: Any, app: ServerApp, settings: Settings, room: str, password: str, note: str) -> None:
-        """``password`` is what people type to come in, ``note`` what is to be said of it."""
-        self.room, self._asked = room, ()
-        super().__init__(root, app, settings, 1000, 640)
-        root.title("%s \u2013 SamsungChat server" % drawable(room, False))
-        root.columnconfigure((0, 1), weight=1, uniform="half")
-        self._password, self._note = password, note
-        self.strip = RoomStrip(self)
-        self.strip.frame.grid(row=0, columnspan=2, sticky="we")
-        self._build_question()
-        self.table = MemberTable(root, MEMBER_COLUMNS, "", lambda name: self.act(app.ask_kick, name))
-        self.empty = ttk.Label(self.table.frame, text="Nobody is here yet.", style="Small.TLabel")
-        self.remove = ttk.Button(self.table.frame, text="Remove", style="Ghost.TButton", command=self.table.choose)
-        self.remove.grid(row=0, column=1, columnspan=2, sticky="e", pady=(S, 0))
-        on(self.table.tree, "<<TreeviewSelect>>", self._enable)
-        self.composer = Composer(root, "Announce something to all", "Announce", self.announce, lambda before: [])
-        self.composer.frame.grid(row=4, columnspan=2, sticky="we")
-        self.log = View(root, "log", self.emoji, self.composer.type_on, self.update)
-        ttk.Label(self.log.frame, text="Activity", style="Caption.TLabel").grid(row=0, sticky="w", padx=L, pady=(M, XS))
-        root.protocol("WM_DELETE_WINDOW", lambda: self.act(app.ask_quit))
-        on(root, "<Configure>", self._arrange)
-        on(root, "<Escape>", lambda: self.act(app.answer, False))
-        self.dress()
-
-    def _build_question(self) -> None:
-        """Build what asks in the window itself, with one button that goes on and one that does not."""
-        self.question = put(ttk.Frame(self.root, style="Surface.TFrame", padding=S), 1, columnspan=2, sticky="we")
-        self.question.columnconfigure(0, weight=1)
-        self.asked = put(wrapping(self.question, "Surface.TLabel"), sticky="we", padx=S)
-        yes, no = (functools.partial(self.act, self.app.answer, sure) for sure in (True, False))
-        self.yes = put(ttk.Button(self.question, style="Primary.TButton", command=yes), 0, 1, padx=S)
-        self.no = put(ttk.Button(self.question, text="Cancel", command=no), 0, 2)
-
-    def _ask(self, question: Any) -> None:
-        """Show a question, its sentence first and then what yes is called; None: there is none."""
-        if question is not self._asked:
-            self._asked = question
-            show_if(question, self.question)
-            if question:
-                self.asked.configure(text=question[0])
-                self.yes.configure(text=question[1])
-                self.no.focus_set()
-
-    def _arrange(self) -> None:
-        """Put members and log side by side where there is room, else one above the other."""
-        wide = self.root.winfo_width() >= px(self.root, 960)
-        self.table.frame.grid(row=2, column=0, columnspan=1 if wide else 2, sticky="nswe")
-        self.log.frame.grid(row=2 if wide else 3, column=1 if wide else 0, columnspan=1 if wide else 2, sticky="nswe")
-        self.root.rowconfigure(2, weight=1)
-        self.root.rowconfigure(3, weight=0 if wide else 1)
-
-    def switch(self) -> None:
-        """Close the room, or open it, on another port where one was asked for."""
-        if self.app.loop is not None:
-            self.act(self.app.ask_close)
-        else:
-            number = whole_number(self.strip.port.value.get())
-            if 0 <= number < 65536:
-                self.act(self.app.open, number)
-            else:
-                self.strip.port.complain("0 to 65535")
-
-    def announce(self, text: str) -> None:
-        """Hand on an announcement."""
-        try:
-            self.app.announce(text)
-        except UsageError as fault:
-            self.put_back(text, str(fault))
-
-    def show(self, event: Any, lines: Sequence[Line]) -> None:
-        """Add lines to the log; the strip and the table show the answers."""
-        if isinstance(event, Opened):
-            self.strip.show_rows(typed_addresses(event.bound), self._password, self._note)
-            lines = [replace(lines[0], kind="log", at=time.time(), state="good")]
-        self.log.show([line for line in lines if line.kind == "log"])
-
-    def draw(self) -> None:
-        """Show what the app holds."""
-        app, report = self.app, self.app.report
-        self.strip.show(app)
-        self._ask(app.question)
-        self.log.show_new(0)
-        rows: Dict[str, Tuple[str, ...]] = {}
-        for row in sorted(report.members, key=lambda row: name_key(row.name)):
-            name, since = self.drawn(display_text(row.name, " ")), local_time(row.joined_at).strftime("%H:%M")
-            rows[row.name] = (name, address_text(row.address), "%d ms" % row.rtt_ms, str(row.messages), since)
-        self.table.show(rows)
-        count = "%d of %d members" % (len(rows), report.members_max)
-        self.table.count.configure(text=count if report.members_max else "Members")
-        if rows:
-            self.empty.place_forget()
-        else:
-            self.empty.place(in_=self.table.tree, relx=0.5, rely=0.5, anchor="center")
-        self._enable()
-
     def _enable(self) -> None:
         self.remove.state(["!disabled" if self.table.chosen() else "disabled"])
-
-    def show_fault(self, text: str) -> None:
-        """Show a line about a fault of this program."""
-        self.app.tell("error", text)
 
 
 # ======================================================================================================
@@ -7766,6 +7753,42 @@ def _count(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+_FACES = (
+    ("--gui", "open a window (default where there is a display)"),
+    ("--cli", "use the terminal, or what stands in its place"),
+)
+_SERVER_SWITCHES = (
+    ("--classic", "admit the original program too, which is not encrypted"),
+    ("--json", "with --export: one JSON object a line"),
+)
+_SERVER_VALUES: Sequence[Tuple[str, str, Callable[[str], Any], Any, str]] = (
+    ("--host", "ADDRESS", str, "0.0.0.0", "address to listen on (default: %(default)s; :: for IPv6 too)"),
+    ("--port", "N", _count(0, 65535), PORT, "UDP port (default: %(default)s; 0: any free)"),
+    ("--room", "NAME", str, ROOM, "name of the room (default: %(default)s)"),
+    ("--history", "FILE", str, None, "keep the room's history in this file (default: in memory)"),
+    ("--keep", "DAYS", _count(1, 36500), None, "with --history: forget what is older (default: keep all)"),
+    ("--export", "FILE", str, None, "write the history as text into FILE, or - for standard output, and end"),
+    ("--max-members", "N", _count(1, 65535), MEMBERS_MAX, "most members (default: %(default)s)"),
+    (
+        "--rate",
+        "N",
+        _count(0, 1_000_000),
+        RATE_PARTS,
+        "messages a second per member (default: %(default)s; 0: no limit)",
+    ),
+)
+_CLIENT_SWITCHES = (
+    ("--classic", "talk to an original server, unencrypted"),
+    ("--json", "print one JSON object a line"),
+    ("--stay", "in a pipe: go on receiving after the end of the input"),
+)
+_CLIENT_VALUES: Sequence[Tuple[str, str, Callable[[str], Any], Any, str]] = (
+    ("--port", "N", _count(1, 65535), PORT, "UDP port (default: %(default)s)"),
+    ("--name", "NAME", str, None, "your name in the room (default: ask, or your login name)"),
+    ("--earlier", "N", _count(0, 65535), EARLIER_DEFAULT, "earlier messages to show (default: %(default)s)"),
+)
+
+
 def argument_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
@@ -7780,66 +7803,20 @@ def argument_parser() -> argparse.ArgumentParser:
     roles = parser.add_subparsers(dest="role", metavar="{server,client}", required=True)
     server = roles.add_parser("server", help="run the room", description="Run the room on this machine.")
     client = roles.add_parser("client", help="join a room", description="Join a room as a member.")
-    for role in (server, client):
-        face = role.add_mutually_exclusive_group()
-        face.add_argument("--gui", action="store_true", help="open a window (default where there is a display)")
-        face.add_argument("--cli", action="store_true", help="use the terminal%s" % (", or a pipe" * (role is client)))
-    _add_server_arguments(server)
-    _add_client_arguments(client)
-    for role in (server, client):
-        secret = role.add_mutually_exclusive_group()
+    client.add_argument("server", metavar="SERVER[:PORT]", nargs="?", help="where the server is (default: look for it)")
+    for role, switches, values in (
+        (server, _SERVER_SWITCHES, _SERVER_VALUES),
+        (client, _CLIENT_SWITCHES, _CLIENT_VALUES),
+    ):
+        face, secret = role.add_mutually_exclusive_group(), role.add_mutually_exclusive_group()
+        for group, rows in ((face, _FACES), (role, switches)):
+            for flag, about in rows:
+                group.add_argument(flag, action="store_true", help=about)
+        for flag, metavar, kind, default, about in values:
+            role.add_argument(flag, metavar=metavar, type=kind, default=default, help=about)
         secret.add_argument("--password-file", metavar="FILE", help="read the password from a file")
         secret.add_argument("--password", metavar="TEXT", help="the password; other users of this machine can see it")
     return parser
-
-
-def _add_server_arguments(server: argparse.ArgumentParser) -> None:
-    server.add_argument(
-        "--host", default="0.0.0.0", help="address to listen on (default: %(default)s; :: for IPv6 too)"
-    )
-    server.add_argument(
-        "--port", type=_count(0, 65535), default=PORT, help="UDP port (default: %(default)s; 0: any free)"
-    )
-    server.add_argument("--classic", action="store_true", help="admit the original program too, which is not encrypted")
-    server.add_argument("--history", metavar="FILE", help="keep the room's history in this file (default: in memory)")
-    server.add_argument(
-        "--keep", metavar="DAYS", type=_count(1, 36500), help="with --history: forget what is older (default: keep all)"
-    )
-    server.add_argument(
-        "--export", metavar="FILE", help="write the history as text into FILE, or - for standard output, and end"
-    )
-    server.add_argument("--json", action="store_true", help="with --export: one JSON object a line")
-    server.add_argument("--room", metavar="NAME", default=ROOM, help="name of the room (default: %(default)s)")
-    server.add_argument(
-        "--max-members",
-        metavar="N",
-        type=_count(1, 65535),
-        default=MEMBERS_MAX,
-        help="most members (default: %(default)s)",
-    )
-    server.add_argument(
-        "--rate",
-        metavar="N",
-        type=_count(0, 1_000_000),
-        default=RATE_PARTS,
-        help="messages a second per member (default: %(default)s; 0: no limit)",
-    )
-
-
-def _add_client_arguments(client: argparse.ArgumentParser) -> None:
-    client.add_argument("server", metavar="SERVER[:PORT]", nargs="?", help="where the server is (default: look for it)")
-    client.add_argument("--port", type=_count(1, 65535), default=PORT, help="UDP port (default: %(default)s)")
-    client.add_argument("--name", help="your name in the room (default: ask, or your login name)")
-    client.add_argument(
-        "--earlier",
-        metavar="N",
-        type=_count(0, 65535),
-        default=EARLIER_DEFAULT,
-        help="earlier messages to show (default: %(default)s)",
-    )
-    client.add_argument("--classic", action="store_true", help="talk to an original server, unencrypted")
-    client.add_argument("--json", action="store_true", help="print one JSON object a line")
-    client.add_argument("--stay", action="store_true", help="in a pipe: go on receiving after the end of the input")
 
 
 def tune_process() -> None:

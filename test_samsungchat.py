@@ -5696,6 +5696,7 @@ class ClientWindowTest(WindowTest):
         self.guest("alice")
         go_on.set()
         self.wait(window, lambda: window.login.name.error.cget("text"))
+        window.composer.set("half a draft")
         _, self.port = start_room(self, room="Lab 2")
         bob = self.guest("bob")
         window.login.port.value.set(str(self.port))
@@ -5781,7 +5782,7 @@ class ServerWindowTest(WindowTest):
         return window, bob
 
     def is_open(self, window):
-        return "listening" in window.strip.state.cget("text")
+        return "listening" in window.state.cget("text")
 
     def test_members_are_listed_and_announcements_heard(self):
         window, bob = self.open_with_guest()
@@ -5824,27 +5825,27 @@ class ServerWindowTest(WindowTest):
         path = os.path.join(temporary_folder(self), "room.db")
         app = chat.ServerApp(lambda port: open_room(port, log=Log(int(time.time() * 1000), path)), 0)
         window = self.open(lambda root: chat.ServerWindow(root, app, chat.Settings(), "Lab 1", "secret", ""))
-        window.strip.switch.invoke()
+        window.switch.invoke()
         self.wait(window, lambda: not self.is_open(window))
         self.type(window, window.composer, "is anybody here?")
         self.assertIn("not open", window.composer.note.cget("text"))
-        window.strip.switch.invoke()
+        window.switch.invoke()
         self.assertTrue(self.is_open(window))
 
     def test_a_port_in_use_is_said_and_another_can_be_chosen(self):
         _, port = start_room(self)
         window = self.open_server(port)
-        self.assertIn(str(port), window.strip.trouble.cget("text"))
-        window.strip.port.value.set("70000")
-        window.strip.switch.invoke()
-        self.assertIn("65535", window.strip.port.error.cget("text"))
-        window.strip.port.value.set("0")
-        window.strip.switch.invoke()
+        self.assertIn(str(port), window.trouble.cget("text"))
+        window.port.value.set("70000")
+        window.switch.invoke()
+        self.assertIn("65535", window.port.error.cget("text"))
+        window.port.value.set("0")
+        window.switch.invoke()
         self.assertTrue(self.is_open(window))
 
     def test_the_password_is_hidden_until_it_is_asked_for_and_can_be_copied(self):
         window = self.open_server()
-        rows = window.strip.rows.winfo_children()
+        rows = window.rows.winfo_children()
         texts = lambda: [str(child.cget("text")) for child in rows]  # noqa: E731
         self.assertNotIn("secret", texts())
         for button in rows:
@@ -5860,7 +5861,7 @@ class ServerWindowTest(WindowTest):
                 window.root.geometry("%dx500" % width)
                 self.wait(window, lambda shown=window, width=width: shown.root.winfo_width() == width)
                 window.root.update()
-                for widget in (window.composer.button, window.log.text, window.table.tree, window.strip.switch):
+                for widget in (window.composer.button, window.log.text, window.table.tree, window.switch):
                     self.assertTrue(widget.winfo_viewable())
                     self.assertLess(widget.winfo_x() + widget.winfo_width(), width)
             self.assertEqual(window.log.text.cget("background"), chat.PALETTES[theme].background)

@@ -5535,7 +5535,7 @@ class ClientApp:
     def enter(self, text: str) -> None:
         """Obey a typed line, or send it under its number; they count from 1, refused and empty ones too."""
         self._number += 1
-        self._sure = False
+        self._sure = self._sure and text.strip() == "/quit"
         try:
             if text.strip() and not self._finishing:
                 self._obey(text)

@@ -5399,6 +5399,8 @@ class ClientWindowTest(WindowTest):
         window = self.open_client(self.port, "alice", "secret")
         self.wait(window, lambda: window.login.name.error.cget("text"))
         self.assertIs(window.root.focus_lastfor(), window.login.name.entry)
+        self.press(window, window.login.name.entry, "Key-x")
+        self.assertEqual(window.login.name.value.get(), "x")  # What is typed takes the place of what was wrong.
 
     def test_an_empty_form_says_what_is_missing_and_where(self):
         window = self.open_client()
@@ -5433,9 +5435,12 @@ class ClientWindowTest(WindowTest):
         form = window.login
         self.wait(window, lambda: form.server.value.get() == "127.0.0.1")
         self.assertIn("Lab 1, 0 members", form.offered.entrycget(0, "label"))
-        form.server.value.set("elsewhere")
+        form.server.value.set("lab:x")
+        self.press(window, form.server.entry, "Return")
+        self.assertTrue(form.server.error.winfo_ismapped())
         form.offered.invoke(0)
-        self.assertEqual(form.server.value.get(), "127.0.0.1")
+        self.assertEqual((form.server.value.get(), form.port.value.get()), ("127.0.0.1", str(self.port)))
+        self.assertFalse(form.server.entry.instate(["invalid"]))
 
     # --- talking
 
@@ -5455,6 +5460,7 @@ class ClientWindowTest(WindowTest):
         members, composer = window.members.tree, window.composer
         self.wait(window, lambda: members.exists("nbob"))
         composer.set("what?")
+        self.assertEqual(members.identify_region(20, 10), "cell")  # No titles over one column.
         self.press(window, members, "Down", "Return")
         self.assertEqual(composer.get(), "/msg bob what?")
         self.press(window, composer.text, "Return")
@@ -5511,6 +5517,7 @@ class ClientWindowTest(WindowTest):
         self.assertIn("1 member here: alice", self.shown(window))
         self.say(window, "/nonsense")
         self.assertIn("/nonsense", window.composer.note.cget("text"))
+        self.assertEqual(str(window.composer.note.cget("style")), "error.TLabel")
         self.assertEqual(window.composer.get(), "/nonsense")
 
     def test_what_is_selected_in_the_conversation_is_copied_though_the_caret_is_elsewhere(self):
@@ -5665,11 +5672,32 @@ class ClientWindowTest(WindowTest):
         self.assertLess(sizes[0], sizes[1])
         self.assertEqual(sizes[0], sizes[2])
 
-    def test_the_members_have_their_place_where_there_is_room(self):
+    def test_the_members_have_their_place_where_there_is_room_or_where_it_is_asked_for(self):
         window = self.enter()
-        for width, shown in ((960, True), (400, False)):
+        self.assertEqual((window.here.cget("text"), window.members.count.cget("text")), ("1 member", "1 member"))
+        (toggle,) = [each for each in window.here.master.winfo_children() if each.cget("text") == "Members"]
+        for width, press, shown in ((960, False, True), (400, False, False), (400, True, True), (960, True, False)):
             window.root.geometry("%dx500" % width)
+            self.wait(window, lambda width=width: window.chat.winfo_width() == width)
+            if press:
+                self.press(window, toggle, "space")
             self.wait(window, lambda shown=shown: bool(window.members.frame.winfo_ismapped()) is shown)
+            self.wait(window, lambda: window.view.text.winfo_height() > 300)
+
+    def test_a_link_is_opened_by_a_click_unless_text_is_being_selected(self):
+        window = self.enter()
+        view = window.view.text
+        self.say(window, "see https://example.org/a and b")
+        self.wait_shown(window, "and b\u00a0\u00a0\u2713")
+        with mock.patch("webbrowser.open") as opened:
+            for selected in (True, False):
+                view.tag_add("sel", "1.0", "end") if selected else view.tag_remove("sel", "1.0", "end")
+                x, y, width, height = view.bbox("link.first + 3c")
+                view.event_generate("<Motion>", x=x + 2, y=y + 2)
+                view.event_generate("<ButtonRelease-1>", x=x + 2, y=y + 2)
+                window.root.update()
+            self.wait(window, lambda: opened.called)
+        opened.assert_called_once_with("https://example.org/a")
 
     def test_a_restarted_server_is_found_again_and_the_draft_is_kept(self):
         window = self.enter()
@@ -5773,8 +5801,8 @@ def ground(widget):
 class ServerWindowTest(WindowTest):
     """The server's window shows the room, and what is done there happens."""
 
-    def open_with_guest(self):
-        window = self.open_server()
+    def open_with_guest(self, **options):
+        window = self.open_server(**options)
         bob = Guest(window.app.bound[1], "bob")
         self.addCleanup(bob.leave)
         self.wait(window, lambda: window.table.tree.exists("nbob"))
@@ -5784,11 +5812,17 @@ class ServerWindowTest(WindowTest):
         return "listening" in window.state.cget("text")
 
     def test_members_are_listed_and_announcements_heard(self):
-        window, bob = self.open_with_guest()
+        window, bob = self.open_with_guest(members_max=10)
         self.type(window, window.composer, "lunch at noon")
         while bob.wait_for(NOTICED).text != "lunch at noon":
             pass
         self.assertEqual(window.composer.get(), "")
+        self.assertEqual(window.table.tree.identify_region(20, 10), "heading")
+        columns = window.table.tree.cget("columns")
+        self.assertEqual(" ".join(window.table.tree.heading(each, "text") for each in columns), " ".join(columns))
+        row = window.table.tree.item("nbob", "values")
+        self.assertRegex(" ".join(row), r"^bob 127\.0\.0\.1:\d+ \d+ ms 0 \d\d:\d\d$")
+        self.assertEqual(window.table.count.cget("text"), "1 of 10 members")
         self.assertRegex(window.log.text.get("1.0", "end"), r"(?s)bob joined.*announced: lunch at noon")
 
     def test_removing_somebody_asks_first(self):
@@ -5852,6 +5886,17 @@ class ServerWindowTest(WindowTest):
                 button.invoke()
         self.assertIn("secret", texts())
         self.assertEqual(window.root.clipboard_get(), "secret")
+
+    def test_it_is_shown_until_its_end(self):
+        root, seen = chat.open_root(), []
+        window = chat.ServerWindow(root, chat.ServerApp(open_room, 0), chat.Settings(), "Lab 1", "secret", "")
+        _KEPT.append(window)
+        root.bind("<Map>", lambda _: seen or seen.append(root.after_idle(self.click_close, window)))
+        self.addCleanup(gc.enable)
+        with mock.patch.object(chat, "catch_signals"):
+            self.assertEqual(window.run(), 0)
+        self.assertTrue(seen and window.closed)
+        self.assertFalse(gc.isenabled())  # Tk aborts when a network thread collects its objects.
 
     def test_both_themes_at_every_size(self):
         for theme in chat.PALETTES:

@@ -7196,6 +7196,7 @@ class MemberTable:
     def __init__(self, parent: Any, columns: Sequence[Tuple[str, int]], ground: str, act: Callable[[str], Any]) -> None:
         """``columns`` are title and width; ``act`` gets the name of the row that was chosen."""
         self._titles = [title for title, _ in columns]
+        self._wide = px(parent, sum(width for _, width in columns))
         self._act = act
         self._rows: Dict[str, Tuple[str, ...]] = {}
         self._cells: Dict[str, Tuple[str, ...]] = {}
@@ -7240,7 +7241,7 @@ class MemberTable:
 
     def _fit(self, width: int) -> None:
         """Leave out the last columns where there is no room for them."""
-        self.tree.configure(displaycolumns=self._titles[:3] if width < px(self.tree, 440) else "#all")
+        self.tree.configure(displaycolumns=self._titles[:3] if width < self._wide else "#all")
         rows, self._rows = self._rows, {}
         self.show(rows)
 
@@ -7549,7 +7550,7 @@ class ClientWindow(Window):
 # --- server
 
 
-MEMBER_COLUMNS = (("Name", 104), ("Address", 140), ("Round trip", 88), ("Messages", 84), ("Since", 60))
+MEMBER_COLUMNS = (("Name", 100), ("Address", 136), ("Round trip", 84), ("Messages", 80), ("Since", 52))
 
 
 class ServerWindow(Window):

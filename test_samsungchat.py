@@ -5591,6 +5591,15 @@ class ClientWindowTest(WindowTest):
         self.wait(window, lambda: rung[1:])
         self.assertEqual(rung, ["alice, three", "four"])
 
+    def test_a_run_of_joins_changes_in_its_place_until_the_next_begins(self):
+        window = self.enter()
+        window.view.clear()
+        window.view.show([chat.Line(901, "message", "one"), chat.Line(902, "presence", "bob joined", 1.0)])
+        window.view.show([chat.Line(903, "message", "two"), chat.Line(902, "presence", "bob, cem joined", 1.0)])
+        window.view.show([chat.Line(904, "presence", "dan left", 1.0), chat.Line(902, "presence", "late", 1.0)])
+        rows = [row for row in self.shown(window).split("\n") if row.strip(" 0123456789:")]
+        self.assertEqual(rows[:4], ["one", "bob, cem joined", "two", "dan left"])
+
     def test_find_goes_through_the_places_beside_an_emoji(self):
         window = self.enter()
         find = window.find
@@ -5602,6 +5611,9 @@ class ClientWindowTest(WindowTest):
         self.assertEqual(find.count.cget("text"), "2 of 2")
         self.press(window, find.entry, "Return")
         self.assertEqual(find.count.cget("text"), "1 of 2")
+        self.press(window, find.entry, "Shift-Return")
+        self.assertEqual(find.count.cget("text"), "2 of 2")
+        self.press(window, find.entry, "Up")
         view = window.view.text
         self.assertEqual(view.get(*view.tag_ranges("here")), "needle")
         self.press(window, find.entry, "Escape")
@@ -5662,19 +5674,21 @@ class ClientWindowTest(WindowTest):
             for widget in widgets(window.root):
                 self.assertIn(ground(widget), allowed, str(widget))
 
-    def test_the_text_grows_and_shrinks_with_keys(self):
-        window = self.enter()
-        sizes = []
+    def test_text_and_rows_grow_and_shrink_with_keys(self):
+        window, sizes = self.enter(), []
         for key in ("Control-plus", "Control-plus", "Control-minus", "Control-Key-0"):
             self.press(window, window.composer.text, key)
-            sizes.append(-int(window.root.tk.call("font", "configure", "ChatBody", "-size")))
-        self.assertLess(sizes[3], sizes[0])
-        self.assertLess(sizes[0], sizes[1])
+            font = window.root.tk.call("font", "configure", "ChatBody", "-size")
+            row = chat.ttk.Style(window.root).lookup("Surface.Treeview", "rowheight")
+            sizes.append((-int(font), int(str(row))))
         self.assertEqual(sizes[0], sizes[2])
+        for small, middle, large in zip(sizes[3], sizes[0], sizes[1]):
+            self.assertTrue(small < middle < large)
 
     def test_the_members_have_their_place_where_there_is_room_or_where_it_is_asked_for(self):
         window = self.enter()
         self.assertEqual((window.here.cget("text"), window.members.count.cget("text")), ("1 member", "1 member"))
+        self.assertEqual(window.where.cget("text"), "alice  \u00b7  Lab 1  \u00b7  127.0.0.1:%d" % self.port)
         (toggle,) = [each for each in window.here.master.winfo_children() if each.cget("text") == "Members"]
         for width, press, shown in ((960, False, True), (400, False, False), (400, True, True), (960, True, False)):
             window.root.geometry("%dx500" % width)
@@ -5851,6 +5865,9 @@ class ServerWindowTest(WindowTest):
         self.click_close(window)
         self.assertFalse(window.closed)
         self.assertIn("1 member", window.asked.cget("text"))
+        self.press(window, window.composer.text, "Key-x")
+        window.update()
+        self.assertIs(window.root.focus_get(), window.composer.text)  # It asks once.
         self.click_close(window)  # The question was this one, and closing anyway is the answer.
         self.wait(window, lambda: window.closed)
 

@@ -5773,7 +5773,7 @@ class ClientWindowTest(WindowTest):
         window, bob = self.enter(), self.guest("bob")
         self.say(window, "my last words")
         self.click_close(window)
-        if not window.closed:  # It warns while there is no receipt, and once.
+        if window.app.code is None:  # It warns while there is no receipt, and once.
             self.assertIn("not confirmed", self.shown(window))
             self.click_close(window)
         self.wait(window, lambda: window.closed)

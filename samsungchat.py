@@ -6666,11 +6666,6 @@ def add_scrollbar(widget: Any, column: int, scroll: Callable[..., Any], ground: 
     widget.master.columnconfigure(0, weight=1)
 
 
-def add_rule(parent: Any, row: int) -> None:
-    """Draw a line across."""
-    ttk.Frame(parent, style="Rule.TFrame", height=1).grid(row=row, columnspan=2, sticky="we")
-
-
 def secret_button(parent: Any, ground: str, show: Callable[[bool], Any]) -> Any:
     """Return a button that shows a password, or hides it again, and says which it will do."""
 
@@ -6743,6 +6738,8 @@ class Window(Face):
             if count or now >= self._update_at:
                 self._update_at = now + WAIT_SECONDS
                 self.update()
+            if self.app.code is not None:
+                self.close()
         finally:
             if not self.closed:
                 self.root.after(5 if count == PUMP_EVENTS_MAX else int(PUMP_SECONDS * 1000), self.look_at_inbox)
@@ -6753,13 +6750,6 @@ class Window(Face):
             self.app.stop()
         elif not isinstance(event, Resized):
             self.app.take(event)
-
-    def update(self) -> None:
-        """Show what the app holds, or come to the end as it has."""
-        if self.app.code is not None:
-            self.close()
-        if not self.closed:
-            self.draw()
 
     def act(self, do: Callable[..., Any], *arguments: Any) -> None:
         """Do what the person asks for, and show at once what comes of it."""
@@ -6836,13 +6826,9 @@ class Window(Face):
     def report_fault(self, kind: Any, fault: Any, trace: Any) -> None:
         """Show a line about a fault of this program."""
         sys.excepthook(kind, fault, trace)
+        text = "The program has a fault (%s: %s). What you see may be incomplete." % (kind.__name__, fault)
         for label in self.fault_labels:
-            text = "The program has a fault (%s: %s). What you see may be incomplete."
-            show_text(label, text % (kind.__name__, fault))
-
-    def draw(self) -> None:
-        """Show what the app holds."""
-        raise NotImplementedError
+            show_text(label, text)
 
 
 _CUT: List[Run] = [("lines that were here are no longer shown\n", ("system", "divider"))]
@@ -7196,6 +7182,7 @@ class MemberTable:
     def __init__(self, parent: Any, columns: Sequence[Tuple[str, int]], ground: str, act: Callable[[str], Any]) -> None:
         """``columns`` are title and width; ``act`` gets the name of the row that was chosen."""
         self._titles = [title for title, _ in columns]
+        self._wide = px(parent, sum(width for _, width in columns))
         self._act = act
         self._rows: Dict[str, Tuple[str, ...]] = {}
         self._cells: Dict[str, Tuple[str, ...]] = {}
@@ -7240,7 +7227,7 @@ class MemberTable:
 
     def _fit(self, width: int) -> None:
         """Leave out the last columns where there is no room for them."""
-        self.tree.configure(displaycolumns=self._titles[:3] if width < px(self.tree, 440) else "#all")
+        self.tree.configure(displaycolumns=self._titles[:3] if width < self._wide else "#all")
         rows, self._rows = self._rows, {}
         self.show(rows)
 
@@ -7432,7 +7419,7 @@ class ClientWindow(Window):
             ("Leave the room", "", lambda: self.act(self.app.leave_room)),
         )
         put(self.menu(header, "", entries), 0, 3)
-        add_rule(self.chat, 1)
+        put(ttk.Frame(self.chat, style="Rule.TFrame", height=1), 1, columnspan=2, sticky="we")
 
     def _build_room(self) -> None:
         chat = self.chat
@@ -7444,7 +7431,7 @@ class ClientWindow(Window):
         put(self.members.frame, 2, 1, rowspan=3, sticky="nswe")
         put(self.view.frame, 3, sticky="nswe")
         put(self.composer.frame, 4, sticky="we").lift()
-        add_rule(chat, 5)
+        put(ttk.Frame(chat, style="Rule.TFrame", height=1), 5, columnspan=2, sticky="we")
         status = put(box(chat, padding=[L, XS]), 6, columnspan=2, sticky="we")
         self.where = put(ttk.Label(status, style="Small.TLabel", width=1), sticky="we")
         self.state = put(ttk.Label(status), 0, 1, sticky="e")
@@ -7503,7 +7490,7 @@ class ClientWindow(Window):
         if any(line.mention for line in lines) and not self.front():
             self.alert()
 
-    def draw(self) -> None:
+    def update(self) -> None:
         """Show what the app holds, and note whether the person looks at the latest lines."""
         app, view = self.app, self.view
         self._change_room()
@@ -7549,7 +7536,7 @@ class ClientWindow(Window):
 # --- server
 
 
-MEMBER_COLUMNS = (("Name", 104), ("Address", 140), ("Round trip", 88), ("Messages", 84), ("Since", 60))
+MEMBER_COLUMNS = (("Name", 100), ("Address", 136), ("Round trip", 84), ("Messages", 80), ("Since", 52))
 
 
 class ServerWindow(Window):
@@ -7646,7 +7633,7 @@ class ServerWindow(Window):
             lines = [replace(lines[0], kind="log", at=time.time(), state="good")]
         self.log.show([line for line in lines if line.kind == "log"])
 
-    def draw(self) -> None:
+    def update(self) -> None:
         """Show what the app holds."""
         app, report = self.app, self.app.report
         self._show_state()

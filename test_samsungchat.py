@@ -5400,6 +5400,8 @@ class ClientWindowTest(WindowTest):
         window = self.open_client(self.port, "alice", "secret")
         self.wait(window, lambda: window.login.name.error.cget("text"))
         self.assertIs(window.root.focus_lastfor(), window.login.name.entry)
+        self.press(window, window.login.name.entry, "Key-x")
+        self.assertEqual(window.login.name.value.get(), "x")  # What is typed takes the place of what was wrong.
 
     def test_an_empty_form_says_what_is_missing_and_where(self):
         window = self.open_client()
@@ -5434,9 +5436,12 @@ class ClientWindowTest(WindowTest):
         form = window.login
         self.wait(window, lambda: form.server.value.get() == "127.0.0.1")
         self.assertIn("Lab 1, 0 members", form.offered.entrycget(0, "label"))
-        form.server.value.set("elsewhere")
+        form.server.value.set("lab:x")
+        self.press(window, form.server.entry, "Return")
+        self.assertTrue(form.server.error.winfo_ismapped())
         form.offered.invoke(0)
-        self.assertEqual(form.server.value.get(), "127.0.0.1")
+        self.assertEqual((form.server.value.get(), form.port.value.get()), ("127.0.0.1", str(self.port)))
+        self.assertFalse(form.server.entry.instate(["invalid"]))
 
     # --- talking
 
@@ -5456,6 +5461,7 @@ class ClientWindowTest(WindowTest):
         members, composer = window.members.tree, window.composer
         self.wait(window, lambda: members.exists("nbob"))
         composer.set("what?")
+        self.assertEqual(members.identify_region(20, 10), "cell")  # No titles over one column.
         self.press(window, members, "Down", "Return")
         self.assertEqual(composer.get(), "/msg bob what?")
         self.press(window, composer.text, "Return")
@@ -5512,6 +5518,7 @@ class ClientWindowTest(WindowTest):
         self.assertIn("1 member here: alice", self.shown(window))
         self.say(window, "/nonsense")
         self.assertIn("/nonsense", window.composer.note.cget("text"))
+        self.assertEqual(str(window.composer.note.cget("style")), "error.TLabel")
         self.assertEqual(window.composer.get(), "/nonsense")
 
     def test_what_is_selected_in_the_conversation_is_copied_though_the_caret_is_elsewhere(self):
@@ -5585,6 +5592,15 @@ class ClientWindowTest(WindowTest):
         self.wait(window, lambda: rung[1:])
         self.assertEqual(rung, ["alice, three", "four"])
 
+    def test_a_run_of_joins_changes_in_its_place_until_the_next_begins(self):
+        window = self.enter()
+        window.view.clear()
+        window.view.show([chat.Line(901, "message", "one"), chat.Line(902, "presence", "bob joined", 1.0)])
+        window.view.show([chat.Line(903, "message", "two"), chat.Line(902, "presence", "bob, cem joined", 1.0)])
+        window.view.show([chat.Line(904, "presence", "dan left", 1.0), chat.Line(902, "presence", "late", 1.0)])
+        rows = [row for row in self.shown(window).split("\n") if row.strip(" 0123456789:")]
+        self.assertEqual(rows[:4], ["one", "bob, cem joined", "two", "dan left"])
+
     def test_find_goes_through_the_places_beside_an_emoji(self):
         window = self.enter()
         find = window.find
@@ -5596,6 +5612,9 @@ class ClientWindowTest(WindowTest):
         self.assertEqual(find.count.cget("text"), "2 of 2")
         self.press(window, find.entry, "Return")
         self.assertEqual(find.count.cget("text"), "1 of 2")
+        self.press(window, find.entry, "Shift-Return")
+        self.assertEqual(find.count.cget("text"), "2 of 2")
+        self.press(window, find.entry, "Up")
         view = window.view.text
         self.assertEqual(view.get(*view.tag_ranges("here")), "needle")
         self.press(window, find.entry, "Escape")
@@ -5656,21 +5675,44 @@ class ClientWindowTest(WindowTest):
             for widget in widgets(window.root):
                 self.assertIn(ground(widget), allowed, str(widget))
 
-    def test_the_text_grows_and_shrinks_with_keys(self):
-        window = self.enter()
-        sizes = []
+    def test_text_and_rows_grow_and_shrink_with_keys(self):
+        window, sizes = self.enter(), []
         for key in ("Control-plus", "Control-plus", "Control-minus", "Control-Key-0"):
             self.press(window, window.composer.text, key)
-            sizes.append(-int(window.root.tk.call("font", "configure", "ChatBody", "-size")))
-        self.assertLess(sizes[3], sizes[0])
-        self.assertLess(sizes[0], sizes[1])
+            font = window.root.tk.call("font", "configure", "ChatBody", "-size")
+            row = chat.ttk.Style(window.root).lookup("Surface.Treeview", "rowheight")
+            sizes.append((-int(font), int(str(row))))
         self.assertEqual(sizes[0], sizes[2])
+        for small, middle, large in zip(sizes[3], sizes[0], sizes[1]):
+            self.assertTrue(small < middle < large)
 
-    def test_the_members_have_their_place_where_there_is_room(self):
+    def test_the_members_have_their_place_where_there_is_room_or_where_it_is_asked_for(self):
         window = self.enter()
-        for width, shown in ((960, True), (400, False)):
+        self.assertEqual((window.here.cget("text"), window.members.count.cget("text")), ("1 member", "1 member"))
+        self.assertEqual(window.where.cget("text"), "alice  \u00b7  Lab 1  \u00b7  127.0.0.1:%d" % self.port)
+        (toggle,) = [each for each in window.here.master.winfo_children() if each.cget("text") == "Members"]
+        for width, press, shown in ((960, False, True), (400, False, False), (400, True, True), (960, True, False)):
             window.root.geometry("%dx500" % width)
+            self.wait(window, lambda width=width: window.chat.winfo_width() == width)
+            if press:
+                self.press(window, toggle, "space")
             self.wait(window, lambda shown=shown: bool(window.members.frame.winfo_ismapped()) is shown)
+            self.wait(window, lambda: window.view.text.winfo_height() > 300)
+
+    def test_a_link_is_opened_by_a_click_unless_text_is_being_selected(self):
+        window = self.enter()
+        view = window.view.text
+        self.say(window, "see https://example.org/a and b")
+        self.wait_shown(window, "and b\u00a0\u00a0\u2713")
+        with mock.patch("webbrowser.open") as opened:
+            for selected in (True, False):
+                view.tag_add("sel", "1.0", "end") if selected else view.tag_remove("sel", "1.0", "end")
+                x, y, width, height = view.bbox("link.first + 3c")
+                view.event_generate("<Motion>", x=x + 2, y=y + 2)
+                view.event_generate("<ButtonRelease-1>", x=x + 2, y=y + 2)
+                window.root.update()
+            self.wait(window, lambda: opened.called)
+        opened.assert_called_once_with("https://example.org/a")
 
     def test_a_restarted_server_is_found_again_and_the_draft_is_kept(self):
         window = self.enter()
@@ -5732,7 +5774,7 @@ class ClientWindowTest(WindowTest):
         window, bob = self.enter(), self.guest("bob")
         self.say(window, "my last words")
         self.click_close(window)
-        if not window.closed:  # It warns while there is no receipt, and once.
+        if window.app.code is None:  # It warns while there is no receipt, and once.
             self.assertIn("not confirmed", self.shown(window))
             self.click_close(window)
         self.wait(window, lambda: window.closed)
@@ -5774,8 +5816,8 @@ def ground(widget):
 class ServerWindowTest(WindowTest):
     """The server's window shows the room, and what is done there happens."""
 
-    def open_with_guest(self):
-        window = self.open_server()
+    def open_with_guest(self, **options):
+        window = self.open_server(**options)
         bob = Guest(window.app.bound[1], "bob")
         self.addCleanup(bob.leave)
         self.wait(window, lambda: window.table.tree.exists("nbob"))
@@ -5785,11 +5827,17 @@ class ServerWindowTest(WindowTest):
         return "listening" in window.state.cget("text")
 
     def test_members_are_listed_and_announcements_heard(self):
-        window, bob = self.open_with_guest()
+        window, bob = self.open_with_guest(members_max=10)
         self.type(window, window.composer, "lunch at noon")
         while bob.wait_for(NOTICED).text != "lunch at noon":
             pass
         self.assertEqual(window.composer.get(), "")
+        self.assertEqual(window.table.tree.identify_region(20, 10), "heading")
+        columns = window.table.tree.cget("columns")
+        self.assertEqual(" ".join(window.table.tree.heading(each, "text") for each in columns), " ".join(columns))
+        row = window.table.tree.item("nbob", "values")
+        self.assertRegex(" ".join(row), r"^bob 127\.0\.0\.1:\d+ \d+ ms 0 \d\d:\d\d$")
+        self.assertEqual(window.table.count.cget("text"), "1 of 10 members")
         self.assertRegex(window.log.text.get("1.0", "end"), r"(?s)bob joined.*announced: lunch at noon")
 
     def test_removing_somebody_asks_first(self):
@@ -5818,6 +5866,9 @@ class ServerWindowTest(WindowTest):
         self.click_close(window)
         self.assertFalse(window.closed)
         self.assertIn("1 member", window.asked.cget("text"))
+        self.press(window, window.composer.text, "Key-x")
+        window.update()
+        self.assertIs(window.root.focus_get(), window.composer.text)  # It asks once.
         self.click_close(window)  # The question was this one, and closing anyway is the answer.
         self.wait(window, lambda: window.closed)
 
@@ -5853,6 +5904,17 @@ class ServerWindowTest(WindowTest):
                 button.invoke()
         self.assertIn("secret", texts())
         self.assertEqual(window.root.clipboard_get(), "secret")
+
+    def test_it_is_shown_until_its_end(self):
+        root, seen = chat.open_root(), []
+        window = chat.ServerWindow(root, chat.ServerApp(open_room, 0), chat.Settings(), "Lab 1", "secret", "")
+        _KEPT.append(window)
+        root.bind("<Map>", lambda _: seen or seen.append(root.after_idle(self.click_close, window)))
+        self.addCleanup(gc.enable)
+        with mock.patch.object(chat, "catch_signals"):
+            self.assertEqual(window.run(), 0)
+        self.assertTrue(seen and window.closed)
+        self.assertFalse(gc.isenabled())  # Tk aborts when a network thread collects its objects.
 
     def test_both_themes_at_every_size(self):
         for theme in chat.PALETTES:

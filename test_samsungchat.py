@@ -6234,7 +6234,7 @@ class OutsideWireTest(OutsideCase):
         client.expect("TRY_LATER", "err")
 
 
-class HostileTextTest(OutsideCase):
+class OutsideHostileTest(OutsideCase):
     """Whatever strangers put into whichever field, no screen obeys it, and every screen shows that it is there."""
 
     def check(self, program, stream, *fields):
@@ -6380,7 +6380,7 @@ class OutsideTerminalTest(OutsideCase):
         self.assertEqual(1, len(bob.events("notice")))
 
 
-class Screen:
+class Pane:
     """A window as a person has it: widgets, found by what stands on them or beside them, and keys."""
 
     def __init__(self, root):
@@ -6442,7 +6442,7 @@ class OutsideWindowTest(OutsideCase):
 
         def mainloop(root, _=0):
             _KEPT.append(root)
-            person(Screen(root))
+            person(Pane(root))
 
         faults, known = [], {"SAMSUNGCHAT_PASSWORD": "s", "XDG_CONFIG_HOME": temporary_folder(self), **environment}
         self.addCleanup(gc.enable)

@@ -4187,7 +4187,6 @@ class Transcript:
             Listed: lambda event: [self.note("%s here: %s" % (self._count(), ", ".join(event.names)))],
             ServerStuck: lambda event: [self.note(*_STUCK[event.stuck])],
             Disconnected: lambda event: [self.note(event.text + " Trying again; what you type is kept.", "error")],
-            LoginFailed: lambda event: [self.note("%s: %s" % (event.code, display_text(event.text, " ")), "error")],
         }
 
     def apply(self, event: Any) -> List[Line]:
@@ -5374,11 +5373,9 @@ class ClientApp:
         self.transcript = Transcript()
         self._generation += 1
         generation = self._generation  # What an older core still says is not heard.
-        post = functools.partial(self._post, generation)
-        self.loop = start_client(post, self._earlier, self.face.patience, self._classic)
-
-    def _post(self, generation: int, event: Any) -> None:
-        self.inbox.put((generation, event))
+        self.loop = start_client(
+            lambda event: self.inbox.put((generation, event)), self._earlier, self.face.patience, self._classic
+        )
 
     # --- logging in
 
@@ -5514,7 +5511,7 @@ class ClientApp:
     def enter(self, text: str) -> None:
         """Obey a typed line, or send it under its number; they count from 1, refused and empty ones too."""
         self._number += 1
-        self._sure = False
+        self._sure = self._sure and text.strip() == "/quit"
         try:
             if text.strip() and not self._finishing:
                 self._obey(text)
@@ -6645,11 +6642,6 @@ def add_scrollbar(widget: Any, column: int, scroll: Callable[..., Any], ground: 
     widget.master.columnconfigure(0, weight=1)
 
 
-def add_rule(parent: Any, row: int) -> None:
-    """Draw a line across."""
-    ttk.Frame(parent, style="Rule.TFrame", height=1).grid(row=row, columnspan=2, sticky="we")
-
-
 def secret_button(parent: Any, ground: str, show: Callable[[bool], Any]) -> Any:
     """Return a button that shows a password, or hides it again, and says which it will do."""
 
@@ -6722,6 +6714,8 @@ class Window(Face):
             if count or now >= self._update_at:
                 self._update_at = now + WAIT_SECONDS
                 self.update()
+            if self.app.code is not None:
+                self.close()
         finally:
             if not self.closed:
                 self.root.after(5 if count == PUMP_EVENTS_MAX else int(PUMP_SECONDS * 1000), self.look_at_inbox)
@@ -6732,13 +6726,6 @@ class Window(Face):
             self.app.stop()
         elif not isinstance(event, Resized):
             self.app.take(event)
-
-    def update(self) -> None:
-        """Show what the app holds, or come to the end as it has."""
-        if self.app.code is not None:
-            self.close()
-        if not self.closed:
-            self.draw()
 
     def act(self, do: Callable[..., Any], *arguments: Any) -> None:
         """Do what the person asks for, and show at once what comes of it."""
@@ -6815,13 +6802,9 @@ class Window(Face):
     def report_fault(self, kind: Any, fault: Any, trace: Any) -> None:
         """Show a line about a fault of this program."""
         sys.excepthook(kind, fault, trace)
+        text = "The program has a fault (%s: %s). What you see may be incomplete." % (kind.__name__, fault)
         for label in self.fault_labels:
-            text = "The program has a fault (%s: %s). What you see may be incomplete."
-            show_text(label, text % (kind.__name__, fault))
-
-    def draw(self) -> None:
-        """Show what the app holds."""
-        raise NotImplementedError
+            show_text(label, text)
 
 
 _CUT: List[Run] = [("lines that were here are no longer shown\n", ("system", "divider"))]
@@ -7175,6 +7158,7 @@ class MemberTable:
     def __init__(self, parent: Any, columns: Sequence[Tuple[str, int]], ground: str, act: Callable[[str], Any]) -> None:
         """``columns`` are title and width; ``act`` gets the name of the row that was chosen."""
         self._titles = [title for title, _ in columns]
+        self._wide = px(parent, sum(width for _, width in columns))
         self._act = act
         self._rows: Dict[str, Tuple[str, ...]] = {}
         self._cells: Dict[str, Tuple[str, ...]] = {}
@@ -7219,7 +7203,7 @@ class MemberTable:
 
     def _fit(self, width: int) -> None:
         """Leave out the last columns where there is no room for them."""
-        self.tree.configure(displaycolumns=self._titles[:3] if width < px(self.tree, 440) else "#all")
+        self.tree.configure(displaycolumns=self._titles[:3] if width < self._wide else "#all")
         rows, self._rows = self._rows, {}
         self.show(rows)
 
@@ -7411,7 +7395,7 @@ class ClientWindow(Window):
             ("Leave the room", "", lambda: self.act(self.app.leave_room)),
         )
         put(self.menu(header, "", entries), 0, 3)
-        add_rule(self.chat, 1)
+        put(ttk.Frame(self.chat, style="Rule.TFrame", height=1), 1, columnspan=2, sticky="we")
 
     def _build_room(self) -> None:
         chat = self.chat
@@ -7423,7 +7407,7 @@ class ClientWindow(Window):
         put(self.members.frame, 2, 1, rowspan=3, sticky="nswe")
         put(self.view.frame, 3, sticky="nswe")
         put(self.composer.frame, 4, sticky="we").lift()
-        add_rule(chat, 5)
+        put(ttk.Frame(chat, style="Rule.TFrame", height=1), 5, columnspan=2, sticky="we")
         status = put(box(chat, padding=[L, XS]), 6, columnspan=2, sticky="we")
         self.where = put(ttk.Label(status, style="Small.TLabel", width=1), sticky="we")
         self.state = put(ttk.Label(status), 0, 1, sticky="e")
@@ -7482,7 +7466,7 @@ class ClientWindow(Window):
         if any(line.mention for line in lines) and not self.front():
             self.alert()
 
-    def draw(self) -> None:
+    def update(self) -> None:
         """Show what the app holds, and note whether the person looks at the latest lines."""
         app, view = self.app, self.view
         self._change_room()
@@ -7528,7 +7512,7 @@ class ClientWindow(Window):
 # --- server
 
 
-MEMBER_COLUMNS = (("Name", 104), ("Address", 140), ("Round trip", 88), ("Messages", 84), ("Since", 60))
+MEMBER_COLUMNS = (("Name", 100), ("Address", 136), ("Round trip", 84), ("Messages", 80), ("Since", 52))
 
 
 class ServerWindow(Window):
@@ -7625,7 +7609,7 @@ class ServerWindow(Window):
             lines = [replace(lines[0], kind="log", at=time.time(), state="good")]
         self.log.show([line for line in lines if line.kind == "log"])
 
-    def draw(self) -> None:
+    def update(self) -> None:
         """Show what the app holds."""
         app, report = self.app, self.app.report
         self._show_state()
@@ -7732,6 +7716,42 @@ def _count(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+_FACES = (
+    ("--gui", "open a window (default where there is a display)"),
+    ("--cli", "use the terminal, or what stands in its place"),
+)
+_SERVER_SWITCHES = (
+    ("--classic", "admit the original program too, which is not encrypted"),
+    ("--json", "with --export: one JSON object a line"),
+)
+_SERVER_VALUES: Sequence[Tuple[str, str, Callable[[str], Any], Any, str]] = (
+    ("--host", "ADDRESS", str, "0.0.0.0", "address to listen on (default: %(default)s; :: for IPv6 too)"),
+    ("--port", "N", _count(0, 65535), PORT, "UDP port (default: %(default)s; 0: any free)"),
+    ("--room", "NAME", str, ROOM, "name of the room (default: %(default)s)"),
+    ("--history", "FILE", str, None, "keep the room's history in this file (default: in memory)"),
+    ("--keep", "DAYS", _count(1, 36500), None, "with --history: forget what is older (default: keep all)"),
+    ("--export", "FILE", str, None, "write the history as text into FILE, or - for standard output, and end"),
+    ("--max-members", "N", _count(1, 65535), MEMBERS_MAX, "most members (default: %(default)s)"),
+    (
+        "--rate",
+        "N",
+        _count(0, 1_000_000),
+        RATE_PARTS,
+        "messages a second per member (default: %(default)s; 0: no limit)",
+    ),
+)
+_CLIENT_SWITCHES = (
+    ("--classic", "talk to an original server, unencrypted"),
+    ("--json", "print one JSON object a line"),
+    ("--stay", "in a pipe: go on receiving after the end of the input"),
+)
+_CLIENT_VALUES: Sequence[Tuple[str, str, Callable[[str], Any], Any, str]] = (
+    ("--port", "N", _count(1, 65535), PORT, "UDP port (default: %(default)s)"),
+    ("--name", "NAME", str, None, "your name in the room (default: ask, or your login name)"),
+    ("--earlier", "N", _count(0, 65535), EARLIER_DEFAULT, "earlier messages to show (default: %(default)s)"),
+)
+
+
 def argument_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
@@ -7746,66 +7766,20 @@ def argument_parser() -> argparse.ArgumentParser:
     roles = parser.add_subparsers(dest="role", metavar="{server,client}", required=True)
     server = roles.add_parser("server", help="run the room", description="Run the room on this machine.")
     client = roles.add_parser("client", help="join a room", description="Join a room as a member.")
-    for role in (server, client):
-        face = role.add_mutually_exclusive_group()
-        face.add_argument("--gui", action="store_true", help="open a window (default where there is a display)")
-        face.add_argument("--cli", action="store_true", help="use the terminal%s" % (", or a pipe" * (role is client)))
-    _add_server_arguments(server)
-    _add_client_arguments(client)
-    for role in (server, client):
-        secret = role.add_mutually_exclusive_group()
+    client.add_argument("server", metavar="SERVER[:PORT]", nargs="?", help="where the server is (default: look for it)")
+    for role, switches, values in (
+        (server, _SERVER_SWITCHES, _SERVER_VALUES),
+        (client, _CLIENT_SWITCHES, _CLIENT_VALUES),
+    ):
+        face, secret = role.add_mutually_exclusive_group(), role.add_mutually_exclusive_group()
+        for group, rows in ((face, _FACES), (role, switches)):
+            for flag, about in rows:
+                group.add_argument(flag, action="store_true", help=about)
+        for flag, metavar, kind, default, about in values:
+            role.add_argument(flag, metavar=metavar, type=kind, default=default, help=about)
         secret.add_argument("--password-file", metavar="FILE", help="read the password from a file")
         secret.add_argument("--password", metavar="TEXT", help="the password; other users of this machine can see it")
     return parser
-
-
-def _add_server_arguments(server: argparse.ArgumentParser) -> None:
-    server.add_argument(
-        "--host", default="0.0.0.0", help="address to listen on (default: %(default)s; :: for IPv6 too)"
-    )
-    server.add_argument(
-        "--port", type=_count(0, 65535), default=PORT, help="UDP port (default: %(default)s; 0: any free)"
-    )
-    server.add_argument("--classic", action="store_true", help="admit the original program too, which is not encrypted")
-    server.add_argument("--history", metavar="FILE", help="keep the room's history in this file (default: in memory)")
-    server.add_argument(
-        "--keep", metavar="DAYS", type=_count(1, 36500), help="with --history: forget what is older (default: keep all)"
-    )
-    server.add_argument(
-        "--export", metavar="FILE", help="write the history as text into FILE, or - for standard output, and end"
-    )
-    server.add_argument("--json", action="store_true", help="with --export: one JSON object a line")
-    server.add_argument("--room", metavar="NAME", default=ROOM, help="name of the room (default: %(default)s)")
-    server.add_argument(
-        "--max-members",
-        metavar="N",
-        type=_count(1, 65535),
-        default=MEMBERS_MAX,
-        help="most members (default: %(default)s)",
-    )
-    server.add_argument(
-        "--rate",
-        metavar="N",
-        type=_count(0, 1_000_000),
-        default=RATE_PARTS,
-        help="messages a second per member (default: %(default)s; 0: no limit)",
-    )
-
-
-def _add_client_arguments(client: argparse.ArgumentParser) -> None:
-    client.add_argument("server", metavar="SERVER[:PORT]", nargs="?", help="where the server is (default: look for it)")
-    client.add_argument("--port", type=_count(1, 65535), default=PORT, help="UDP port (default: %(default)s)")
-    client.add_argument("--name", help="your name in the room (default: ask, or your login name)")
-    client.add_argument(
-        "--earlier",
-        metavar="N",
-        type=_count(0, 65535),
-        default=EARLIER_DEFAULT,
-        help="earlier messages to show (default: %(default)s)",
-    )
-    client.add_argument("--classic", action="store_true", help="talk to an original server, unencrypted")
-    client.add_argument("--json", action="store_true", help="print one JSON object a line")
-    client.add_argument("--stay", action="store_true", help="in a pipe: go on receiving after the end of the input")
 
 
 def tune_process() -> None:

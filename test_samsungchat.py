@@ -28,6 +28,7 @@ import select
 import signal
 import socket
 import sqlite3
+import struct
 import subprocess
 import symtable
 import sys
@@ -5399,6 +5400,8 @@ class ClientWindowTest(WindowTest):
         window = self.open_client(self.port, "alice", "secret")
         self.wait(window, lambda: window.login.name.error.cget("text"))
         self.assertIs(window.root.focus_lastfor(), window.login.name.entry)
+        self.press(window, window.login.name.entry, "Key-x")
+        self.assertEqual(window.login.name.value.get(), "x")  # What is typed takes the place of what was wrong.
 
     def test_an_empty_form_says_what_is_missing_and_where(self):
         window = self.open_client()
@@ -5433,9 +5436,12 @@ class ClientWindowTest(WindowTest):
         form = window.login
         self.wait(window, lambda: form.server.value.get() == "127.0.0.1")
         self.assertIn("Lab 1, 0 members", form.offered.entrycget(0, "label"))
-        form.server.value.set("elsewhere")
+        form.server.value.set("lab:x")
+        self.press(window, form.server.entry, "Return")
+        self.assertTrue(form.server.error.winfo_ismapped())
         form.offered.invoke(0)
-        self.assertEqual(form.server.value.get(), "127.0.0.1")
+        self.assertEqual((form.server.value.get(), form.port.value.get()), ("127.0.0.1", str(self.port)))
+        self.assertFalse(form.server.entry.instate(["invalid"]))
 
     # --- talking
 
@@ -5455,6 +5461,7 @@ class ClientWindowTest(WindowTest):
         members, composer = window.members.tree, window.composer
         self.wait(window, lambda: members.exists("nbob"))
         composer.set("what?")
+        self.assertEqual(members.identify_region(20, 10), "cell")  # No titles over one column.
         self.press(window, members, "Down", "Return")
         self.assertEqual(composer.get(), "/msg bob what?")
         self.press(window, composer.text, "Return")
@@ -5511,6 +5518,7 @@ class ClientWindowTest(WindowTest):
         self.assertIn("1 member here: alice", self.shown(window))
         self.say(window, "/nonsense")
         self.assertIn("/nonsense", window.composer.note.cget("text"))
+        self.assertEqual(str(window.composer.note.cget("style")), "error.TLabel")
         self.assertEqual(window.composer.get(), "/nonsense")
 
     def test_what_is_selected_in_the_conversation_is_copied_though_the_caret_is_elsewhere(self):
@@ -5584,6 +5592,15 @@ class ClientWindowTest(WindowTest):
         self.wait(window, lambda: rung[1:])
         self.assertEqual(rung, ["alice, three", "four"])
 
+    def test_a_run_of_joins_changes_in_its_place_until_the_next_begins(self):
+        window = self.enter()
+        window.view.clear()
+        window.view.show([chat.Line(901, "message", "one"), chat.Line(902, "presence", "bob joined", 1.0)])
+        window.view.show([chat.Line(903, "message", "two"), chat.Line(902, "presence", "bob, cem joined", 1.0)])
+        window.view.show([chat.Line(904, "presence", "dan left", 1.0), chat.Line(902, "presence", "late", 1.0)])
+        rows = [row for row in self.shown(window).split("\n") if row.strip(" 0123456789:")]
+        self.assertEqual(rows[:4], ["one", "bob, cem joined", "two", "dan left"])
+
     def test_find_goes_through_the_places_beside_an_emoji(self):
         window = self.enter()
         find = window.find
@@ -5595,6 +5612,9 @@ class ClientWindowTest(WindowTest):
         self.assertEqual(find.count.cget("text"), "2 of 2")
         self.press(window, find.entry, "Return")
         self.assertEqual(find.count.cget("text"), "1 of 2")
+        self.press(window, find.entry, "Shift-Return")
+        self.assertEqual(find.count.cget("text"), "2 of 2")
+        self.press(window, find.entry, "Up")
         view = window.view.text
         self.assertEqual(view.get(*view.tag_ranges("here")), "needle")
         self.press(window, find.entry, "Escape")
@@ -5655,21 +5675,44 @@ class ClientWindowTest(WindowTest):
             for widget in widgets(window.root):
                 self.assertIn(ground(widget), allowed, str(widget))
 
-    def test_the_text_grows_and_shrinks_with_keys(self):
-        window = self.enter()
-        sizes = []
+    def test_text_and_rows_grow_and_shrink_with_keys(self):
+        window, sizes = self.enter(), []
         for key in ("Control-plus", "Control-plus", "Control-minus", "Control-Key-0"):
             self.press(window, window.composer.text, key)
-            sizes.append(-int(window.root.tk.call("font", "configure", "ChatBody", "-size")))
-        self.assertLess(sizes[3], sizes[0])
-        self.assertLess(sizes[0], sizes[1])
+            font = window.root.tk.call("font", "configure", "ChatBody", "-size")
+            row = chat.ttk.Style(window.root).lookup("Surface.Treeview", "rowheight")
+            sizes.append((-int(font), int(str(row))))
         self.assertEqual(sizes[0], sizes[2])
+        for small, middle, large in zip(sizes[3], sizes[0], sizes[1]):
+            self.assertTrue(small < middle < large)
 
-    def test_the_members_have_their_place_where_there_is_room(self):
+    def test_the_members_have_their_place_where_there_is_room_or_where_it_is_asked_for(self):
         window = self.enter()
-        for width, shown in ((960, True), (400, False)):
+        self.assertEqual((window.here.cget("text"), window.members.count.cget("text")), ("1 member", "1 member"))
+        self.assertEqual(window.where.cget("text"), "alice  \u00b7  Lab 1  \u00b7  127.0.0.1:%d" % self.port)
+        (toggle,) = [each for each in window.here.master.winfo_children() if each.cget("text") == "Members"]
+        for width, press, shown in ((960, False, True), (400, False, False), (400, True, True), (960, True, False)):
             window.root.geometry("%dx500" % width)
+            self.wait(window, lambda width=width: window.chat.winfo_width() == width)
+            if press:
+                self.press(window, toggle, "space")
             self.wait(window, lambda shown=shown: bool(window.members.frame.winfo_ismapped()) is shown)
+            self.wait(window, lambda: window.view.text.winfo_height() > 300)
+
+    def test_a_link_is_opened_by_a_click_unless_text_is_being_selected(self):
+        window = self.enter()
+        view = window.view.text
+        self.say(window, "see https://example.org/a and b")
+        self.wait_shown(window, "and b\u00a0\u00a0\u2713")
+        with mock.patch("webbrowser.open") as opened:
+            for selected in (True, False):
+                view.tag_add("sel", "1.0", "end") if selected else view.tag_remove("sel", "1.0", "end")
+                x, y, width, height = view.bbox("link.first + 3c")
+                view.event_generate("<Motion>", x=x + 2, y=y + 2)
+                view.event_generate("<ButtonRelease-1>", x=x + 2, y=y + 2)
+                window.root.update()
+            self.wait(window, lambda: opened.called)
+        opened.assert_called_once_with("https://example.org/a")
 
     def test_a_restarted_server_is_found_again_and_the_draft_is_kept(self):
         window = self.enter()
@@ -5731,7 +5774,7 @@ class ClientWindowTest(WindowTest):
         window, bob = self.enter(), self.guest("bob")
         self.say(window, "my last words")
         self.click_close(window)
-        if not window.closed:  # It warns while there is no receipt, and once.
+        if window.app.code is None:  # It warns while there is no receipt, and once.
             self.assertIn("not confirmed", self.shown(window))
             self.click_close(window)
         self.wait(window, lambda: window.closed)
@@ -5773,8 +5816,8 @@ def ground(widget):
 class ServerWindowTest(WindowTest):
     """The server's window shows the room, and what is done there happens."""
 
-    def open_with_guest(self):
-        window = self.open_server()
+    def open_with_guest(self, **options):
+        window = self.open_server(**options)
         bob = Guest(window.app.bound[1], "bob")
         self.addCleanup(bob.leave)
         self.wait(window, lambda: window.table.tree.exists("nbob"))
@@ -5784,11 +5827,17 @@ class ServerWindowTest(WindowTest):
         return "listening" in window.state.cget("text")
 
     def test_members_are_listed_and_announcements_heard(self):
-        window, bob = self.open_with_guest()
+        window, bob = self.open_with_guest(members_max=10)
         self.type(window, window.composer, "lunch at noon")
         while bob.wait_for(NOTICED).text != "lunch at noon":
             pass
         self.assertEqual(window.composer.get(), "")
+        self.assertEqual(window.table.tree.identify_region(20, 10), "heading")
+        columns = window.table.tree.cget("columns")
+        self.assertEqual(" ".join(window.table.tree.heading(each, "text") for each in columns), " ".join(columns))
+        row = window.table.tree.item("nbob", "values")
+        self.assertRegex(" ".join(row), r"^bob 127\.0\.0\.1:\d+ \d+ ms 0 \d\d:\d\d$")
+        self.assertEqual(window.table.count.cget("text"), "1 of 10 members")
         self.assertRegex(window.log.text.get("1.0", "end"), r"(?s)bob joined.*announced: lunch at noon")
 
     def test_removing_somebody_asks_first(self):
@@ -5817,6 +5866,9 @@ class ServerWindowTest(WindowTest):
         self.click_close(window)
         self.assertFalse(window.closed)
         self.assertIn("1 member", window.asked.cget("text"))
+        self.press(window, window.composer.text, "Key-x")
+        window.update()
+        self.assertIs(window.root.focus_get(), window.composer.text)  # It asks once.
         self.click_close(window)  # The question was this one, and closing anyway is the answer.
         self.wait(window, lambda: window.closed)
 
@@ -5852,6 +5904,17 @@ class ServerWindowTest(WindowTest):
                 button.invoke()
         self.assertIn("secret", texts())
         self.assertEqual(window.root.clipboard_get(), "secret")
+
+    def test_it_is_shown_until_its_end(self):
+        root, seen = chat.open_root(), []
+        window = chat.ServerWindow(root, chat.ServerApp(open_room, 0), chat.Settings(), "Lab 1", "secret", "")
+        _KEPT.append(window)
+        root.bind("<Map>", lambda _: seen or seen.append(root.after_idle(self.click_close, window)))
+        self.addCleanup(gc.enable)
+        with mock.patch.object(chat, "catch_signals"):
+            self.assertEqual(window.run(), 0)
+        self.assertTrue(seen and window.closed)
+        self.assertFalse(gc.isenabled())  # Tk aborts when a network thread collects its objects.
 
     def test_both_themes_at_every_size(self):
         for theme in chat.PALETTES:
@@ -5903,6 +5966,558 @@ class WindowCommandTest(unittest.TestCase):
             program.terminate()
             bob.wait_for(chat.Disconnected)
             self.assertEqual((program.wait(10), program.stderr.read()), (0, b""))
+
+
+# ======================================================================================================
+# Seen from outside
+# ======================================================================================================
+# What people, bots and other machines see: processes, bytes on the wire, a pseudo-terminal, widgets.  Nothing here
+# knows how the program is made, so that all of it may change underneath.
+
+DEADLINE_SECONDS = 20.0  # What has not come by then never comes.
+HOSTILE = "\x1b]0;%s\x07\u202e"  # Sets a terminal's title, rings, and turns the direction of writing.
+
+
+def wait_for(find, failure, step=lambda: time.sleep(0.005)):
+    """Return what ``find`` returns as soon as that is something, or fail at the deadline: every wait is this one."""
+    until = time.monotonic() + DEADLINE_SECONDS
+    while True:
+        found = find()
+        if found or time.monotonic() > until:
+            assert found, failure if isinstance(failure, str) else failure()
+            return found
+        step()
+
+
+class Program:
+    """The program as a process, in pipes or on a terminal.
+
+    ``terminal`` may be "stdin" where only the input is one; ``changed`` is done before the program begins: another
+    clock, or a peer that keeps no rule.
+    """
+
+    def __init__(self, *arguments, terminal="", columns=200, changed="", **environment):
+        begin = ["-c", "import sys, time, samsungchat as chat\n%s\nsys.exit(chat.main())" % changed]
+        ends = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        self.terminal = slave = None
+        if terminal:
+            self.terminal, slave = self.open_terminal(columns)
+            ends.update(dict.fromkeys([terminal] if terminal in ends else ends, slave))
+        known = {**os.environ, "SAMSUNGCHAT_PASSWORD": "s", "TERM": "xterm", "NO_COLOR": "1", **environment}
+        command = [sys.executable, *(begin if changed else [SOURCE]), *arguments]
+        self.process = subprocess.Popen(command, env=known, cwd=os.path.dirname(SOURCE), bufsize=0, **ends)
+        files = [file and file.fileno() for file in (self.process.stdin, self.process.stdout, self.process.stderr)]
+        self._input, *outputs = [self.terminal if file is None else file for file in files]
+        self._outputs, self._shown, self._at = dict(zip(("out", "err"), outputs)), {"out": b"", "err": b""}, {}
+        for output in outputs:
+            os.set_blocking(output, False)
+        if slave is not None:
+            os.close(slave)
+
+    @staticmethod
+    def open_terminal(columns):
+        import fcntl
+        import pty
+        import termios
+
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        return master, slave
+
+    def type(self, text):
+        os.write(self._input, text.encode())
+
+    def shown(self, stream="out"):
+        """Return everything that it has written so far; on a terminal "err" is shown there too."""
+        with contextlib.suppress(OSError):  # No more is there now, or the terminal has ended.
+            for data in iter(lambda: os.read(self._outputs[stream], 65536), b""):
+                self._shown[stream] += data
+        return self._shown[stream].decode("utf-8", "replace")
+
+    def expect(self, pattern, stream="out"):
+        """Wait until something matches that was shown since the last match; return the match."""
+        news = lambda: self.shown(stream)[self._at.get(stream, 0) :]  # noqa: E731
+        found = wait_for(lambda: re.search(pattern, news()), lambda: "no %r in %r" % (pattern, news()[-2000:]))
+        self._at[stream] = self._at.get(stream, 0) + found.end()
+        return found
+
+    def events(self, name, **fields):
+        """Return the events with that name and those fields that came as JSON lines."""
+        events = map(json.loads, self.shown().split("\n")[:-1])
+        return [each for each in events if {**each, "event": name, **fields} == each]
+
+    def event(self, name, **fields):
+        """Wait for the first such event."""
+        return wait_for(lambda: self.events(name, **fields), lambda: "no %s %s: %s" % (name, fields, self.shown()))[0]
+
+    def ended(self):
+        """Return whether it has; takes what it shows, which it could not get rid of otherwise."""
+        self.shown("out"), self.shown("err")
+        return self.process.poll() is not None
+
+    def finish(self, text=""):
+        """Type the last text, and wait for the end; return the exit status, standard output and standard error."""
+        self.type(text)
+        if self.process.stdin:
+            self.process.stdin.close()
+        wait_for(self.ended, lambda: "it goes on: " + repr(self.shown()[-900:]))
+        return self.process.returncode, self.shown("out"), self.shown("err")
+
+    def end(self):
+        with self.process:
+            self.process.kill()
+        if self.terminal is not None:
+            os.close(self.terminal)
+
+
+class Wire(socket.socket):
+    """A socket of the test's own on this machine."""
+
+    def __init__(self, test, host="127.0.0.1"):
+        super().__init__(socket.AF_INET, socket.SOCK_DGRAM)
+        test.addCleanup(self.close)
+        self.bind((host, 0))
+        self.settimeout(0.02)
+        self.port = self.getsockname()[1]
+
+    def hears(self):
+        """Return the next datagram and where it is from; b"" where none comes."""
+        with contextlib.suppress(socket.timeout):
+            return self.recvfrom(65536)
+        return b"", None
+
+    def asks(self, data, port):
+        """Send a datagram, which nothing loses here; return the answer."""
+        self.sendto(data, ("127.0.0.1", port))
+        return wait_for(lambda: self.hears()[0], "no answer")
+
+
+def try_later(hello):
+    """Return the unsealed advice of a busy server: version, kind, the question's nonce, a code word."""
+    return hello[:1] + b"\x03" + hello[2:18] + b"\x09TRY_LATER"
+
+
+class OutsideCase(unittest.TestCase):
+    """Starts servers, members in pipes and people at terminals; all of them end with their test."""
+
+    def start(self, *arguments, **more):
+        program = Program(*arguments, **more)
+        self.addCleanup(program.end)
+        return program
+
+    def serve(self, *arguments, port=0, **more):
+        server = self.start("server", "--cli", "--host", "127.0.0.1", "--port", str(port), *arguments, **more)
+        server.port = int(server.expect(r"listening on 127\.0\.0\.1:(\d+)\s")[1])
+        return server
+
+    def client(self, port, name, *arguments, **more):
+        return self.start("client", "--cli", "127.0.0.1:%d" % port, "--name", name, *arguments, **more)
+
+    def member(self, port, name):
+        """Return a member whose events are JSON, once it is in the room."""
+        member = self.client(port, name, "--json", "--stay")
+        member.event("connected")
+        return member
+
+    def person(self, port, name, *arguments, **more):
+        """Return a member at a terminal, once it is in the room."""
+        person = self.client(port, name, *arguments, terminal="all", **more)
+        person.expect(name + "> ")
+        return person
+
+
+class OutsidePipeTest(OutsideCase):
+    """What a bot, a script or a file gets is whole, numbered as it was typed, and ends in a status that is true."""
+
+    def test_every_line_of_a_bot_is_reported_under_its_number(self):
+        lines = ["hello", "", "/nope", "/msg nobody x", "x" * 20000, "/who", "/me", "last"]
+        bot = self.client(self.serve().port, "ann", "--json")
+        self.assertEqual(2, bot.finish("\n".join(lines) + "\n")[0])
+        self.assertEqual([1, 8], [each["number"] for each in bot.events("sent")])
+        codes = sorted((each["number"], each.get("code")) for each in bot.events("not_sent"))
+        self.assertEqual([(3, "BAD_COMMAND"), (4, "NO_SUCH_NAME"), (5, "TOO_LONG"), (7, "BAD_COMMAND")], codes)
+        self.assertIn("ann", str(bot.event("members")["members"]))
+
+    def test_after_a_stall_the_last_word_is_that_all_is_well(self):
+        server = self.serve()
+        bob, ann = self.member(server.port, "bob"), self.person(server.port, "ann")
+        server.process.send_signal(signal.SIGSTOP)
+        bob.event("disconnected")
+        ann.expect("not answer.*\n")
+        server.process.send_signal(signal.SIGCONT)
+        with self.subTest("a bot"):
+            bob.event("connected", again=True)
+        with self.subTest("a terminal"):
+            ann.expect("(?i)again")
+
+    def test_an_export_names_to_whom_something_was_private(self):
+        path = os.path.join(temporary_folder(self), "room.db")
+        port = self.serve("--history", path).port
+        bob = self.member(port, "bob")
+        self.assertEqual(0, self.client(port, "ann").finish("/msg bob psst\n")[0])
+        text, exported = (self.start("server", "--history", path, "--export", "-", *more) for more in ((), ("--json",)))
+        for program in (bob, exported):
+            event = program.event("message", text="psst")
+            self.assertEqual(("ann", "bob", True), (event["from"], event.get("to"), event["private"]))
+        self.assertRegex(text.finish()[1], "ann .*bob.*: psst")
+
+    def test_what_cannot_be_meant_is_said_in_one_line_and_changes_nothing(self):
+        folder = temporary_folder(self)
+        room, diary, files = os.path.join(folder, "room.db"), os.path.join(folder, "diary"), []
+        self.serve("--history", room)
+        for text in ("", "\n", "one\ntwo\n", "one\n\n"):
+            files.append(os.path.join(folder, "password%d" % len(files)))
+            with open(files[-1], "w", encoding="utf-8") as file:
+                file.write(text)
+        os.rename(files[2], diary)
+        files[2] = diary
+        for *flags, code, sentence in (
+            *(("--password-file", file, 2, "must have one line") for file in files),
+            *(("--keep", "3", 2, "--history"), ("--export", "-", 2, "--history"), ("--json", 2, "--export")),
+            ("--history", room, "--export", diary, 1, "is there already"),
+        ):
+            with self.subTest(flags):
+                found, out, err = self.start("server", "--cli", "--host", "127.0.0.1", "--port", "0", *flags).finish()
+                self.assertEqual((code, "", 1), (found, out, err.count("\n")))
+                self.assertIn(sentence, err)
+        self.assertEqual("one\ntwo\n", read_text(diary))
+
+    def test_a_room_for_one_is_full_with_one(self):
+        path = os.path.join(temporary_folder(self), "password")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("one\n")
+        port = self.serve("--max-members", "1", "--password-file", path).port
+        ann = self.client(port, "ann", "--json", "--password", "one")
+        ann.event("connected")
+        bob = self.client(port, "bob", "--json", "--password", "one")
+        self.assertEqual(3, bob.finish()[0])
+        bob.event("refused", code="ROOM_FULL")
+        bob.expect("ROOM_FULL", "err")
+        self.assertEqual(0, ann.finish("x\n")[0])
+        self.assertEqual(0, self.client(port, "bob", "--password", "one").finish("x\n")[0])
+
+
+class OutsideWireTest(OutsideCase):
+    """What strangers on the network can get out of a client."""
+
+    def test_a_false_server_gets_two_guesses_in_one_login(self):
+        other, false, asked = self.serve(SAMSUNGCHAT_PASSWORD="a guess").port, Wire(self), Wire(self)
+        client, hellos, tested = self.client(false.port, "ann", "--json"), [], set()
+
+        def lie():
+            data, address = false.hears()
+            if data and data[1] == (hellos or [data])[-1][1]:
+                hellos.append(data)
+                false.sendto(asked.asks(data, other), address)
+            elif data:
+                asked_at, keys = time.monotonic(), asked.asks(data, other)
+                for answer in (keys, keys[:-1] + bytes((keys[-1] ^ 1,)), try_later(hellos[-1])):
+                    false.sendto(answer, address)
+                if time.monotonic() < asked_at + 0.1:  # Else it may have asked anew, and test nothing.
+                    tested.add(data)
+
+        wait_for(lambda: client.ended() or len(tested) > 1, "the login does not end", lie)
+        self.assertLessEqual(len(tested), 1, "two guesses for each of these LOGINs")
+        self.assertEqual((3, "WRONG_PASSWORD"), (client.finish()[0], client.event("refused")["code"]))
+
+    def test_a_busy_server_is_no_refusal_in_the_exit_status(self):
+        busy, hurried = Wire(self), "time.monotonic = lambda real=time.monotonic: 10 * real()"
+        client = self.client(busy.port, "ann", "--json", changed=hurried)
+
+        def put_off():
+            data, address = busy.hears()
+            if data:
+                busy.sendto(try_later(data), address)
+
+        wait_for(client.ended, "it does not give up", put_off)
+        self.assertEqual((1, "TRY_LATER"), (client.finish()[0], client.event("refused")["code"]))
+        client.expect("TRY_LATER", "err")
+
+
+class OutsideHostileTest(OutsideCase):
+    """Whatever strangers put into whichever field, no screen obeys it, and every screen shows that it is there."""
+
+    def check(self, program, stream, *fields):
+        shown = lambda: program.shown(stream)  # noqa: E731
+        wait_for(lambda: all("]0;" + field in shown() for field in fields), lambda: "%s in %s" % (fields, shown()))
+        self.assertNotRegex(shown(), "\x1b]|\u202e")
+
+    def test_no_field_of_strangers_reaches_a_screen_raw(self):
+        careless = "chat.clean_name = str; chat.REFUSALS[chat.ROOM_FULL] = %r" % (HOSTILE % "refusal")
+        server = self.serve("--max-members", "3", terminal="stdin", changed=careless)
+        ann = self.client(server.port, HOSTILE % "ann", terminal="all", changed=careless)
+        ann.expect("> ")
+        cem = self.client(server.port, "cem", "--stay")
+        server.expect("cem joined")
+        bob = self.client(server.port, HOSTILE % "bob", "--stay", changed=careless)
+        ann.expect("bob.*joined")
+        ann.type("/who\r")
+        ann.expect("3 members here")
+        server.type("/who\n/say %s\n" % (HOSTILE % "notice"))
+        bob.type("%s\n/msg cem %s\n" % (HOSTILE % "text", HOSTILE % "private"))
+        self.check(ann, "out", "ann", "bo", "notice", "text")
+        self.check(cem, "out", "bo", "notice", "text", "private")
+        self.check(server, "out", "ann", "bo", "notice")
+        dan = self.client(server.port, "dan")
+        dan.finish()
+        self.check(dan, "err", "refusal")
+
+    def test_no_name_of_a_refused_stranger_reaches_the_log_raw(self):
+        server = self.serve()
+        self.client(server.port, HOSTILE % "eve", changed="chat.clean_name = str").finish()
+        self.check(server, "out", "eve")
+
+    def test_no_rooms_name_reaches_a_screen_raw(self):
+        false = self.serve("--room", HOSTILE % "room", changed="chat.display_text = lambda text, *_: text").port
+        where = {"SAMSUNGCHAT_DISCOVERY": "127.0.0.1:%d" % false}
+        ann = self.start("client", "--cli", "--name", "ann", terminal="all", **where)
+        ann.expect("Found .*room")
+        ann.expect("Welcome to .*room")
+        self.check(ann, "out", "room")
+        where["SAMSUNGCHAT_DISCOVERY"] += ",127.0.0.1:%d" % self.serve().port
+        lost = self.start("client", "--cli", "--name", "bob", **where)
+        self.assertEqual(1, lost.finish()[0])
+        self.check(lost, "err", "room")
+
+
+@unittest.skipIf(os.name == "nt", "Windows has no pseudo-terminals")
+class OutsideTerminalTest(OutsideCase):
+    """Nobody's half a line, password or order of words is lost, shown or mistaken at a terminal."""
+
+    def test_half_a_message_never_becomes_a_name(self):
+        server = self.serve()
+        ann = self.person(server.port, "ann")
+        server.process.terminate()
+        server.finish()
+        ann.expect("closed the room")
+        ann.type("ok")
+        ann.expect("> .*ok")
+        ann.process.send_signal(signal.SIGSTOP)
+        again = self.serve(port=server.port)
+        self.member(server.port, "ann")
+        ann.process.send_signal(signal.SIGCONT)
+        ann.expect(r"ann2\]: ")
+        ann.type("\r")
+        self.assertEqual("ann2", again.expect(r"(\w+) joined .*2 here")[1])
+        ann.expect("ann2[^\n]*> ok")
+
+    def test_a_typed_password_is_neither_shown_nor_remembered(self):
+        port = self.serve(SAMSUNGCHAT_PASSWORD="hunter2").port
+        ann = self.client(port, "ann", terminal="all", SAMSUNGCHAT_PASSWORD="")
+        ann.expect("Password: ")
+        for keys, answer in (("hunt", "Password: "), ("er2\r", "ann> "), ("\x1b[A", "ann> "), ("x", "x")):
+            ann.type(keys)
+            ann.expect(answer)
+        self.assertNotRegex(ann.shown(), "hunt|er2")
+
+    def test_every_screen_shows_the_order_of_the_log(self):
+        server = self.serve()
+        people = [self.person(server.port, name) for name in ("ann", "bob", "cem")]
+        server.process.send_signal(signal.SIGSTOP)
+        for person, text in zip(people, ("one", "two", "three")):
+            for keys, shown in ((text, text), ("\r", text + "|1 waiting")):
+                person.type(keys)
+                person.expect(shown)
+        server.process.send_signal(signal.SIGCONT)
+        dan = self.member(server.port, "dan")
+        dan.type("done\n")
+        dan.event("sent")
+        for person in people:
+            person.expect("dan: done")
+            places = [person.shown().rfind(": " + event["text"]) for event in dan.events("message")]
+            self.assertEqual((3, sorted(places)), (len(places), places))
+
+    def test_a_wrong_clock_makes_no_new_days(self):
+        port = self.serve().port
+        ann = self.person(port, "ann", changed="time.time = lambda real=time.time: real() + 2 * 86400")
+        bob = self.member(port, "bob")
+        for number in range(3):
+            ann.type("from ann %d\r" % number)
+            bob.event("message", text="from ann %d" % number)
+            bob.type("from bob %d\n" % number)
+            ann.expect("bob: from bob %d" % number)
+        days = re.findall(r"-- \w+, \d\d \w+ \d{4} --", ann.shown())
+        self.assertIn(len(days), (1, 2), days)  # Two where it is midnight just now.
+
+    def test_leaving_warns_of_every_message_that_is_not_confirmed_but_once(self):
+        server = self.serve()
+        ann = self.person(server.port, "ann")
+        for text in ("one", "two"):
+            server.process.send_signal(signal.SIGSTOP)
+            for keys, answer in ((text + "\r", "1 waiting"), ("/quit\r", "not confirmed")):
+                ann.type(keys)
+                ann.expect(answer)
+            if text == "one":
+                server.process.send_signal(signal.SIGCONT)
+                ann.expect("ann> ")
+        self.assertEqual(1, ann.finish("/quit\r")[0])
+
+    def test_no_text_makes_a_terminal_work_long_or_scroll_far(self):
+        port = self.serve("--rate", "0").port
+        ann = self.person(port, "ann", columns=20)
+        self.client(port, "bob").finish(("x%sx\n" % ("\x85" * 8190)) * 6 + "after\n")  # Each is shown as \u{0085}.
+        ann.expect("after")
+        self.assertLess(ann.shown().count("\n"), 6 * 1000)
+
+    def test_what_an_original_server_refuses_is_not_published_by_the_next_enter(self):
+        port = self.serve("--classic").port
+        bob, old = self.member(port, "bob"), self.person(port, "old", "--classic")
+        old.type("/me waves\r")
+        old.expect("!! ")
+        old.expect("old> ")
+        for keys in ("\r", "\x15hello\r"):
+            old.type(keys)
+        bob.event("message", text="hello")
+        self.assertEqual(["hello"], [event["text"] for event in bob.events("message")])
+
+    def test_the_server_announces_nothing_by_mistake(self):
+        server = self.serve(terminal="all")
+        bob = self.member(server.port, "bob")
+        server.type("hello\r")
+        server.expect("/say TEXT")
+        server.type("\x15/say lunch\r")  # Ctrl-U: what was refused may stand there still.
+        bob.event("notice", text="lunch")
+        self.assertEqual(1, len(bob.events("notice")))
+
+
+class Pane:
+    """A window as a person has it: widgets, found by what stands on them or beside them, and keys."""
+
+    def __init__(self, root):
+        self.root = root
+
+    def wait(self, find, failure="it does not come about"):
+        """Let the window work until something is found."""
+        return wait_for(find, failure, lambda: (self.root.update(), time.sleep(0.005)))
+
+    def widgets(self, *classes):
+        """Return the widgets of those Tk classes that can be seen."""
+        found = [self.root]
+        for widget in found:
+            found += widget.winfo_children()
+        return [each for each in found if each.winfo_class() in classes and each.winfo_viewable()]
+
+    def named(self, kind, text):
+        """Wait for a label or a button that says that."""
+        found = lambda: [each for each in self.widgets(kind) if text in str(each.cget("text"))]  # noqa: E731
+        return self.wait(
+            found, lambda: "no %s %s; %s" % (kind, text, [each.get("1.0", "end") for each in self.texts()])
+        )[0]
+
+    def press(self, text):
+        button = self.named("TButton", text)
+        self.wait(lambda: button.instate(["!disabled"]))
+        button.invoke()
+
+    def fill(self, label, value):
+        """Put a value into the field with that label; return the field."""
+        beside = self.named("TLabel", label).master.winfo_children()
+        entry = [each for each in beside if each.winfo_class() in ("TEntry", "TCombobox")][0]
+        entry.delete(0, "end")
+        entry.insert(0, value)
+        return entry
+
+    def texts(self):
+        """Return the widgets that hold much text, the highest first: the conversation, and where one types."""
+        return sorted(self.wait(lambda: self.widgets("Text")), key=lambda text: -text.winfo_height())
+
+    def shows(self, text):
+        return text in self.texts()[0].get("1.0", "end") or text in self.root.title()
+
+    def say(self, text):
+        entry = self.texts()[-1]
+        entry.replace("1.0", "end", text)
+        entry.focus_force()
+        self.root.update()
+        entry.event_generate("<Return>")
+
+
+@unittest.skipIf(NO_WINDOWS, NO_WINDOWS)
+class OutsideWindowTest(OutsideCase):
+    """A window mixes no two rooms, loses nothing that was read, and does only what it was asked."""
+
+    def use(self, person, *arguments, **environment):
+        """Run the program's window here, with ``person`` in front of it."""
+        import tkinter
+
+        def mainloop(root, _=0):
+            _KEPT.append(root)
+            person(Pane(root))
+
+        faults, known = [], {"SAMSUNGCHAT_PASSWORD": "s", "XDG_CONFIG_HOME": temporary_folder(self), **environment}
+        self.addCleanup(gc.enable)
+        self.addCleanup(gc.collect)  # Here, for Tk aborts when another thread does it.
+        with mock.patch.object(tkinter.Misc, "mainloop", mainloop), mock.patch.object(
+            signal, "signal"
+        ), mock.patch.object(sys, "excepthook", lambda *fault: faults.append(fault)), mock.patch.dict(
+            os.environ, known
+        ):
+            self.assertEqual(0, chat.main(arguments))
+        self.assertEqual([], faults)
+
+    def test_nothing_typed_for_one_room_reaches_another(self):
+        one, two = self.serve("--room", "Room A"), self.serve("--room", "Room B").port
+        bob = self.member(two, "bob")
+
+        def person(screen):
+            screen.wait(lambda: screen.shows("Room A"))
+            one.process.terminate()
+            one.finish()
+            screen.wait(lambda: screen.shows("closed the room"))
+            screen.say("for A only")
+            self.serve(port=one.port, changed="chat.clean_name = lambda name: chat.parse_server('', 0)")
+            screen.fill("Port", two)
+            screen.press("Log in")
+            screen.wait(lambda: screen.shows("Room B"))
+            screen.say("for B")
+            bob.event("message", text="for B")
+            self.assertEqual(1, len(bob.events("message")), bob.events("message"))
+            self.assertFalse(screen.shows("Room A") or screen.shows("for A only"))
+
+        self.use(person, "client", "--gui", "127.0.0.1:%d" % one.port, "--name", "ann", "--password", "s")
+
+    def test_one_search_for_servers_goes_on_however_often_the_form_comes_back(self):
+        server, listener = self.serve().port, Wire(self, "127.0.0.2")
+
+        def person(screen):
+            for label, value in (("Server", "127.0.0.1"), ("Port", server), ("Your name", "ann"), ("Password", "no")):
+                screen.fill(label, value)
+            for _ in range(8):
+                screen.press("Log in")
+                screen.press("Cancel")
+            while listener.hears()[0]:
+                pass
+            found, end, searches = screen.fill("Server", ""), time.monotonic() + 4.5, set()
+            screen.wait(lambda: searches.add(listener.hears()[0][:18]) or time.monotonic() > end)
+            self.assertLessEqual(len(searches - {b""}), 3, "searches in 4.5 s")
+            self.assertEqual("127.0.0.1", found.get(), "what was found is not offered")
+
+        where = "127.0.0.1:%d,127.0.0.2:%d" % (server, listener.port)
+        self.use(person, "client", "--gui", SAMSUNGCHAT_DISCOVERY=where)
+
+    def test_a_room_with_a_history_can_be_opened_again(self):
+        def person(screen):
+            for button in ("Stop", "Open again", "Stop"):
+                screen.press(button)
+            screen.named("TButton", "Open again")
+
+        path = os.path.join(temporary_folder(self), "room.db")
+        self.use(person, "server", "--gui", "--host", "127.0.0.1", "--port", "0", "--history", path)
+
+    def test_consent_to_something_else_does_not_close_the_room(self):
+        def person(screen):
+            port = str(screen.named("TLabel", "listening on").cget("text")).rsplit(":")[-1]
+            self.member(int(port), "bob")
+            table = screen.widgets("Treeview")[0]
+            screen.wait(table.get_children)
+            table.selection_set(table.get_children()[0])
+            screen.press("Remove")
+            screen.named("TLabel", "Remove bob")
+            screen.root.tk.call(screen.root.protocol("WM_DELETE_WINDOW"))
+            self.assertTrue(screen.root.children, "it closes, though somebody is here")
+            screen.named("TLabel", "lose")  # "Close the room?", or in other words.
+
+        self.use(person, "server", "--gui", "--host", "127.0.0.1", "--port", "0")
 
 
 # ======================================================================================================
@@ -6617,19 +7232,22 @@ def run_tests():
 
 
 def run_all():
-    """Run everything: what mostly waits for processes in a process of its own, beside all the rest."""
+    """Run everything: what mostly waits for processes in processes of its own, beside all the rest."""
     cases = [each for each in globals().values() if isinstance(each, type) and issubclass(each, unittest.TestCase)]
-    apart = [each.__name__ for each in cases if issubclass(each, ProgramCase)]
+    cases.remove(OutsideWindowTest)  # Windows of two processes would take each other's focus.
+    apart = [[each.__name__ for each in cases if issubclass(each, base)] for base in (ProgramCase, OutsideCase)]
+    cases.append(OutsideWindowTest)
     started = time.monotonic()
-    command = [sys.executable, os.path.abspath(__file__), *apart]
-    beside = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
+    command = [sys.executable, os.path.abspath(__file__)]
+    ends = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8"}
+    beside = [subprocess.Popen(command + names, **ends) for names in apart]
     load = unittest.defaultTestLoader.loadTestsFromTestCase
-    suite = unittest.TestSuite(load(each) for each in cases if each.__name__ not in apart)
+    suite = unittest.TestSuite(load(each) for each in cases if each.__name__ not in sum(apart, []))
     result = unittest.TextTestRunner().run(suite)
-    out = beside.communicate()[0]
-    print(out, file=sys.stderr)
-    count = result.testsRun + int(re.findall(r"^Ran (\d+) tests", out, re.MULTILINE)[-1])
-    good = result.wasSuccessful() and beside.returncode == 0
+    outs = [each.communicate()[0] for each in beside]
+    print("\n".join(outs), file=sys.stderr)
+    count = result.testsRun + sum(int(re.findall(r"^Ran (\d+) tests", out, re.MULTILINE)[-1]) for out in outs)
+    good = result.wasSuccessful() and not any(each.returncode for each in beside)
     print("Ran %d tests in all in %.0f s: %s" % (count, time.monotonic() - started, "OK" if good else "FAILED"))
     return 0 if good else 1
 

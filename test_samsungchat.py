@@ -24,7 +24,6 @@ import os
 import queue
 import random
 import re
-import select
 import signal
 import socket
 import sqlite3
@@ -6029,10 +6028,15 @@ class Program:
 
     def shown(self, stream="out"):
         """Return everything that it has written so far; on a terminal "err" is shown there too."""
-        with contextlib.suppress(OSError):  # No more is there now, or the terminal has ended.
+        with contextlib.suppress(OSError, KeyError):  # No more is there now, or the terminal has ended.
             for data in iter(lambda: os.read(self._outputs[stream], 65536), b""):
                 self._shown[stream] += data
         return self._shown[stream].decode("utf-8", "replace")
+
+    def close_output(self):
+        """Be a reader that goes away."""
+        del self._outputs["out"]
+        self.process.stdout.close()
 
     def expect(self, pattern, stream="out"):
         """Wait until something matches that was shown since the last match; return the match."""
@@ -6061,7 +6065,9 @@ class Program:
         if self.process.stdin:
             self.process.stdin.close()
         wait_for(self.ended, lambda: "it goes on: " + repr(self.shown()[-900:]))
-        return self.process.returncode, self.shown("out"), self.shown("err")
+        found = self.process.returncode, self.shown("out"), self.shown("err")
+        assert "Traceback" not in found[1] + found[2], found
+        return found
 
     def end(self):
         with self.process:
@@ -6086,10 +6092,14 @@ class Wire(socket.socket):
             return self.recvfrom(65536)
         return b"", None
 
+    def next(self):
+        """Wait for a datagram that is not empty."""
+        return wait_for(lambda: self.hears()[0], "no datagram")
+
     def asks(self, data, port):
         """Send a datagram, which nothing loses here; return the answer."""
         self.sendto(data, ("127.0.0.1", port))
-        return wait_for(lambda: self.hears()[0], "no answer")
+        return self.next()
 
 
 def try_later(hello):
@@ -6520,645 +6530,335 @@ class OutsideWindowTest(OutsideCase):
         self.use(person, "server", "--gui", "--host", "127.0.0.1", "--port", "0")
 
 
-# ======================================================================================================
-# Processes, as a person starts them
-# ======================================================================================================
-
-
-PROCESS_SECONDS = 40.0
-
-
-def end_in_time(test, process):
-    """End a process with its test, or where the test would wait for it in vain: then it is killed, and that fails."""
-    deadline = threading.Timer(PROCESS_SECONDS, process.kill)
-    deadline.start()
-    test.addCleanup(process.kill)
-    test.addCleanup(deadline.cancel)
-
-
-class ProgramCase(unittest.TestCase):
-    """Runs the program as a person would; every process ends with its test."""
-
-    def start(self, *arguments, stdin=subprocess.PIPE, **environment):
-        process = subprocess.Popen(
-            [sys.executable, SOURCE, *arguments],
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            bufsize=1,
-            env={**os.environ, "SAMSUNGCHAT_DISCOVERY": "127.255.255.255", "SAMSUNGCHAT_PASSWORD": "s", **environment},
-        )
-        self.addCleanup(process.communicate)
-        end_in_time(self, process)
-        return process
-
-    def serve(self, *arguments, **environment):
-        self.server = self.start("server", "--cli", "--host", "127.0.0.1", "--port", "0", *arguments, **environment)
-        assert self.server.stdout is not None
-        first = self.server.stdout.readline().strip()
-        self.assertRegex(first, r"^listening on 127\.0\.0\.1:\d+$")
-        return int(first.rsplit(":", 1)[1])
-
-    def client(self, port, name, *arguments, **environment):
-        return self.start("client", "--cli", "127.0.0.1:%d" % port, "--name", name, *arguments, **environment)
-
-    def line(self, process, pattern, stream="stdout"):
-        """Read lines until one matches."""
-        seen = []
-        for text in getattr(process, stream):
-            seen.append(text)
-            if re.search(pattern, text):
-                return str(text)
-        raise AssertionError("no line like %r in %r" % (pattern, seen))
-
-    def finish(self, process, text=None):
-        out, err = process.communicate(text)
-        self.assertNotIn("Traceback", out + err)
-        return process.returncode, out, err
-
-
-class PipeTest(ProgramCase):
+class PipeTest(OutsideCase):
     """In a pipe one line in is one message, one line out is one entry, and the exit status says what happened."""
 
     def test_a_pipe_sends_its_lines_confirms_them_and_leaves(self):
-        port = self.serve()
-        bob = self.client(port, "bob", "--json", "--stay")
-        self.line(bob, '"connected"')
-        text = "hello\n/me waves\n//etc\n/msg bob psst\n\n"
-        self.assertEqual(self.finish(self.client(port, "alice"), text)[0], 0)
-        heard = [json.loads(self.line(bob, '"message"')) for _ in range(4)]
-        self.assertEqual([each["text"] for each in heard], ["hello", "waves", "/etc", "psst"])
-        self.assertEqual([each["kind"] for each in heard], ["text", "action", "text", "text"])
-        self.assertEqual([each["private"] for each in heard], [False, False, False, True])
-        self.assertEqual(json.loads(self.line(bob, '"left"'))["name"], "alice")
-
-    def test_own_messages_are_reported_as_sent_only(self):
-        code, out, _ = self.finish(self.client(self.serve(), "alice", "--json"), "one\ntwo\n")
-        events = [json.loads(line) for line in out.splitlines()]
-        self.assertEqual(code, 0)
-        self.assertEqual([each["event"] for each in events], ["connected", "sent", "sent"])
-        self.assertEqual([each["number"] for each in events[1:]], [1, 2])
-
-    def test_every_line_of_the_input_has_its_number(self):
-        text = "one\n\n/nope\n/msg nobody x\n%s\n/who\nlast\n" % ("x" * 20000)
-        code, out, _ = self.finish(self.client(self.serve(), "alice", "--json"), text)
-        events = [json.loads(line) for line in out.splitlines()]
-        refused = [(each["number"], each["code"]) for each in events if each["event"] == "not_sent"]
-        self.assertEqual([(3, "BAD_COMMAND"), (4, "NO_SUCH_NAME"), (5, "TOO_LONG")], refused)
-        self.assertEqual([1, 7], [each["number"] for each in events if each["event"] == "sent"])
-        self.assertEqual([["alice"]], [each["members"] for each in events if each["event"] == "members"])
-        self.assertEqual(2, code)
+        port = self.serve().port
+        bob, alice = self.member(port, "bob"), self.client(port, "alice", "--json")
+        self.assertEqual(0, alice.finish("hello\n/me waves\n//etc\n/msg bob psst\n\n")[0])
+        self.assertEqual("alice", bob.event("left")["name"])
+        heard = [(each["text"], each["kind"], each["private"]) for each in bob.events("message")]
+        said = [("hello", "text", False), ("waves", "action", False), ("/etc", "text", False), ("psst", "text", True)]
+        self.assertEqual(said, heard)
+        reported = [(each["event"], each.get("number")) for each in map(json.loads, alice.shown().splitlines())]
+        self.assertEqual([("connected", None), *(("sent", number) for number in range(1, 5))], reported)
 
     def test_what_cannot_be_sent_is_said_and_shown_in_the_exit_status(self):
-        code, _, err = self.finish(self.client(self.serve(), "alice"), "/nope\n/msg nobody x\n" + "x" * 20000 + "\n")
-        self.assertEqual(code, 2)
-        self.assertEqual(err.count("not sent: "), 3)
+        text = "/nope\n/msg nobody x\n" + "x" * 20000 + "\n"
+        code, _, err = self.client(self.serve().port, "alice").finish(text)
+        self.assertEqual((2, 3), (code, err.count("not sent: ")))
         self.assertIn("20,000 bytes", err)
 
     def test_a_refused_login_ends_with_its_code_word(self):
-        port = self.serve()
-        alice = self.client(port, "alice", "--json", "--stay")
-        self.line(alice, '"connected"')
-        code, out, err = self.finish(self.client(port, "ALICE", "--json"), "x\n")
-        self.assertEqual((code, json.loads(out)["code"]), (3, "USERNAME_TAKEN"))
-        self.assertIn("USERNAME_TAKEN", err)
-        code, _, err = self.finish(self.client(port, "bob", SAMSUNGCHAT_PASSWORD="wrong"), "x\n")
-        self.assertEqual(code, 3)
-        self.assertIn("WRONG_PASSWORD", err)
+        port = self.serve().port
+        self.member(port, "alice")
+        for name, password, reason in (("ALICE", "s", "USERNAME_TAKEN"), ("bob", "wrong", "WRONG_PASSWORD")):
+            refused = self.client(port, name, "--json", SAMSUNGCHAT_PASSWORD=password)
+            code, _, err = refused.finish("x\n")
+            self.assertEqual((3, reason), (code, refused.event("refused")["code"]))
+            self.assertIn(reason, err)
 
     def test_the_only_server_of_the_network_is_found(self):
-        port = self.serve("--room", "Lab")
-        process = self.start("client", "--cli", "--port", str(port), "--name", "alice", "--json")
-        code, out, _ = self.finish(process, "x\n")
-        self.assertEqual((code, json.loads(out.splitlines()[0])["room"]), (0, "Lab"))
+        port = self.serve("--room", "Lab").port
+        client = self.start("client", "--cli", "--port", str(port), "--name", "alice", "--json")
+        self.assertEqual((0, "Lab"), (client.finish("x\n")[0], client.event("connected")["room"]))
 
-    def test_what_comes_in_is_sent_though_nobody_reads_what_goes_out(self):
-        port = self.serve()
-        bob = self.client(port, "bob", "--json", "--stay")
-        self.line(bob, '"connected"')
-        self.finish(self.client(port, "carol"), "first\n")
-        alice = self.client(port, "alice")
-        alice.stdout.close()
-        alice.stdin.write("second\n")
-        alice.stdin.close()
-        alice.stdin = None
-        self.line(bob, '"second"')
-        self.assertEqual(alice.wait(10), 1)
-        self.assertIn("standard output was closed", alice.stderr.read())
+    def test_where_nobody_reads_only_what_is_to_be_sent_keeps_a_client(self):
+        port = self.serve().port
+        bob = self.member(port, "bob")
+        self.client(port, "carol").finish("first\n")
+        for name, more, text in (("alice", (), "second\n"), ("dave", ("--stay",), "")):
+            client = self.client(port, name, *more)
+            client.close_output()
+            if not text:
+                self.client(port, "erin").finish("hello\n")  # Something that cannot be written.
+            code, _, err = client.finish(text)
+            self.assertEqual(1, code)
+            self.assertIn("standard output was closed", err)
+        bob.event("message", text="second")
 
     def test_an_original_server_is_talked_to_in_a_pipe(self):
-        port = self.serve("--classic")
-        bob = self.client(port, "bob", "--json", "--stay")
-        self.line(bob, '"connected"')
-        code, out, _ = self.finish(self.client(port, "old", "--classic"), "hello\n/me waves\n")
-        self.assertEqual(code, 2, "/me cannot be said there")
+        port = self.serve("--classic").port
+        bob = self.member(port, "bob")
+        code, out, _ = self.client(port, "old", "--classic").finish("hello\n/me waves\n")
+        self.assertEqual(2, code, "/me cannot be said there")
         self.assertIn("whether they arrive is not confirmed", out)
-        self.assertEqual(json.loads(self.line(bob, '"joined"'))["classic"], True)
-        self.assertEqual(json.loads(self.line(bob, '"message"'))["text"], "hello")
-        self.assertEqual(self.finish(self.client(port, "old", "--classic", SAMSUNGCHAT_PASSWORD="no"), "x\n")[0], 3)
+        self.assertTrue(bob.event("joined", classic=True)["name"] == "old")
+        bob.event("message", text="hello")
+        self.assertEqual(3, self.client(port, "old", "--classic", SAMSUNGCHAT_PASSWORD="no").finish("x\n")[0])
 
     def test_earlier_lines_come_when_they_are_asked_for(self):
-        port = self.serve("--rate", "0")
-        self.finish(self.client(port, "alice"), "".join("%d\n" % number for number in range(60)))
+        port = self.serve("--rate", "0").port
+        self.client(port, "alice").finish("".join("%d\n" % number for number in range(60)))
         bob = self.client(port, "bob", "--earlier", "2", "--stay")
-        self.line(bob, "^alice: 59")
-        bob.stdin.write("/earlier 3\n")
-        self.assertEqual("alice: 55", self.line(bob, "^alice: ").strip())
-
-    def test_a_reader_that_goes_away_ends_the_client(self):
-        port = self.serve()
-        alice = self.client(port, "alice", "--stay")
-        assert alice.stdout is not None and alice.stderr is not None
-        alice.stdout.close()
-        self.assertEqual(self.finish(self.client(port, "bob"), "hello\n")[0], 0)
-        self.assertEqual(alice.wait(10), 1)
-        self.assertIn("standard output was closed", alice.stderr.read())
+        bob.expect("alice: 59\n")
+        bob.type("/earlier 3\n")
+        self.assertEqual("55", bob.expect(r"alice: (\d+)\n")[1])
 
 
-class KillCase(ProgramCase):
-    """Two members talk while their server, which remembers, is killed again and again."""
+class HistoryProgramTest(OutsideCase):
+    """A server with a history is killed, exported, started twice and runs out of disk, and loses nothing."""
 
     def begin(self):
         self.path = os.path.join(temporary_folder(self), "room.db")
-        self.port = self.serve("--history", self.path, "--rate", "0")
-        self.pair = [self.client(self.port, name, "--json", "--stay") for name in ("ann", "bob")]
-        self.heard = [self.listen(member) for member in self.pair]
-        for heard in self.heard:
-            self.hear(heard, event="connected")
+        self.server = self.serve("--history", self.path, "--rate", "0")
+        self.pair = [self.member(self.server.port, name) for name in ("ann", "bob")]
         self.said = 0
-
-    def listen(self, member):
-        """Take what a client prints as it comes, or it would stand still in front of a full pipe."""
-        heard = queue.SimpleQueue()
-        reader = threading.Thread(target=lambda: [heard.put(json.loads(line)) for line in member.stdout])
-        reader.start()
-        self.addCleanup(lambda: (member.kill(), reader.join()))
-        return heard
-
-    def hear(self, heard, **fields):
-        """Return the events up to the first with these fields."""
-        events = []
-        while not events or any(events[-1].get(name) != value for name, value in fields.items()):
-            events.append(heard.get(timeout=20))
-        return events
 
     def talk(self, seconds):
         """Let both talk for so long."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
             for member in self.pair:
-                member.stdin.write("text %d\n" % self.said)
+                member.type("text %d\n" % self.said)
+                member.shown()
             self.said += 1
             time.sleep(0.002)
 
-    def restart(self, *arguments):
-        """Kill the server as it stands, and start another one."""
-        self.server.kill()
-        self.server.wait()
-        command = ("server", "--cli", "--host", "127.0.0.1", "--port", str(self.port), "--history", self.path)
-        self.server = self.start(*command, "--rate", "0", *arguments)
-        self.line(self.server, "listening on")
-
-    def end_and_check(self):
-        """Wait for the end of what was said: each has heard the other once, and the file holds all once."""
-        texts = ["text %d" % number for number in range(self.said)]
-        for member in self.pair:
-            member.stdin.write("the end\n")
-        for heard in self.heard:
-            events = self.hear(heard, text="the end")
-            if not [event for event in events if event.get("number") == self.said + 1]:
-                events += self.hear(heard, number=self.said + 1)
-            shown = [event["text"] for event in events if event["event"] == "message"]
-            self.assertEqual(texts, [text for text in shown if text != "the end"])
-            sent = [event["number"] for event in events if event["event"] == "sent"]
-            self.assertEqual(list(range(1, self.said + 2)), sent)
-            seqs = [event["seq"] for event in events if "seq" in event]
-            self.assertEqual(len(set(seqs)), len(seqs))
-        written = [(entry.name, entry.text) for _, entry in read_history(self.path) if entry.kind == chat.TEXT]
-        for name in ("ann", "bob"):
-            self.assertEqual([*texts, "the end"], [text for author, text in written if author == name])
-
-    def run_rounds(self, rounds, draw):
-        self.begin()
-        for _ in range(rounds):
-            self.talk(0.1 + draw() * 0.2)
-            self.restart()
-            self.talk(draw() * 0.2)
-        self.end_and_check()
-
-
-class HistoryProgramTest(KillCase):
-    """A server with a history is killed, exported, started twice and runs out of disk, and loses nothing."""
+    def written(self):
+        return [(entry.name, entry.text) for _, entry in read_history(self.path) if entry.kind == chat.TEXT]
 
     def test_messages_are_there_exactly_once_although_the_server_is_killed(self):
-        self.run_rounds(3, random.Random(4).random)
+        self.begin()
+        draw = random.Random(4).random
+        for _ in range(3):
+            self.talk(0.1 + draw() * 0.2)
+            self.server.end()
+            self.server = self.serve("--history", self.path, "--rate", "0", port=self.server.port)
+            self.talk(draw() * 0.2)
+        texts = ["text %d" % number for number in range(self.said)] + ["the end"]
+        for member in self.pair:
+            member.type("the end\n")
+        for member in self.pair:
+            member.event("message", text="the end"), member.event("sent", number=len(texts))
+            self.assertEqual(texts, [event["text"] for event in member.events("message")])
+            self.assertEqual(list(range(1, len(texts) + 1)), [event["number"] for event in member.events("sent")])
+            seqs = [event["seq"] for name in ("message", "sent") for event in member.events(name)]
+            self.assertEqual(len(set(seqs)), len(seqs))
+        for name in ("ann", "bob"):
+            self.assertEqual(texts, [text for author, text in self.written() if author == name])
 
     def test_a_history_can_be_exported_while_the_server_runs(self):
         path = os.path.join(temporary_folder(self), "room.db")
-        port = self.serve("--history", path)
-        self.finish(self.client(port, "ann"), "hello\n/me waves\n" + "long " * 1000 + "\n")
-        code, out, err = self.finish(self.start("server", "--history", path, "--export", "-"))
+        server = self.serve("--history", path)
+        self.client(server.port, "ann").finish("hello\n/me waves\n" + "long " * 1000 + "\n")
+        code, out, err = self.start("server", "--history", path, "--export", "-").finish()
         self.assertEqual((0, ""), (code, err))
         lines = [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", "", line) for line in out.splitlines()]
         expected = ["-- The room was opened.", "-- ann joined", "ann: hello", "* ann waves"]
         self.assertEqual([*expected, "ann: " + "long " * 1000, "-- ann left"], lines)
-        code, out, _ = self.finish(self.start("server", "--history", path, "--export", "-", "--json"))
-        events = [json.loads(line) for line in out.splitlines()]
-        self.assertEqual([1, 2, 3, 4, 10, 11], [event["seq"] for event in events])
-        self.assertEqual(["hello", "waves"], [event["text"] for event in events[2:4]])
-        self.server.terminate()
-        self.assertEqual(0, self.finish(self.server)[0])
-        self.finish(self.start("server", "--history", path, "--export", "-"))
+        out = self.start("server", "--history", path, "--export", "-", "--json").finish()[1]
+        self.assertEqual([1, 2, 3, 4, 10, 11], [json.loads(line)["seq"] for line in out.splitlines()])
+        server.process.terminate()
+        self.assertEqual(0, server.finish()[0])
+        self.start("server", "--history", path, "--export", "-").finish()
         self.assertEqual(["room.db", "room.db-lock"], sorted(os.listdir(os.path.dirname(path))))
 
     def test_what_is_older_than_keep_is_forgotten(self):
-        path = os.path.join(temporary_folder(self), "room.db")
-        now = int(time.time() * 1000)
+        path, now = os.path.join(temporary_folder(self), "room.db"), int(time.time() * 1000)
         log = Log(1000, path)
         log.append([record(text_entry("days %d" % days, 9 - days, at=now - days * 86_400_000)) for days in (5, 3, 1)])
         log.commit()
         log.close()
-        port = self.serve("--history", path, "--keep", "2")
-        _, out, _ = self.finish(self.client(port, "bob"), "")
-        self.assertEqual(["days 1"], re.findall("days .", out))
-        _, out, _ = self.finish(self.start("server", "--history", path, "--export", "-"))
-        self.assertEqual(["days 1"], re.findall("days .", out))
+        reader = self.client(self.serve("--history", path, "--keep", "2").port, "bob")
+        for program in (reader, self.start("server", "--history", path, "--export", "-")):
+            self.assertEqual(["days 1"], re.findall("days .", program.finish()[1]))
 
     def test_a_file_that_cannot_be_used_ends_the_server_with_one_sentence(self):
         folder = temporary_folder(self)
         used, diary = os.path.join(folder, "room.db"), os.path.join(folder, "diary.txt")
         with open(diary, "w", encoding="utf-8") as file:
             file.write("Dear diary, " * 100)
-        port = self.serve("--history", used)
-        command = ("server", "--cli", "--host", "127.0.0.1", "--port", "0", "--history")
-        started = [
-            (self.start(*command, path), sentence)
-            for path, sentence in (
-                (used, "is in use by another server"),
-                (diary, "is not a history of SamsungChat"),
-                (os.path.join(folder, "no", "room.db"), "cannot be opened"),
-            )
-        ]
-        for process, sentence in started:
-            code, out, err = self.finish(process)
+        port = self.serve("--history", used).port
+        for path, sentence in (
+            (used, "is in use by another server"),
+            (diary, "is not a history of SamsungChat"),
+            (os.path.join(folder, "no", "room.db"), "cannot be opened"),
+        ):
+            server = self.start("server", "--cli", "--host", "127.0.0.1", "--port", "0", "--history", path)
+            code, out, err = server.finish()
             self.assertEqual((2, "", 1), (code, out, err.count("\n")))
             self.assertIn(sentence, err)
         self.assertEqual("Dear diary, " * 100, read_text(diary))
-        self.assertEqual(0, self.finish(self.client(port, "ann"), "it still works\n")[0])
+        self.assertEqual(0, self.client(port, "ann").finish("it still works\n")[0])
 
     @unittest.skipUnless(hasattr(resource, "prlimit"), "only Linux can change the limits of another process")
     def test_a_disk_that_fills_up_stops_the_room_and_room_on_it_goes_on(self):
         self.begin()
         self.talk(0.1)
-        self.hear(self.heard[1], text="text %d" % (self.said - 1))
-        limit = resource.prlimit(self.server.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(self.server.pid, resource.RLIMIT_FSIZE, (1000, limit[1]))
-        self.pair[0].stdin.write("waits\n")
-        self.line(self.server, "full.*Messages wait until then")
-        self.assertNotIn("waits", [entry.text for _, entry in read_history(self.path)])
-        resource.prlimit(self.server.pid, resource.RLIMIT_FSIZE, limit)
-        self.line(self.server, "the history is written again")
-        self.hear(self.heard[1], text="waits")
-        texts = [entry.text for _, entry in read_history(self.path) if entry.kind == chat.TEXT]
-        self.assertEqual((2 * self.said + 1, 1), (len(texts), texts.count("waits")))
+        ann, bob = self.pair
+        bob.event("message", text="text %d" % (self.said - 1))
+        limit = resource.prlimit(self.server.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.server.process.pid, resource.RLIMIT_FSIZE, (1000, limit[1]))
+        ann.type("waits\n")
+        self.server.expect("full.*Messages wait until then")
+        self.assertNotIn(("ann", "waits"), self.written())
+        resource.prlimit(self.server.process.pid, resource.RLIMIT_FSIZE, limit)
+        self.server.expect("the history is written again")
+        bob.event("message", text="waits")
+        self.assertEqual((2 * self.said + 1, 1), (len(self.written()), self.written().count(("ann", "waits"))))
 
 
-class PlainSocket:
-    """The original program's client, or its server, down to the bytes."""
-
-    def __init__(self, test, port=None, host="127.0.0.1"):
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        test.addCleanup(self.socket.close)
-        self.socket.bind((host, 0))
-        self.socket.settimeout(5)
-        self.port = self.socket.getsockname()[1]
-        self.peer = ("127.0.0.1", port)
-
-    def sends(self, data):
-        self.socket.sendto(data, self.peer)
-
-    def hears(self):
-        """Return the next datagram's bytes."""
-        data, self.peer = self.socket.recvfrom(65536)
-        return data
-
-    def waits(self, seconds=0.2):
-        """Return what comes in that time."""
-        self.socket.settimeout(seconds)
-        heard = []
-        with contextlib.suppress(socket.timeout):
-            while True:
-                heard.append(self.socket.recv(65536))
-        self.socket.settimeout(5)
-        return heard
-
-
-class PlainTextTest(ProgramCase):
+class PlainTextTest(OutsideCase):
     """The original protocol over real sockets, byte for byte, in both directions."""
 
     def test_original_clients_talk_with_each_other_and_with_sealed_members(self):
-        port = self.serve("--classic")
-        ann = self.client(port, "ann", "--json", "--stay")
-        self.line(ann, '"connected"')
-        old, new = PlainSocket(self, port), PlainSocket(self, port)
+        port = self.serve("--classic").port
+        ann, old, new, elsewhere = self.member(port, "ann"), Wire(self), Wire(self), Wire(self, "127.0.0.2")
         for sent, answer in ((b"LOGIN old wrong", b"Password salah!"), (b"LOGIN old s", b"Login berhasil!")):
-            old.sends(sent)
-            self.assertEqual(answer, old.hears())
+            self.assertEqual(answer, old.asks(sent, port))
         notice = b"-- old uses the original program: from now on the room's messages also travel unencrypted."
-        self.assertEqual(notice, old.hears())
-        self.assertEqual(notice[3:].decode(), json.loads(self.line(ann, '"notice"'))["text"])
-        for sent, answer in ((b"LOGIN old s", b"Login berhasil!"), (b"LOGIN ann s", b"USERNAME_TAKEN")):
-            elsewhere = PlainSocket(self, port, "127.0.0.2") if sent == b"LOGIN old s" else new
-            elsewhere.sends(sent)
-            self.assertEqual(b"USERNAME_TAKEN", elsewhere.hears(), answer)
-        new.sends(b"LOGIN new s")
-        self.assertEqual((b"Login berhasil!", b"-- new joined"), (new.hears(), old.hears()))
+        self.assertEqual(notice, old.next())
+        ann.event("notice", text=notice[3:].decode())
+        self.assertEqual(b"USERNAME_TAKEN", elsewhere.asks(b"LOGIN old s", port))
+        self.assertEqual(b"USERNAME_TAKEN", new.asks(b"LOGIN ann s", port))
+        self.assertEqual((b"Login berhasil!", b"-- new joined"), (new.asks(b"LOGIN new s", port), old.next()))
         for junk in (b"", b"\xff\xfe", b" "):
-            new.sends(junk)
-        old.sends("héllo 田: 😀".encode())
-        self.assertEqual("old: héllo 田: 😀".encode(), new.hears())
-        self.assertEqual("héllo 田: 😀", json.loads(self.line(ann, '"message"'))["text"])
-        ann.stdin.write("hi\n/msg old psst\n/me waves\n%s\n" % ("é" * 1500))
-        self.assertEqual([b"ann: hi", b"ann (private): psst", b"ann: * waves"], [old.hears() for _ in range(3)])
-        pieces = [old.hears() for _ in range(4)]
+            new.sendto(junk, ("127.0.0.1", port))
+        old.sendto("héllo 田: 😀".encode(), ("127.0.0.1", port))
+        self.assertEqual("old: héllo 田: 😀".encode(), new.next())
+        ann.event("message", text="héllo 田: 😀")
+        ann.type("hi\n/msg old psst\n/me waves\n%s\n" % ("é" * 1500))
+        self.assertEqual([b"ann: hi", b"ann (private): psst", b"ann: * waves"], [old.next() for _ in range(3)])
+        pieces = [old.next() for _ in range(4)]
         self.assertEqual("é" * 1500, b"".join(piece[5:] for piece in pieces).decode())
         self.assertEqual([999, 999, 999, 23], [len(piece) for piece in pieces])
-        self.assertEqual([b"ann: hi", b"ann: * waves", *pieces], [new.hears() for _ in range(6)])
-        new.sends(("x" * 9000).encode())
-        self.assertEqual("x" * 9000, json.loads(self.line(ann, '"message"'))["text"])
-        self.assertEqual([1000] * 9 + [50], [len(old.hears()) for _ in range(10)])
-        self.assertEqual([], new.waits())
+        self.assertEqual([b"ann: hi", b"ann: * waves", *pieces], [new.next() for _ in range(6)])
+        new.sendto(("x" * 9000).encode(), ("127.0.0.1", port))
+        ann.event("message", text="x" * 9000)
+        self.assertEqual([1000] * 9 + [50], [len(old.next()) for _ in range(10)])
+        self.assertEqual(b"", new.hears()[0])
 
     def test_without_the_flag_the_server_says_nothing_but_its_log_says_how(self):
-        port = self.serve()
-        old = PlainSocket(self, port)
+        server, old = self.serve(), Wire(self)
         for data in (b"LOGIN old s", b"LOGIN old s", b"hello"):
-            old.sends(data)
-        self.assertEqual([], old.waits())
-        self.assertIn("start the server with --classic", self.line(self.server, "original program"))
-        self.server.terminate()
-        self.assertNotIn("original program", self.finish(self.server)[1])
+            old.sendto(data, ("127.0.0.1", server.port))
+        server.expect("original program.*start the server with --classic")
+        self.assertEqual(b"", old.hears()[0])
+        server.process.terminate()
+        self.assertEqual(1, server.finish()[1].count("original program"))
 
 
-class ServerProgramTest(ProgramCase):
+class ServerProgramTest(OutsideCase):
     """The server says where it is, keeps a log of who came and went, and tells the members when it ends."""
 
     def test_it_logs_who_came_and_why_they_left(self):
-        port = self.serve()
-        self.finish(self.client(port, "alice"), "x\n")
-        self.line(self.server, r"alice joined from 127\.0\.0\.1:\d+ \(1 here\)")
-        self.line(self.server, r"alice left \(0 here\)")
+        server = self.serve()
+        self.client(server.port, "alice").finish("x\n")
+        server.expect(r"alice joined from 127\.0\.0\.1:\d+ \(1 here\)")
+        server.expect(r"alice left \(0 here\)")
 
     def test_it_warns_of_the_default_password_only(self):
-        process = self.start("server", "--cli", "--host", "127.0.0.1", "--port", "0", SAMSUNGCHAT_PASSWORD="")
-        self.line(process, "warning: the default password is in use")
-        process = self.start("server", "--cli", "--host", "127.0.0.1", "--port", "0", "--password", "x")
-        self.line(process, "python samsungchat.py client 127.0.0.1:")
-        process.terminate()
-        self.assertNotIn("warning", self.finish(process)[1])
+        self.serve(SAMSUNGCHAT_PASSWORD="").expect("warning: the default password is in use")
+        server = self.serve("--password", "x")
+        server.process.terminate()
+        self.assertNotIn("warning", server.finish()[1])
 
     @unittest.skipIf(os.name == "nt", "Windows has no SIGTERM to send")
     def test_a_signal_tells_the_members_and_exits_0(self):
         for number in (signal.SIGTERM, signal.SIGINT):
-            port = self.serve()
-            alice = self.client(port, "alice", "--json", "--stay")
-            self.line(alice, '"connected"')
-            self.server.send_signal(number)
-            self.line(alice, '"disconnected"')
-            self.assertEqual(self.finish(self.server)[0], 0)
-
-    def file(self, text):
-        path = os.path.join(temporary_folder(self), "file")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-        return path
-
-    def test_a_room_holds_as_many_as_it_may(self):
-        port = self.serve("--max-members", "1", "--password-file", self.file("s\n"))
-        alice = self.client(port, "alice", "--json", "--stay")
-        self.line(alice, '"connected"')
-        code, _, err = self.finish(self.client(port, "bob"), "x\n")
-        self.assertEqual(3, code)
-        self.assertIn("ROOM_FULL", err)
+            server = self.serve()
+            alice = self.member(server.port, "alice")
+            server.process.send_signal(number)
+            alice.event("disconnected")
+            self.assertEqual(0, server.finish()[0])
 
     def test_what_cannot_work_is_said_in_one_sentence(self):
-        port = str(self.serve())
-        for arguments, code, sentence in (
-            (("server", "--cli", "--host", "127.0.0.1", "--port", port), 1, "in use"),
-            (("server", "--cli", "--host", "203.0.113.1"), 1, "no address of this machine"),
-            (("server", "--cli", "--password-file", "/no/such"), 2, "Cannot read the password file"),
-            (("server", "--cli", "--room", ""), 2, "room's name"),
-            (("server", "--cli", "--port", "99999"), 2, "0 to 65535"),
-            (("server", "--cli", "--keep", "3"), 2, "--history FILE"),
-            (("server", "--cli", "--json"), 2, "--export"),
-            (("server", "--cli", "--password-file", self.file("one\ntwo\n")), 2, "must have one line"),
-            (("server", "--cli", "--password-file", self.file("")), 2, "must have one line"),
-            (("client", "--cli", "127.0.0.1", "--name", "a b"), 2, "no spaces"),
-            (("client", "--cli", "not a host"), 2, "HOST:PORT"),
+        port = str(self.serve().port)
+        for *arguments, code, sentence in (
+            ("server", "--host", "127.0.0.1", "--port", port, 1, "in use"),
+            ("server", "--host", "203.0.113.1", 1, "no address of this machine"),
+            ("server", "--password-file", "/no/such", 2, "Cannot read the password file"),
+            ("server", "--room", "", 2, "room's name"),
+            ("server", "--port", "99999", 2, "0 to 65535"),
+            ("client", "127.0.0.1", "--name", "a b", 2, "no spaces"),
+            ("client", "not a host", 2, "HOST:PORT"),
         ):
             with self.subTest(arguments):
-                found, out, err = self.finish(self.start(*arguments))
-                self.assertEqual((found, out), (code, ""))
+                found, out, err = self.start(*arguments, "--cli").finish()
+                self.assertEqual((code, ""), (found, out))
                 self.assertIn(sentence, err)
 
 
 @unittest.skipIf(os.name == "nt", "Windows has no pseudo-terminals")
-class TerminalTest(ProgramCase):
+class TerminalTest(OutsideCase):
     """On a terminal the client asks for what it needs, and nothing damages the line being typed."""
 
-    def open(self, *arguments, columns=60):
-        import fcntl
-        import pty
-        import struct
-        import termios
-
-        self.master, slave = pty.openpty()
-        self.addCleanup(os.close, self.master)
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        self.before = termios.tcgetattr(slave)
-        environment = {**os.environ, "SAMSUNGCHAT_DISCOVERY": "127.255.255.255", "TERM": "xterm", "NO_COLOR": "1"}
-        environment.pop("SAMSUNGCHAT_PASSWORD", None)
-        environment.pop("COLUMNS", None)
-        self.process = subprocess.Popen(
-            [sys.executable, SOURCE, *arguments], stdin=slave, stdout=slave, stderr=slave, env=environment
-        )
-        self.slave = slave
-        self.addCleanup(os.close, slave)
-        self.addCleanup(self.process.wait)
-        end_in_time(self, self.process)
-        self.seen = self.everything = ""
-
-    def expect(self, text):
-        """Read what the terminal shows until the text is there; return what came since the last time."""
-        end = time.monotonic() + 10
-        while text not in self.seen:
-            ready = select.select([self.master], [], [], max(0, end - time.monotonic()))[0]
-            self.assertTrue(ready, "no %r in %r" % (text, self.seen))
-            came = os.read(self.master, 65536).decode("utf-8", "replace")
-            self.seen, self.everything = self.seen + came, self.everything + came
-        before, _, self.seen = self.seen.partition(text)
-        return before + text
-
-    def type(self, text):
-        os.write(self.master, text.encode("utf-8"))
-
-    def enter_room(self, port, name="alice"):
-        self.open("client", "--cli", "127.0.0.1:%d" % port, "--name", name, "--password", "s")
-        self.expect("Welcome to")
-        self.expect(name + "> ")
+    def check(self, program, *talk):
+        """Type each text, and see what comes."""
+        for text, pattern in talk:
+            program.type(text)
+            program.expect(pattern)
 
     def test_it_asks_again_for_just_what_was_wrong(self):
-        port = self.serve()
-        bob = self.client(port, "bob", "--json", "--stay")
-        self.line(bob, '"connected"')
-        self.open("client", "--cli", "127.0.0.1:%d" % port)
-        self.expect("Your name [")
-        self.type("bob\r")
-        self.expect("Password: ")
-        self.type("Mellon\r")
-        self.expect("WRONG_PASSWORD")
-        self.expect("Password: ")
-        self.type("\x1b[As\r")  # Up recalls nothing that was typed as an answer.
-        self.expect("USERNAME_TAKEN")
-        self.expect("Your name [bob2]: ")
-        self.type("carol\r")
-        self.expect("Welcome to SamsungChat, carol; 2 members here.")
-        self.type("\x1b[A!\r")
-        self.expect("carol: !")
-        self.assertNotIn("Mellon", self.everything)
-
-    def test_an_empty_password_is_asked_for_again(self):
-        self.open("client", "--cli", "127.0.0.1:%d" % self.serve(), "--name", "alice")
-        self.expect("Password: ")
-        self.type("\r")
-        self.expect("The password is empty")
-        self.expect("Password: ")
-        self.type("s\r")
-        self.expect("Welcome to SamsungChat, alice")
+        port = self.serve().port
+        self.member(port, "bob")
+        where = ("client", "--cli", "127.0.0.1:%d" % port)
+        alice = self.start(*where, terminal="all", SAMSUNGCHAT_PASSWORD="")
+        alice.expect(r"Your name \[")
+        self.check(alice, ("bob\r", "Password: "), ("\r", "The password is empty"), ("Mellon\r", "WRONG_PASSWORD"))
+        alice.expect("Password: ")
+        self.check(alice, ("\x1b[As\r", "USERNAME_TAKEN"))  # Up recalls nothing that was typed as an answer.
+        alice.expect(r"Your name \[bob2\]: ")
+        self.check(alice, ("carol\r", "Welcome to SamsungChat, carol; 2 members here."), ("\x1b[A!\r", "carol: !"))
+        self.assertNotIn("Mellon", alice.shown())
 
     def test_an_incoming_line_leaves_the_typed_one_whole(self):
-        port = self.serve()
-        self.enter_room(port)
-        self.type("half 日本")
-        self.expect("alice> half 日本")
-        self.finish(self.client(port, "bob"), "hello\n")
-        shown = self.expect("bob: hello")
-        self.assertIn("\r\x1b[J", shown)
-        self.expect("alice> half 日本")
-        self.type("語\r")
-        self.expect("alice: half 日本語")
+        port = self.serve().port
+        alice = self.person(port, "alice", columns=60)
+        self.check(alice, ("half 日本", "alice> half 日本"))
+        self.client(port, "bob").finish("hello\n")
+        alice.expect("\r\x1b\\[J.*bob: hello[^>]*alice> half 日本")
+        self.check(alice, ("語\r", "alice: half 日本語"))
 
     def test_a_paste_is_one_message_and_asks_first(self):
-        port = self.serve()
-        bob = self.client(port, "bob", "--json", "--stay")
-        self.line(bob, '"connected"')
-        self.enter_room(port)
-        self.type("\x1b[200~def f():\n    return 1\n\x1b[201~")
-        self.expect("2 lines pasted: Enter sends them as one message")
-        self.type("\r")
-        self.assertEqual(json.loads(self.line(bob, '"message"'))["text"], "def f():\n    return 1")
-
-    def test_what_is_no_command_is_kept_for_editing(self):
-        self.enter_room(self.serve())
-        self.type("/quti\r")
-        self.expect("There is no command /quti")
-        self.expect("alice> /quti")
-
-    def test_a_lost_server_is_shown_and_the_line_sent_later(self):
-        port = self.serve()
-        self.enter_room(port)
-        self.server.send_signal(signal.SIGTERM)
-        self.expect("The server has closed the room")
-        self.expect("(reconnecting")
-        self.server.wait(10)
-        self.type("later\r")
-        self.expect("1 waiting")
-        again = self.start("server", "--cli", "--host", "127.0.0.1", "--port", str(port))
-        self.line(again, "listening on")
-        self.expect("Connected again")
-        self.expect("alice> ")
-
-    def test_a_half_typed_message_is_no_answer_and_is_put_back(self):
-        port = self.serve()
-        self.enter_room(port)
-        self.type("ok")
-        self.expect("alice> ok")
-        self.server.send_signal(signal.SIGTERM)
-        self.expect("(reconnecting")
-        self.process.send_signal(signal.SIGSTOP)
-        self.server.wait()
-        again = self.start("server", "--cli", "--host", "127.0.0.1", "--port", str(port))
-        self.line(again, "listening on")
-        self.line(self.client(port, "alice", "--json", "--stay"), '"connected"')
-        self.process.send_signal(signal.SIGCONT)
-        self.expect("USERNAME_TAKEN")
-        self.expect("Your name [alice2]: ")
-        self.type("\r")
-        self.expect("Welcome to SamsungChat, alice2")
-        self.expect("alice2> ok")
+        port = self.serve().port
+        bob, alice = self.member(port, "bob"), self.person(port, "alice")
+        pasted = "\x1b[200~def f():\n    return 1\n\x1b[201~"
+        self.check(alice, (pasted, "2 lines pasted: Enter sends them as one message"), ("\r", "alice: def"))
+        bob.event("message", text="def f():\n    return 1")
 
     def test_what_is_refused_is_put_back_as_it_was_typed(self):
-        port = self.serve("--classic")
-        self.open("client", "--cli", "127.0.0.1:%d" % port, "--name", "alice", "--password", "s", "--classic")
-        self.expect("confirmed")
-        self.type("/me waves\r")
-        self.expect("has no /me")
-        self.expect("alice> /me waves")
+        server = self.serve("--classic")
+        alice = self.person(server.port, "alice")
+        self.check(alice, ("/quti\r", "There is no command /quti"))
+        alice.expect("alice> /quti")
+        old = self.client(server.port, "old", "--classic", terminal="all")
+        old.expect("confirmed")
+        self.check(old, ("/me waves\r", "has no /me"))
+        old.expect("old> /me waves")
 
-    def test_own_lines_stand_where_the_log_has_them(self):
-        port = self.serve()
-        bob = self.client(port, "bob", "--json", "--stay")
-        self.line(bob, '"connected"')
-        self.enter_room(port)
-        self.server.send_signal(signal.SIGSTOP)
-        self.type("mine\r")
-        self.expect("alice: mine")
-        bob.stdin.write("his\n")
-        self.type("draft")
-        self.expect("> draft")
-        self.server.send_signal(signal.SIGCONT)
-        heard = [json.loads(self.line(bob, '"message"|"sent"')) for _ in range(2)]
-        self.expect("alice> draft")
-        self.type("\x15/who\r")
-        self.expect("2 members here")
-        mine, his = self.everything.rindex("alice: mine"), self.everything.rindex("bob: his")
-        seqs = {each["event"]: each["seq"] for each in heard}
-        self.assertEqual(mine < his, seqs["message"] < seqs["sent"])
+    def test_a_lost_server_is_shown_and_the_line_sent_later(self):
+        server = self.serve()
+        alice = self.person(server.port, "alice")
+        server.process.terminate()
+        server.finish()
+        alice.expect(r"The server has closed the room(?s:.*)\(reconnecting")
+        self.check(alice, ("later\r", "1 waiting"))
+        self.serve(port=server.port)
+        alice.expect(r"Connected again(?s:.*)alice> ")
 
     def test_ctrl_c_clears_first_and_the_terminal_is_given_back(self):
         import termios
 
-        self.enter_room(self.serve())
-        self.type("draft\x03")
-        self.expect("alice> ")
-        self.assertIsNone(self.process.poll())
-        self.assertNotEqual(termios.tcgetattr(self.slave)[3], self.before[3])
-        self.type("\x03")
-        self.expect("Ctrl-C once more leaves.")
-        self.type("\x03")
-        self.assertEqual(self.process.wait(10), 0)
-        self.assertEqual(termios.tcgetattr(self.slave), self.before)
+        fresh = Program.open_terminal(60)
+        before = termios.tcgetattr(fresh[0])
+        list(map(os.close, fresh))
+        alice = self.person(self.serve().port, "alice")
+        self.check(alice, ("draft\x03", "alice> "))
+        self.assertNotEqual(before[3], termios.tcgetattr(alice.terminal)[3])
+        self.check(alice, ("\x03", "Ctrl-C once more leaves."))
+        self.assertEqual(0, alice.finish("\x03")[0])
+        self.assertEqual(before[:4], termios.tcgetattr(alice.terminal)[:4])
 
     def test_the_server_takes_commands(self):
-        self.open("server", "--cli", "--host", "127.0.0.1", "--port", "0", "--password", "s", columns=200)
-        port = int(re.findall(r"listening on 127\.0\.0\.1:(\d+)", self.expect("> "))[0])
-        bob = self.client(port, "bob", "--json", "--stay")
-        self.line(bob, '"connected"')
-        self.type("/who\r")
-        self.expect("1 of 1000 members")
-        self.type("/say lunch\r")
-        self.assertEqual(json.loads(self.line(bob, '"notice"'))["text"], "lunch")
-        self.type("lunch is over\r")
-        self.expect("Write /say TEXT")
-        self.expect("> lunch is over")
-        self.type("\x03/kick nobody\r")
-        self.expect("Nobody here is called nobody.")
-        self.type("/kick bob\r")
-        self.assertEqual(json.loads(self.line(bob, '"refused"'))["code"], "KICKED")
-        self.assertEqual(bob.wait(10), 3)
-        self.type("/quit\r")
-        self.assertEqual(self.process.wait(10), 0)
+        server = self.serve(terminal="all")
+        bob = self.member(server.port, "bob")
+        self.check(server, ("/who\r", "1 of 1000 members"), ("/kick nobody\r", "Nobody here is called nobody."))
+        server.type("\x15/kick bob\r")
+        self.assertEqual(("KICKED", 3), (bob.event("refused")["code"], bob.finish()[0]))
+        self.assertEqual(0, server.finish("/quit\r")[0])
 
 
 class ReadmeTest(unittest.TestCase):
@@ -7234,19 +6934,19 @@ def run_tests():
 def run_all():
     """Run everything: what mostly waits for processes in processes of its own, beside all the rest."""
     cases = [each for each in globals().values() if isinstance(each, type) and issubclass(each, unittest.TestCase)]
-    cases.remove(OutsideWindowTest)  # Windows of two processes would take each other's focus.
-    apart = [[each.__name__ for each in cases if issubclass(each, base)] for base in (ProgramCase, OutsideCase)]
-    cases.append(OutsideWindowTest)
+    # Windows of two processes would take each other's focus.
+    outside = [each for each in cases if issubclass(each, OutsideCase) and each is not OutsideWindowTest]
     started = time.monotonic()
     command = [sys.executable, os.path.abspath(__file__)]
     ends = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8"}
+    apart = [[each.__name__ for each in outside[half::2]] for half in (0, 1)]
     beside = [subprocess.Popen(command + names, **ends) for names in apart]
     load = unittest.defaultTestLoader.loadTestsFromTestCase
-    suite = unittest.TestSuite(load(each) for each in cases if each.__name__ not in sum(apart, []))
+    suite = unittest.TestSuite(load(each) for each in cases if each not in outside)
     result = unittest.TextTestRunner().run(suite)
     outs = [each.communicate()[0] for each in beside]
     print("\n".join(outs), file=sys.stderr)
-    count = result.testsRun + sum(int(re.findall(r"^Ran (\d+) tests", out, re.MULTILINE)[-1]) for out in outs)
+    count = result.testsRun + sum(int(re.findall(r"^Ran (\d+) tests?", out, re.MULTILINE)[-1]) for out in outs)
     good = result.wasSuccessful() and not any(each.returncode for each in beside)
     print("Ran %d tests in all in %.0f s: %s" % (count, time.monotonic() - started, "OK" if good else "FAILED"))
     return 0 if good else 1

@@ -4383,6 +4383,14 @@ class TranscriptTest(unittest.TestCase):
         self.queue(3, "mine", time=0)
         self.assertEqual(["message"], [line.kind for line in self.transcript.apply(chat.Sent(3, False))])
 
+    def test_who_is_not_encrypted_is_said(self):
+        self.shown(happened(JOINED, chat.CLASSIC_TEXT, author=b"o", name="old"))
+        (line,) = self.shown(chat.Listed(tuple(self.transcript.members())))
+        self.assertEqual("4 members here: alice, bob, carol, old (not encrypted)", line.text)
+        self.assertEqual([True, False], [self.transcript.is_classic(author) for author in (b"o", b"b")])
+        self.shown(happened(LEFT, "left", author=b"o", name="old"))
+        self.assertFalse(self.transcript.is_classic(b"o"))
+
     def test_a_run_of_joins_and_leaves_is_one_line(self):
         (first,) = self.shown(happened(JOINED, author=b"d", name="dave"))
         (second,) = self.shown(happened(LEFT, "timed out", author=b"b", name="bob"))

@@ -5034,11 +5034,23 @@ class ClientAppTest(unittest.TestCase):
         conversation, bob = app.transcript, self.guest(elsewhere)
         app.log_in(server="127.0.0.1:%d" % elsewhere)
         screen.wait(lambda: app.entered)
-        self.assertEqual(["for the first room"], screen.back)
+        self.assertEqual((["for the first room"], 0), (screen.back, app.waiting()))
         self.assertIsNot(conversation, app.transcript)
         self.assertEqual([], app.transcript.on_way())
         app.enter("for the second")
         self.assertEqual("for the second", bob.wait_for(SAID).text)
+
+    def test_a_private_text_is_offered_back_by_itself(self):
+        _, port = start_room(self)
+        app, screen = self.enter(port)
+        with mock.patch.object(chat, "call"):  # Nothing leaves.
+            for text in ("/msg alice psst", "hello"):
+                app.enter(text)
+        self.assertEqual(2, app.waiting())
+        app.leave_room()
+        app.log_in()
+        screen.wait(lambda: app.entered)
+        self.assertEqual(["/msg alice psst"], screen.back)
 
     def test_what_was_typed_waits_for_the_same_room_under_another_name(self):
         room, port = start_room(self)
@@ -6609,12 +6621,12 @@ class PipeTest(ProgramCase):
         self.assertEqual([each["number"] for each in events[1:]], [1, 2])
 
     def test_every_line_of_the_input_has_its_number(self):
-        text = "one\n\n/nope\n/msg nobody x\n%s\n/who\nlast\n" % ("x" * 20000)
+        text = "\n" * 300 + "one\n\n/nope\n/msg nobody x\n%s\n/who\nlast\n" % ("x" * 20000)
         code, out, _ = self.finish(self.client(self.serve(), "alice", "--json"), text)
         events = [json.loads(line) for line in out.splitlines()]
         refused = [(each["number"], each["code"]) for each in events if each["event"] == "not_sent"]
-        self.assertEqual([(3, "BAD_COMMAND"), (4, "NO_SUCH_NAME"), (5, "TOO_LONG")], refused)
-        self.assertEqual([1, 7], [each["number"] for each in events if each["event"] == "sent"])
+        self.assertEqual([(303, "BAD_COMMAND"), (304, "NO_SUCH_NAME"), (305, "TOO_LONG")], refused)
+        self.assertEqual([301, 307], [each["number"] for each in events if each["event"] == "sent"])
         self.assertEqual([["alice"]], [each["members"] for each in events if each["event"] == "members"])
         self.assertEqual(2, code)
 
@@ -6775,6 +6787,11 @@ class HistoryProgramTest(KillCase):
         events = [json.loads(line) for line in out.splitlines()]
         self.assertEqual([1, 2, 3, 4, 10, 11], [event["seq"] for event in events])
         self.assertEqual(["hello", "waves"], [event["text"] for event in events[2:4]])
+        target = os.path.join(temporary_folder(self), "export")
+        for status, reason in ((0, ""), (1, "samsungchat: %s is there already; choose another name.\n" % target)):
+            ended = self.finish(self.start("server", "--history", path, "--export", target))
+            self.assertEqual((status, "", reason), ended)
+        self.assertIn("ann: hello\n", read_text(target))
         self.server.terminate()
         self.assertEqual(0, self.finish(self.server)[0])
         self.finish(self.start("server", "--history", path, "--export", "-"))
@@ -7024,7 +7041,9 @@ class TerminalTest(ProgramCase):
         self.expect("Your name [")
         self.type("bob\r")
         self.expect("Password: ")
-        self.type("Mellon\r")
+        self.type("Mellon")
+        self.expect("Password:  ")
+        self.type("\r")
         self.expect("WRONG_PASSWORD")
         self.expect("Password: ")
         self.type("\x1b[As\r")  # Up recalls nothing that was typed as an answer.
@@ -7165,7 +7184,9 @@ class TerminalTest(ProgramCase):
         self.type("/kick bob\r")
         self.assertEqual(json.loads(self.line(bob, '"refused"'))["code"], "KICKED")
         self.assertEqual(bob.wait(10), 3)
-        self.type("/quit\r")
+        self.type("/quit\r/quit\r")
+        self.expect("the room is closed")
+        self.assertEqual(1, self.everything.count("closing the room"))
         self.assertEqual(self.process.wait(10), 0)
 
 

@@ -7042,7 +7042,7 @@ class TerminalTest(ProgramCase):
         self.type("bob\r")
         self.expect("Password: ")
         self.type("Mellon")
-        self.expect("Password:  ")
+        self.expect("\x1b[JPassword: ")
         self.type("\r")
         self.expect("WRONG_PASSWORD")
         self.expect("Password: ")

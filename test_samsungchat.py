@@ -987,7 +987,8 @@ class LoginTest(unittest.TestCase):
             self.assertNotEqual(*keys)
 
     def test_one_password_has_one_spelling(self):
-        self.assertEqual(password_bytes("Jo\u0308rg"), password_bytes("Jörg"))
+        self.assertEqual([b"J\xc3\xb6rg"] * 2, [password_bytes("Jo\u0308rg"), password_bytes("J\u00f6rg")])
+        self.assertEqual("\ufb01".encode(), password_bytes("\ufb01"), "what looks alike stays different")
         self.assertEqual(b"\xff", password_bytes("\udcff"))  # As os.fsdecode gives it for a file that is no UTF-8.
 
     def test_two_versions_that_say_they_are_the_same_are(self):
@@ -1022,6 +1023,17 @@ class DoorTest(unittest.TestCase):
             self.assertEqual([False, True], [self.asks("10.0.0.20"), self.asks("10.0.0.19", 1)])
             self.door.sweep(LOGIN_SECONDS)
             self.assertTrue(self.asks("10.0.0.20", now=LOGIN_SECONDS))
+
+    def test_a_begun_login_has_an_id_of_its_own_and_an_end(self):
+        drawn = [b"used", b"mine", b"mine", b"next"]
+        door = chat.Door(b"secret", lambda count: drawn.pop(0) if count == 4 else bytes(range(count)))
+        begun = []
+        for host in ("10.0.0.1", "10.0.0.2"):
+            door.queue((host, 1), encode_unsealed(Login(b"n" * 16, b"c" * 20, b"\x09" + bytes(31))), 0.0)
+            begun.append(door.answer([{b"used": None}], 0.0))
+        self.assertEqual([b"mine", b"next"], [half.session.id for half in begun])
+        self.assertEqual(([], 2, 2), (door.sweep(HALF_OPEN_SECONDS - 0.1), len(door.asked), len(door.half_open)))
+        self.assertEqual((begun, 0, 0), (door.sweep(HALF_OPEN_SECONDS), len(door.asked), len(door.half_open)))
 
     def test_a_cookie_is_of_one_address_one_nonce_and_ten_seconds(self):
         ann, bob, nonce = ("10.0.0.1", 5), ("10.0.0.1", 6), b"n" * 16
@@ -1455,6 +1467,17 @@ class FileLogTest(LogContract, unittest.TestCase):
         self.log.commit()
         self.assertEqual([1, 2, 3, 4], self.in_the_file())
 
+    def test_a_commit_that_fails_half_way_is_taken_back(self):
+        with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as other:
+            other.execute("INSERT INTO entries VALUES (2, 0, '', 0, NULL, 0, '')")
+            self.log.append([record(entry) for entry in self.run_of(3)])
+            for _ in range(2):
+                with self.assertRaises(LogFailure):
+                    self.log.commit()
+            other.execute("DELETE FROM entries")
+        self.log.commit()
+        self.assertEqual([1, 2, 3], self.in_the_file())
+
     @unittest.skipUnless(resource, "Windows has no limit for the size of a file")
     def test_a_disk_that_is_full_half_way_through_a_commit_costs_nothing(self):
         self.append(text_entry("one", 1))
@@ -1620,8 +1643,9 @@ class HistoryFileTest(unittest.TestCase):
 
     def test_another_version_is_left_alone(self):
         self.make()
-        self.change("PRAGMA user_version = %d" % (chat._SCHEMA_VERSION + 1))
-        self.assertRefused("another version")
+        for version in (chat._SCHEMA_VERSION - 1, chat._SCHEMA_VERSION + 1):
+            self.change("PRAGMA user_version = %d" % version)
+            self.assertRefused("another version")
         with self.assertRaisesRegex(UsageError, "another version"):
             list(read_history(self.path))
 
@@ -3325,7 +3349,7 @@ class AttackTest(RoomCase):
         for address in [ann] + [bob] * (LOGIN_BURST + 9) + [ann]:
             login = self.login_of(address)
             self.server.receive(login, address, self.network.now)
-        self.assertEqual([], self.answers(Later))
+            self.assertEqual([], self.answers(Later))
         self.assertEqual([[ann], [bob], []], [self.answers_after_a_turn() for _ in range(3)])
         self.server.receive(login, ann, self.network.now)
         self.assertEqual([ann], self.answers(Keys), "the newest LOGIN was answered, and is again without a turn")
@@ -4780,6 +4804,32 @@ class LoopTest(unittest.TestCase):
             out.room = False
             sender.send([fanout])
             self.assertEqual((True, 2), (sender.segmented, sender.failed))
+
+    @unittest.skipUnless(sys.platform == "linux", "only Linux has segmentation")
+    def test_more_than_one_call_may_take_is_sent_in_several_and_a_wrong_address_is_no_reason_against_them(self):
+        inbox, fanout = self.fan_out_to_one()
+        out = chat.open_socket(socket.AF_INET, ("127.0.0.1", 0))
+        self.addCleanup(out.close)
+        sender = chat.Sender([out])
+        wrong = replace(fanout, members=[(("::1", 9, 0, 0), fanout.members[0][1])])
+        sender.send([wrong, replace(fanout, bodies=fanout.bodies * chat.SEGMENTS_MAX)])
+        received = [inbox.recv(99) for _ in range(2 * chat.SEGMENTS_MAX)]
+        self.assertEqual(len(received), len(set(received)))
+        self.assertEqual((2, True), (sender.failed, sender.segmented))
+        inbox.settimeout(0)
+        self.assertRaises(BlockingIOError, inbox.recv, 99)
+
+    def test_what_cannot_be_done_is_said_and_the_loop_goes_on(self):
+        def refuse(now):
+            raise UsageError("not this")
+
+        events, core = queue.SimpleQueue(), Recorder()
+        loop = chat.Loop(core, [], events.put)
+        loop.start()
+        loop.call(refuse)
+        self.assertEqual("not this", events.get(timeout=5).text)
+        loop.call(lambda now: setattr(core, "done", True))
+        self.assertEqual("", events.get(timeout=5).failure)
 
     def fan_out_to_one(self):
         """Return a socket that receives, and two datagrams on their way to it at once."""

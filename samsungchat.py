@@ -4146,7 +4146,7 @@ def status_text(status: Status) -> str:
 
 
 class Listed(Value):
-    """The answer to /who: the names of those here, marked where what is sent to them is not encrypted."""
+    """The answer to /who: the names of those here."""
 
     names: Tuple[str, ...]
 
@@ -4184,7 +4184,7 @@ class Transcript:
             NotSent: self._apply_not_sent,
             EarlierRead: self._apply_earlier,
             Status: self._apply_status,
-            Listed: lambda event: [self.note("%s here: %s" % (self._count(), ", ".join(event.names)))],
+            Listed: lambda event: [self.note("%s here: %s" % (self._count(), ", ".join(self.described())))],
             ServerStuck: lambda event: [self.note(*_STUCK[event.stuck])],
             Disconnected: lambda event: [self.note(event.text + " Trying again; what you type is kept.", "error")],
         }
@@ -5265,18 +5265,7 @@ class Typed(Value):
     text: Optional[str]
 
 
-class Resized(Value):
-    """The terminal has another size."""
-
-
-class Stopped(Value):
-    """The system asks the program to end."""
-
-
-class Opened(Value):
-    """The server's room is open; ``bound`` is its socket's address."""
-
-    bound: Any
+STOPPED, RESIZED, OPENED = "stopped", "resized", "opened"  # The system ends it; the terminal changed; a room is open.
 
 
 class OutputClosed(Exception):
@@ -5284,8 +5273,8 @@ class OutputClosed(Exception):
 
 
 def catch_signals(inbox: "queue.SimpleQueue[Any]") -> None:
-    """Turn signals into Stopped and Resized; a handler may call the put() of a SimpleQueue."""
-    for name, event in (("SIGINT", Stopped()), ("SIGTERM", Stopped()), ("SIGHUP", Stopped()), ("SIGWINCH", Resized())):
+    """Turn signals into STOPPED and RESIZED; a handler may call the put() of a SimpleQueue."""
+    for name, event in (("SIGINT", STOPPED), ("SIGTERM", STOPPED), ("SIGHUP", STOPPED), ("SIGWINCH", RESIZED)):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_, event=event: inbox.put(event))
 
@@ -5687,7 +5676,7 @@ class ServerApp:
         self.port, self.trouble, self.bound = port, "", sockets[0].getsockname()
         self.loop = Loop(server, sockets, self.inbox.put)
         self.loop.start()
-        self._show(Opened(self.bound), [*introduction(self.bound, server.room), *self._notes])
+        self._show(OPENED, [*introduction(self.bound, server.room), *self._notes])
 
     def _show(self, event: Any, texts: Sequence[str]) -> None:
         """Show what is said to the operator only, as it stands."""
@@ -5785,12 +5774,6 @@ class ServerApp:
         if sure and question is not None:
             question[2]()
 
-    def interrupt(self) -> None:
-        """Close the room and end: what was said is in everybody's log."""
-        self.stop()
-
-    quit = interrupt
-
     def stop(self) -> None:
         """Tell the members, close the room, and end."""
         if self.loop is None:
@@ -5799,6 +5782,8 @@ class ServerApp:
             self.tell("plain", "closing the room")
             call(self.loop, lambda core, now: core.close(now))
         self._ending = True
+
+    interrupt = quit = stop  # What was said stands in everybody's log.
 
     def end(self, code: int, last_words: str = "") -> None:
         """Come to the end, with that exit status."""
@@ -5860,9 +5845,9 @@ class Face:
 
     def take(self, event: Any) -> None:
         """Take one event of the inbox; None lets only time pass."""
-        if isinstance(event, Stopped):
+        if event == STOPPED:
             self.app.stop()
-        elif isinstance(event, (Typed, Resized)):
+        elif event == RESIZED or isinstance(event, Typed):
             self.read(event)
         elif event is not None:
             self.app.take(event)
@@ -5870,7 +5855,7 @@ class Face:
         self.update()
 
     def read(self, event: Any) -> None:
-        """Take what this face's reader thread has read, or Resized."""
+        """Take what this face's reader thread has read, or RESIZED."""
 
     def show(self, event: Any, lines: Sequence[Line]) -> None:
         """Show lines, or what takes the place of such; those of an EarlierRead belong before all others.
@@ -6722,9 +6707,9 @@ class Window(Face):
 
     def take(self, event: Any) -> None:
         """Take an event of the inbox; look_at_inbox() shows what came of it and of others."""
-        if isinstance(event, Stopped):
+        if event == STOPPED:
             self.app.stop()
-        elif not isinstance(event, Resized):
+        elif event != RESIZED:
             self.app.take(event)
 
     def act(self, do: Callable[..., Any], *arguments: Any) -> None:
@@ -7604,8 +7589,8 @@ class ServerWindow(Window):
 
     def show(self, event: Any, lines: Sequence[Line]) -> None:
         """Add lines to the log; the strip and the table show the answers."""
-        if isinstance(event, Opened):
-            self._show_rows(typed_addresses(event.bound), self._password, self._note)
+        if event == OPENED:
+            self._show_rows(typed_addresses(self.app.bound), self._password, self._note)
             lines = [replace(lines[0], kind="log", at=time.time(), state="good")]
         self.log.show([line for line in lines if line.kind == "log"])
 
@@ -7867,12 +7852,14 @@ def export_history(path: str, target: str, as_json: bool) -> int:
 
 def history_lines(path: str, as_json: bool) -> Iterator[str]:
     """Yield the lines of an export; raises UsageError."""
-    runs = RunReader()
+    runs, classics = RunReader(), set()
     for number, entry in read_history(path):
         text = runs.read(entry)
         event = happened(number, entry.count, entry, text) if text is not None else None
+        if entry.kind == JOINED and entry.text == CLASSIC_TEXT:
+            classics.add(entry.author)
         if event is not None and as_json:
-            yield json.dumps(json_object(event))
+            yield json.dumps(json_object(event, entry.author in classics))
         elif event is not None:
             yield "%s  %s" % (local_time(entry.time / 1000).strftime("%Y-%m-%d %H:%M:%S"), plain_line(event))
 

@@ -986,7 +986,8 @@ class LoginTest(unittest.TestCase):
             self.assertNotEqual(*keys)
 
     def test_one_password_has_one_spelling(self):
-        self.assertEqual(password_bytes("Jo\u0308rg"), password_bytes("Jörg"))
+        self.assertEqual([b"J\xc3\xb6rg"] * 2, [password_bytes("Jo\u0308rg"), password_bytes("J\u00f6rg")])
+        self.assertEqual("\ufb01".encode(), password_bytes("\ufb01"), "what looks alike stays different")
         self.assertEqual(b"\xff", password_bytes("\udcff"))  # As os.fsdecode gives it for a file that is no UTF-8.
 
     def test_two_versions_that_say_they_are_the_same_are(self):
@@ -1021,6 +1022,17 @@ class DoorTest(unittest.TestCase):
             self.assertEqual([False, True], [self.asks("10.0.0.20"), self.asks("10.0.0.19", 1)])
             self.door.sweep(LOGIN_SECONDS)
             self.assertTrue(self.asks("10.0.0.20", now=LOGIN_SECONDS))
+
+    def test_a_begun_login_has_an_id_of_its_own_and_an_end(self):
+        drawn = [b"used", b"mine", b"mine", b"next"]
+        door = chat.Door(b"secret", lambda count: drawn.pop(0) if count == 4 else bytes(range(count)))
+        begun = []
+        for host in ("10.0.0.1", "10.0.0.2"):
+            door.queue((host, 1), encode_unsealed(Login(b"n" * 16, b"c" * 20, b"\x09" + bytes(31))), 0.0)
+            begun.append(door.answer([{b"used": None}], 0.0))
+        self.assertEqual([b"mine", b"next"], [half.session.id for half in begun])
+        self.assertEqual(([], 2, 2), (door.sweep(HALF_OPEN_SECONDS - 0.1), len(door.asked), len(door.half_open)))
+        self.assertEqual((begun, 0, 0), (door.sweep(HALF_OPEN_SECONDS), len(door.asked), len(door.half_open)))
 
     def test_a_cookie_is_of_one_address_one_nonce_and_ten_seconds(self):
         ann, bob, nonce = ("10.0.0.1", 5), ("10.0.0.1", 6), b"n" * 16
@@ -1454,6 +1466,17 @@ class FileLogTest(LogContract, unittest.TestCase):
         self.log.commit()
         self.assertEqual([1, 2, 3, 4], self.in_the_file())
 
+    def test_a_commit_that_fails_half_way_is_taken_back(self):
+        with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as other:
+            other.execute("INSERT INTO entries VALUES (2, 0, '', 0, NULL, 0, '')")
+            self.log.append([record(entry) for entry in self.run_of(3)])
+            for _ in range(2):
+                with self.assertRaises(LogFailure):
+                    self.log.commit()
+            other.execute("DELETE FROM entries")
+        self.log.commit()
+        self.assertEqual([1, 2, 3], self.in_the_file())
+
     @unittest.skipUnless(resource, "Windows has no limit for the size of a file")
     def test_a_disk_that_is_full_half_way_through_a_commit_costs_nothing(self):
         self.append(text_entry("one", 1))
@@ -1619,8 +1642,9 @@ class HistoryFileTest(unittest.TestCase):
 
     def test_another_version_is_left_alone(self):
         self.make()
-        self.change("PRAGMA user_version = %d" % (chat._SCHEMA_VERSION + 1))
-        self.assertRefused("another version")
+        for version in (chat._SCHEMA_VERSION - 1, chat._SCHEMA_VERSION + 1):
+            self.change("PRAGMA user_version = %d" % version)
+            self.assertRefused("another version")
         with self.assertRaisesRegex(UsageError, "another version"):
             list(read_history(self.path))
 
@@ -3324,7 +3348,7 @@ class AttackTest(RoomCase):
         for address in [ann] + [bob] * (LOGIN_BURST + 9) + [ann]:
             login = self.login_of(address)
             self.server.receive(login, address, self.network.now)
-        self.assertEqual([], self.answers(Later))
+            self.assertEqual([], self.answers(Later))
         self.assertEqual([[ann], [bob], []], [self.answers_after_a_turn() for _ in range(3)])
         self.server.receive(login, ann, self.network.now)
         self.assertEqual([ann], self.answers(Keys), "the newest LOGIN was answered, and is again without a turn")
@@ -4382,6 +4406,14 @@ class TranscriptTest(unittest.TestCase):
         self.queue(3, "mine", time=0)
         self.assertEqual(["message"], [line.kind for line in self.transcript.apply(chat.Sent(3, False))])
 
+    def test_who_is_not_encrypted_is_said(self):
+        self.shown(happened(JOINED, chat.CLASSIC_TEXT, author=b"o", name="old"))
+        (line,) = self.shown(chat.Listed(tuple(self.transcript.members())))
+        self.assertEqual("4 members here: alice, bob, carol, old (not encrypted)", line.text)
+        self.assertEqual([True, False], [self.transcript.is_classic(author) for author in (b"o", b"b")])
+        self.shown(happened(LEFT, "left", author=b"o", name="old"))
+        self.assertFalse(self.transcript.is_classic(b"o"))
+
     def test_a_run_of_joins_and_leaves_is_one_line(self):
         (first,) = self.shown(happened(JOINED, author=b"d", name="dave"))
         (second,) = self.shown(happened(LEFT, "timed out", author=b"b", name="bob"))
@@ -4772,6 +4804,32 @@ class LoopTest(unittest.TestCase):
             sender.send([fanout])
             self.assertEqual((True, 2), (sender.segmented, sender.failed))
 
+    @unittest.skipUnless(sys.platform == "linux", "only Linux has segmentation")
+    def test_more_than_one_call_may_take_is_sent_in_several_and_a_wrong_address_is_no_reason_against_them(self):
+        inbox, fanout = self.fan_out_to_one()
+        out = chat.open_socket(socket.AF_INET, ("127.0.0.1", 0))
+        self.addCleanup(out.close)
+        sender = chat.Sender([out])
+        wrong = replace(fanout, members=[(("::1", 9, 0, 0), fanout.members[0][1])])
+        sender.send([wrong, replace(fanout, bodies=fanout.bodies * chat.SEGMENTS_MAX)])
+        received = [inbox.recv(99) for _ in range(2 * chat.SEGMENTS_MAX)]
+        self.assertEqual(len(received), len(set(received)))
+        self.assertEqual((2, True), (sender.failed, sender.segmented))
+        inbox.settimeout(0)
+        self.assertRaises(BlockingIOError, inbox.recv, 99)
+
+    def test_what_cannot_be_done_is_said_and_the_loop_goes_on(self):
+        def refuse(now):
+            raise UsageError("not this")
+
+        events, core = queue.SimpleQueue(), Recorder()
+        loop = chat.Loop(core, [], events.put)
+        loop.start()
+        loop.call(refuse)
+        self.assertEqual("not this", events.get(timeout=5).text)
+        loop.call(lambda now: setattr(core, "done", True))
+        self.assertEqual("", events.get(timeout=5).failure)
+
     def fan_out_to_one(self):
         """Return a socket that receives, and two datagrams on their way to it at once."""
         inbox = chat.open_socket(socket.AF_INET, ("127.0.0.1", 0))
@@ -5025,11 +5083,23 @@ class ClientAppTest(unittest.TestCase):
         conversation, bob = app.transcript, self.guest(elsewhere)
         app.log_in(server="127.0.0.1:%d" % elsewhere)
         screen.wait(lambda: app.entered)
-        self.assertEqual(["for the first room"], screen.back)
+        self.assertEqual((["for the first room"], 0), (screen.back, app.waiting()))
         self.assertIsNot(conversation, app.transcript)
         self.assertEqual([], app.transcript.on_way())
         app.enter("for the second")
         self.assertEqual("for the second", bob.wait_for(SAID).text)
+
+    def test_a_private_text_is_offered_back_by_itself(self):
+        _, port = start_room(self)
+        app, screen = self.enter(port)
+        with mock.patch.object(chat, "call"):  # Nothing leaves.
+            for text in ("/msg alice psst", "hello"):
+                app.enter(text)
+        self.assertEqual(2, app.waiting())
+        app.leave_room()
+        app.log_in()
+        screen.wait(lambda: app.entered)
+        self.assertEqual(["/msg alice psst"], screen.back)
 
     def test_what_was_typed_waits_for_the_same_room_under_another_name(self):
         room, port = start_room(self)
@@ -6140,10 +6210,10 @@ class OutsidePipeTest(OutsideCase):
     """What a bot, a script or a file gets is whole, numbered as it was typed, and ends in a status that is true."""
 
     def test_every_line_of_a_bot_is_reported_under_its_number(self):
-        lines = ["hello", "", "/nope", "/msg nobody x", "x" * 20000, "/who", "/me", "last"]
+        lines = ["hello", "", "/nope", "/msg nobody x", "x" * 20000, "/who", "/me", *[""] * 300, "last"]
         bot = self.client(self.serve().port, "ann", "--json")
         self.assertEqual(2, bot.finish("\n".join(lines) + "\n")[0])
-        self.assertEqual([1, 8], [each["number"] for each in bot.events("sent")])
+        self.assertEqual([1, 308], [each["number"] for each in bot.events("sent")])
         codes = sorted((each["number"], each.get("code")) for each in bot.events("not_sent"))
         self.assertEqual([(3, "BAD_COMMAND"), (4, "NO_SUCH_NAME"), (5, "TOO_LONG"), (7, "BAD_COMMAND")], codes)
         self.assertIn("ann", str(bot.event("members")["members"]))
@@ -6650,6 +6720,10 @@ class HistoryProgramTest(OutsideCase):
         self.assertEqual([*expected, "ann: " + "long " * 1000, "-- ann left"], lines)
         out = self.start("server", "--history", path, "--export", "-", "--json").finish()[1]
         self.assertEqual([1, 2, 3, 4, 10, 11], [json.loads(line)["seq"] for line in out.splitlines()])
+        target = os.path.join(temporary_folder(self), "export")
+        for status, reason in ((0, ""), (1, "samsungchat: %s is there already; choose another name.\n" % target)):
+            self.assertEqual((status, "", reason), self.start("server", "--history", path, "--export", target).finish())
+        self.assertIn("ann: hello\n", read_text(target))
         server.process.terminate()
         self.assertEqual(0, server.finish()[0])
         self.start("server", "--history", path, "--export", "-").finish()
@@ -6797,7 +6871,8 @@ class TerminalTest(OutsideCase):
         where = ("client", "--cli", "127.0.0.1:%d" % port)
         alice = self.start(*where, terminal="all", SAMSUNGCHAT_PASSWORD="")
         alice.expect(r"Your name \[")
-        self.check(alice, ("bob\r", "Password: "), ("\r", "The password is empty"), ("Mellon\r", "WRONG_PASSWORD"))
+        self.check(alice, ("bob\r", "Password: "), ("\r", "The password is empty"))
+        self.check(alice, ("Mellon", "\x1b\\[JPassword: "), ("\r", "WRONG_PASSWORD"))
         alice.expect("Password: ")
         self.check(alice, ("\x1b[As\r", "USERNAME_TAKEN"))  # Up recalls nothing that was typed as an answer.
         alice.expect(r"Your name \[bob2\]: ")
@@ -6858,7 +6933,8 @@ class TerminalTest(OutsideCase):
         self.check(server, ("/who\r", "1 of 1000 members"), ("/kick nobody\r", "Nobody here is called nobody."))
         server.type("\x15/kick bob\r")
         self.assertEqual(("KICKED", 3), (bob.event("refused")["code"], bob.finish()[0]))
-        self.assertEqual(0, server.finish("/quit\r")[0])
+        code, shown, _ = server.finish("/quit\r/quit\r")
+        self.assertEqual((0, 1), (code, shown.count("closing the room")))
 
 
 class ReadmeTest(unittest.TestCase):

@@ -130,7 +130,6 @@ RECEIVE_DATAGRAMS_MAX = 256  # Read from a socket in one turn.
 REPLAY_WINDOW = 1024  # Counters; reordering wider than this loses datagrams, which repair brings back.
 OUTBOX_PARTS_MAX = 4096  # Typed but not yet taken.
 SHOWN_MEMBERS_MAX = 4096  # Member ids of which a client remembers the highest number shown.
-LEFT_MEMBERS_MAX = 4096  # Leaves that a client remembers while it asks for the roster.
 ROSTER_MAX = 65535  # Members that a client lists.
 HELD_EVENTS_MAX = 20_000  # What a client keeps until the roster has come, or of history that was asked for.
 
@@ -176,7 +175,7 @@ KEEP_ALIVE_SECONDS = 12.0  # Twice that is well below SILENT_SECONDS.
 QUIET_SECONDS = 2.0  # Without a heartbeat; then a client asks.
 TICK_SECONDS_MAX = 4.0  # A client looks at the clock this often, so that a longer gap can only be sleep.
 GRACE_SECONDS = 0.02  # Reordering, before a gap counts as loss.
-SILENCE_SECONDS = 1.0  # Without a word from the server repeats become rarer.
+REPEATS_MAX = 20  # At the pace of the path, for what has not come; then they become rarer.
 RETRY_SECONDS = 0.1  # First repeat while no round trip is known; doubles up to ...
 RETRY_SECONDS_MIN = 0.02
 RETRY_SECONDS_MAX = 1.0
@@ -767,15 +766,17 @@ class Sync(Message, code=9, layout=Layout("QIHB", _SUBMISSIONS)):
     messages: Tuple[Submission, ...] = ()
 
 
-class Entries(Message, code=10, layout=Layout("QIBI32s", _REST)):
+class Entries(Message, code=10, layout=Layout("QIIBI32s", _REST)):
     """Server: entries from its log (maybe none), and how far it has taken yours.
 
+    Bit n of ``early``: it also has your part ``taken`` + 1 + n, which waits for its turn or for those before it.
     ``echo`` is the counter of the SYNC that this answers, or 0; ``flags`` may hold ASK (SYNC now) and STUCK
     (messages wait until the server's disk has room).
     """
 
     echo: int
     taken: int
+    early: int
     flags: int
     key_id: int
     key: bytes
@@ -956,7 +957,7 @@ class RunReader:
 
 BATCH_HEAD_BYTES = 16
 # What is left for entries in the largest of the sealed forms, ENTRIES.
-BATCH_BYTES_MAX = DATAGRAM_BYTES_MAX - HEADER_BYTES - TAG_BYTES - 49 - BATCH_HEAD_BYTES
+BATCH_BYTES_MAX = DATAGRAM_BYTES_MAX - HEADER_BYTES - TAG_BYTES - 53 - BATCH_HEAD_BYTES
 
 
 def encode_batch(head: int, first: int, entries: bytes) -> bytes:
@@ -1893,6 +1894,13 @@ class SealedMember(Member):
         self.heard_at = now
         self.answers = TokenBucket(ANSWER_RATE, ANSWER_BURST, now)
 
+    def held_parts(self) -> int:
+        """Return which parts above ``told`` need not be sent again: see ENTRIES."""
+        held, first = 0, self.told + 1
+        for number in (*range(first, self.taken + 1), *self.early):
+            held |= 1 << number - first
+        return held & 0xFFFFFFFF
+
     def next_run(self) -> List[Submission]:
         """Return the parts of its next message, if all have come; raises MalformedDatagram if they never fit."""
         run: List[Submission] = []
@@ -1933,7 +1941,7 @@ class Sealed(Kind):
         batch = encode_batch(self.head, first, entries)
         flags |= STUCK * self.stuck
         key = self.room_key
-        return self.send(member, Entries(echo, member.told, flags, key.id, key.key, batch))
+        return self.send(member, Entries(echo, member.told, member.held_parts(), flags, key.id, key.key, batch))
 
     def deliver(self, flush: Flush, members: Sequence[SealedMember]) -> Outgoing:
         """Seal the entries once for all where all may read them, else for each; a new key goes to each."""
@@ -2675,7 +2683,7 @@ class Server(Core):
 
     def _answered_by_flush(self, member: SealedMember, sync: Sync, after: int) -> bool:
         current = sync.cursor == after < self._sealed.head and sync.key_id == self._sealed.room_key.id
-        return current and member.id in self._took
+        return current and member.id in self._took and not member.early
 
     def _answer_sync(self, member: SealedMember, sync: Sync, until: int) -> int:
         """Send the entries above a cursor; return the work."""
@@ -2866,34 +2874,37 @@ class DiscoveryEnded(Value):
 
 
 class LoginAttempt:
-    """HELLO, LOGIN and PROOF of one login: finds a server that proves the password, and its session."""
+    """HELLO, LOGIN and PROOF of one login: finds a server that proves the password, and its session.
+
+    It fails at ``until``, unless it has been answered by then.
+    """
 
     def __init__(self, password: bytes, addresses: Sequence[Any], entropy: Callable[[int], bytes], now: float) -> None:
         """Ask at all the addresses; a client never compares addresses, nonce and tag decide."""
         self.address: Any = None
         self.session: Optional[Session] = None
-        self.advice = ""
-        self.heard_at: Optional[float] = None
-        self.wrong_at: Optional[float] = None
-        self.started_at = now
+        self.answered = False
+        self.until = now + LOOK_SECONDS
         self.timer = Timer(entropy)
-        self.tested: List[bytes] = []
+        self._advice = NO_ANSWER
         self._password = password
         self._addresses = addresses
         self._entropy = entropy
         self._nonce = entropy(16)
         self._offers: Dict[bytes, Tuple[Offer, Any]] = {}
+        self._tested: List[bytes] = []
         self._exchange: Optional[Exchange] = None
         self._login = b""
         self._unanswered = 0
-        self._restart(now)
+        self._ask_at_once(now)
 
-    def _restart(self, now: float) -> None:
+    def _ask_at_once(self, now: float) -> None:
         self.timer.start(now, HELLO_SECONDS, 2 * HELLO_SECONDS, at_once=True)
 
-    def until(self) -> float:
-        """Return when it has had its time: longer with a server that answers."""
-        return (self.started_at if self.heard_at is None else self.heard_at) + LOOK_SECONDS
+    def failure(self) -> str:
+        """Return the code word for why it has failed."""
+        # SECURITY: test_advice_does_not_undo_a_wrong_password
+        return WRONG_PASSWORD if self._tested and self.session is None else self._advice
 
     def questions(self, proof: Proof, now: float) -> List[Datagram]:
         """Return what to send now, and arm the timer for the repeat."""
@@ -2903,7 +2914,7 @@ class LoginAttempt:
         if self._unanswered >= LOGINS_UNANSWERED_MAX:
             # A new cookie: this one is of a server that is gone, or of an address that this client had.
             self._nonce = self._entropy(16)
-            self._offers = dict(list(self._offers.items())[: len(self.tested)])
+            self._offers = dict(list(self._offers.items())[: len(self._tested)])
             self._exchange, self._login, self._unanswered = None, b"", 0
         if self._login:
             self._unanswered += 1
@@ -2913,52 +2924,51 @@ class LoginAttempt:
 
     def receive(self, datagram: bytes, address: Any, now: float) -> None:
         """Take an OFFER, KEYS or LATER; raises MalformedDatagram for what is not of this attempt."""
-        code = datagram[1]
-        if code == Keys.code:
+        if datagram[1] == Keys.code:
             self._receive_keys(datagram, now)
             return
-        message = decode(code, datagram[2:])
+        message = decode(datagram[1], datagram[2:])
         if not hmac.compare_digest(message.nonce, self._nonce):
             raise MalformedDatagram("not of this login")
-        if self.heard_at is None:
-            self.heard_at = now
+        if not self.answered:
+            self.answered, self.until = True, now + LOOK_SECONDS
         if isinstance(message, Later):
-            self.advice = message.reason
+            if message.reason in (TRY_LATER, VERSION_MISMATCH):
+                self._advice = message.reason
+            if message.reason == TRY_LATER and not self._tested:
+                self.until = now
         elif message.server not in self._offers and len(self._offers) < KEYS_TESTED_MAX:
             self._offers[message.server] = (message, address)
-            if not self._login:
-                self._answer_offer(message, address, now)
+            if len(self._offers) == len(self._tested) + 1:
+                self._answer_offer(now)
 
-    def _answer_offer(self, offer: Offer, address: Any, now: float) -> None:
-        self.address = address
-        self._exchange = Exchange(self._password, self._nonce + offer.cookie, self._entropy(32))
-        self._login = encode_unsealed(Login(self._nonce, offer.cookie, self._exchange.share))
-        self._unanswered = 0
-        self._restart(now)
+    def _answer_offer(self, now: float) -> None:
+        """Ask the next server that has made an offer, if there is one, for its KEYS."""
+        for offer, address in list(self._offers.values())[len(self._tested) : len(self._tested) + 1]:
+            self.address = address
+            self._exchange = Exchange(self._password, self._nonce + offer.cookie, self._entropy(32))
+            self._login = encode_unsealed(Login(self._nonce, offer.cookie, self._exchange.share))
+            self._unanswered = 0
+            self.until = now + LOOK_SECONDS
+            self._ask_at_once(now)
 
     def _receive_keys(self, datagram: bytes, now: float) -> None:
         keys = decode(datagram[1], datagram[HEADER_BYTES:-TAG_BYTES])
         # SECURITY: test_a_false_server_tests_two_guesses_at_most
-        fresh = self.session is None and datagram not in self.tested and len(self.tested) < KEYS_TESTED_MAX
+        fresh = self.session is None and datagram not in self._tested and len(self._tested) < KEYS_TESTED_MAX
         if self._exchange is None or not fresh or not hmac.compare_digest(keys.nonce, self._nonce):
             raise MalformedDatagram("not of this login")
-        self.tested.append(datagram)
-        self.heard_at = now
+        self._tested.append(datagram)
+        self.answered = True
         try:
-            key = self._exchange.start(keys.share, datagram[2:6])
-            session = Session(datagram[2:6], key, server=False)
+            session = Session(datagram[2:6], self._exchange.start(keys.share, datagram[2:6]), server=False)
             session.verify(datagram)
         except MalformedDatagram:
-            # Turn to the next server that has made an offer, or give the true one a moment to speak.
-            others = list(self._offers.values())[len(self.tested) :]
-            if others:
-                self._answer_offer(*others[0], now)
-            else:
-                self.wrong_at = now + KEYS_SECONDS
+            self.until = now + KEYS_SECONDS  # The true server may still speak, or another one that is asked now.
+            self._answer_offer(now)
             raise
-        self.session = session
-        self.wrong_at = None
-        self._restart(now)
+        self.session, self.until = session, now + LOOK_SECONDS
+        self._ask_at_once(now)
 
 
 class Stream:
@@ -2970,85 +2980,75 @@ class Stream:
         self.time = entry_time
         self._above: Dict[int, Entry] = {}
 
-    def read(self, entries: Sequence[Tuple[int, Entry]]) -> Iterator[Tuple[int, Entry]]:
-        """Yield what comes next, as (numbers covered, entry); the cursor is behind each as it is yielded."""
+    def read(self, entries: Sequence[Tuple[int, Entry]]) -> Iterator[Entry]:
+        """Yield what comes next, of a SKIP what is new; the cursor is behind each as it is yielded."""
         for number, entry in entries:
             end = number + entry.count - 1
             if number <= self.cursor + 1 <= end:
                 yield self._step(end, entry)
-                continue
-            if len(self._above) >= BUFFER_ENTRIES_MAX:
-                self._above = {at: kept for at, kept in self._above.items() if at > self.cursor}
-            for at in range(max(number, self.cursor + 1), min(end, self.cursor + BUFFER_ENTRIES_MAX) + 1):
-                self._above[at] = replace(entry, count=1) if entry.count > 1 else entry
+            # A SKIP is kept whole or not at all: the cursor may end where it ends, whose time is known, but not in it.
+            elif self.cursor < number and end <= self.cursor + BUFFER_ENTRIES_MAX:
+                self._above.update(dict.fromkeys(range(number, end + 1), entry))
         while self.cursor + 1 in self._above:
-            yield self._step(self.cursor + 1, self._above.pop(self.cursor + 1))
+            yield self._step(self.cursor + 1, self._above[self.cursor + 1])
 
-    def _step(self, end: int, entry: Entry) -> Tuple[int, Entry]:
+    def _step(self, end: int, entry: Entry) -> Entry:
+        for number in range(self.cursor + 1, min(end, self.cursor + BUFFER_ENTRIES_MAX) + 1):
+            self._above.pop(number, None)
         covered, self.cursor, self.time = end - self.cursor, end, entry.time
-        return covered, entry
-
-    def drop_above(self) -> None:
-        """Nothing is missing: forget what was kept and has been overtaken."""
-        self._above.clear()
+        return entry if entry.count == covered else replace(entry, count=covered)
 
 
-def happened(seq: int, covered: int, entry: Entry, text: str, earlier: bool = False) -> Optional[Happened]:
-    """Return the event for an entry at ``seq``, or None where there is nothing to tell.
-
-    ``text`` is the whole text of its run; ``covered`` how many entries a SKIP stands for.
-    """
-    if entry.kind == REFUSED or (entry.kind == SKIP and entry.why != TRIMMED):
-        return None
-    return Happened(seq, replace(entry, count=covered) if entry.kind == SKIP else entry, text, earlier)
+def happened(seq: int, entry: Entry, text: str, earlier: bool = False) -> Optional[Happened]:
+    """Return the event for an entry at ``seq``, ``text`` being that of its run; None where there is nothing to tell."""
+    told = entry.kind != REFUSED and (entry.kind != SKIP or entry.why == TRIMMED)
+    return Happened(seq, entry, text, earlier) if told else None
 
 
 class Roster:
-    """Who is here: the standing view that was read, and the joins and leaves that came since."""
+    """Who is here: what the standing view says, and the joins and leaves of the log that are newer.
+
+    While the view is being read, the newest that is known of a member counts, wherever it came from.
+    """
 
     def __init__(self) -> None:
         """Nobody is known."""
-        self._joins: Dict[bytes, Tuple[int, Entry]] = {}
-        self._left: Dict[bytes, int] = {}
+        self._rows: Dict[bytes, Tuple[int, Entry, bool]] = {}  # Number and JOINED or LEFT; whether the view lists it.
+        self._as_of = 0
 
     def start(self, keep: bool) -> None:
         """A new view is going to be read; ``keep`` what is known, which is of the same log."""
-        self._left.clear()
-        if not keep:
-            self._joins.clear()
+        self._as_of = 0
+        self._rows = {ident: (seq, entry, False) for ident, (seq, entry, _) in self._rows.items() if keep}
 
-    def read(self, seq: int, entry: Entry) -> None:
-        """Take a JOINED, LEFT or STARTED; a JOINED counts unless the same member left later or joined again."""
-        ident = entry.author
-        joined = self._joins.get(ident, (0, entry))[0]
+    def read(self, seq: int, entry: Entry, listed: bool = False) -> None:
+        """Take an entry of the log, or one that is ``listed`` in the view."""
+        if seq <= self._as_of:
+            return
         if entry.kind == STARTED:
-            self._joins = {other: row for other, row in self._joins.items() if row[0] > seq}
-        elif entry.kind == LEFT:
-            self._left[ident] = seq
-            if joined < seq:
-                self._joins.pop(ident, None)
-        elif (joined or len(self._joins) < ROSTER_MAX) and seq > self._left.get(ident, 0) and seq >= joined:
-            self._joins[ident] = (seq, entry)
-        while len(self._left) > LEFT_MEMBERS_MAX:
-            del self._left[next(iter(self._left))]
+            self._rows = {ident: row for ident, row in self._rows.items() if row[0] > seq}
+        elif entry.kind == LEFT and self._as_of:
+            self._rows.pop(entry.author, None)
+        elif entry.kind in (JOINED, LEFT):
+            known = self._rows.get(entry.author, (0, entry, False))
+            if seq + listed > known[0] and (known[0] or len(self._rows) < ROSTER_MAX):
+                self._rows[entry.author] = (seq, entry, listed)
 
-    def finish(self, listed: Dict[bytes, int], as_of: int) -> None:
-        """Who joined before the view was made and is not listed has left, though the LEFT may be trimmed."""
-        self._joins = {ident: row for ident, row in self._joins.items() if ident in listed or row[0] > as_of}
+    def finish(self, as_of: int) -> None:
+        """The view is read: who joined before it was made and is not listed has left, wherever the LEFT may be."""
+        self._as_of = as_of
+        self._rows = {
+            ident: row for ident, row in self._rows.items() if row[1].kind == JOINED and (row[2] or row[0] > as_of)
+        }
 
-    def members(self) -> Tuple[Tuple[bytes, str], ...]:
-        """Return (member id, name) of everybody."""
-        return tuple((ident, entry.name) for ident, (_, entry) in self._joins.items())
-
-    def classics(self) -> Tuple[bytes, ...]:
-        """Return the ids of those who are not encrypted."""
-        return tuple(ident for ident, (_, entry) in self._joins.items() if entry.text == CLASSIC_TEXT)
+    def members(self) -> Dict[bytes, Entry]:
+        """Return the JOINED of everybody by member id."""
+        return {ident: entry for ident, (_, entry, _) in self._rows.items() if entry.kind == JOINED}
 
     def find(self, name: str) -> bytes:
         """Return the id of the member with that name; raises UsageError."""
-        key = name_key(name)
-        for ident, (_, entry) in self._joins.items():
-            if name_key(entry.name) == key:
+        for ident, entry in self.members().items():
+            if name_key(entry.name) == name_key(name):
                 return ident
         raise UsageError("Nobody here is called %s." % display_text(name, " "), NO_SUCH_NAME)
 
@@ -3060,34 +3060,34 @@ class ViewReader:
         """See Pull; until 0 is where the server's head is."""
         self.view = view
         self.until = until
+        self.count = count
         self.first = 0
         self.beginning = False
-        self.events: List[Optional[Happened]] = []
-        self.listed: Dict[bytes, int] = {}
-        self._count = count
+        self.events: List[Happened] = []
         self._stream: Optional[Stream] = None
         self._runs = RunReader()
 
     def question(self, most: int) -> Pull:
         """Return what asks for the rest."""
-        return Pull(self.view, self._stream.cursor if self._stream else 0, self.until, self._count, most)
+        return Pull(self.view, self._stream.cursor if self._stream else 0, self.until, self.count, most)
 
-    def read(self, page: Page) -> Iterator[Tuple[int, int, Entry]]:
-        """Take a page; yield what comes next, as (number, numbers covered, entry); raises MalformedDatagram."""
+    def read(self, page: Page) -> Iterator[Tuple[int, Entry]]:
+        """Take a page; yield what comes next, as (number, entry); raises MalformedDatagram."""
         head, entries = decode_batch(page.batch)
         if self._stream is None and page.start <= head and self.until in (0, head):
             self._stream, self.first, self.until = Stream(page.start, 0), page.start + 1, head
         if self._stream is None or head != self.until:
             raise MalformedDatagram("not asked for")
         self.beginning = bool(page.flags & BEGINNING)
-        for covered, entry in self._stream.read(entries):
-            yield self._stream.cursor, covered, entry
+        for entry in self._stream.read(entries):
+            yield self._stream.cursor, entry
 
-    def gather(self, seq: int, covered: int, entry: Entry) -> None:
+    def gather(self, seq: int, entry: Entry) -> None:
         """Note what is to be told of an entry once everything has come."""
         text = self._runs.read(entry)
-        if text is not None and len(self.events) < HELD_EVENTS_MAX:
-            self.events.append(happened(seq, covered, entry, text, True))
+        event = None if text is None else happened(seq, entry, text, earlier=True)
+        if event is not None and len(self.events) < HELD_EVENTS_MAX:
+            self.events.append(event)
 
     def done(self) -> bool:
         """Return whether everything has come."""
@@ -3106,6 +3106,7 @@ class Outbox:
         self.settled = self.taken = self.on_way = self.newest = 0
         self.texts: Dict[int, Queued] = {}  # By the number of the last part.
         self._parts: Dict[int, Submission] = {}
+        self._early = (0, 0)  # Which parts the server holds and has not taken: see ENTRIES.
         self._taken_head = 0  # Where the log ended when that much was taken.
 
     def add(self, queued: Queued, parts: Sequence[bytes]) -> Queued:
@@ -3120,22 +3121,26 @@ class Outbox:
         self.texts[self.newest] = queued
         return queued
 
-    def parts(self, first: int) -> List[Submission]:
-        """Return the parts from ``first`` on that may be on their way."""
-        last = min(self.taken + WINDOW_PARTS, self.newest)
-        return [self._parts[number] for number in range(first, last + 1) if number in self._parts]
+    def parts(self, again: bool) -> List[Submission]:
+        """Return what may be sent now and was not yet; ``again``: and what was, but may be lost."""
+        numbers = range((self.taken if again else self.on_way) + 1, min(self.taken + WINDOW_PARTS, self.newest) + 1)
+        base, held = self._early
+        return [self._parts[number] for number in numbers if not held >> number - base - 1 & 1]
 
     def start(self, taken: int, head: int) -> None:
         """A new session: the server has taken so much, and what else was on its way may be lost."""
         self.taken = self.on_way = max(self.settled, min(taken, self.newest))
+        self._early = (self.taken, 0)
         self._taken_head = head
 
-    def note_taken(self, taken: int, head: int) -> bool:
-        """The server has taken so much, which need not be sent again; return whether that is news."""
-        if not self.taken < taken <= self.newest:
+    def note_taken(self, taken: int, early: int, head: int) -> bool:
+        """The server has taken so much, and holds ``early`` of what follows; return whether that is news."""
+        if not self.taken <= taken <= self.newest or (taken, early) == self._early:
             return False
-        self.taken, self._taken_head = taken, head
-        self.on_way = max(self.on_way, taken)
+        if taken > self.taken:
+            self.taken, self._taken_head = taken, head
+            self.on_way = max(self.on_way, taken)
+        self._early = (taken, early)
         return True
 
     def settle(self, number: int) -> Optional[Queued]:
@@ -3187,8 +3192,8 @@ class Client(Core):
         self._attempt: Optional[LoginAttempt] = None
         self._attempts = 0
         self._again = Timer(entropy)
-        self._lost_at: Optional[float] = None
-        self._login_until: Optional[float] = None
+        self._login_until = 0.0
+        self._returns = False
         # Reading.
         self._session: Optional[Session] = None
         self._address: Any = None
@@ -3200,26 +3205,18 @@ class Client(Core):
         self._views: Dict[int, ViewReader] = {}
         self._shown: Dict[bytes, int] = {}
         self._roster = Roster()
-        self._resumed = self._again_connected = self._stuck = False
-        self._held: Optional[List[Any]] = None
+        self._held: List[Any] = []  # What happened in the room, until the roster has come.
+        self._stuck = False
         # Writing.
         self._outbox = Outbox()
         self._said = 0
         self._finishing = False
-        self._receivers: Dict[type, Callable[[Any, float], None]] = {
-            Welcome: self._receive_welcome,
-            Refused: self._receive_refused,
-            Entries: self._receive_entries,
-            Room: self._receive_room,
-            Page: self._receive_page,
-            Bye: self._receive_bye,
-        }
         # Asking; see _arm().
         self._retry = Timer(entropy)
         self._repeats = 0
         self._asked_at: Dict[int, float] = {}
-        self._unanswered_at: Optional[float] = None
-        self._heard_at = self._quiet_seconds = 0.0
+        self._unanswered_at: Optional[float] = None  # Never None while reconnecting.
+        self._quiet_seconds = random_draw(entropy, QUIET_SECONDS, 2 * QUIET_SECONDS)
         self._round_trip = RoundTrip()
         self._ticked_at = 0.0
         self._status: Optional[Status] = None
@@ -3228,14 +3225,10 @@ class Client(Core):
 
     def login(self, name: str, password: str, addresses: Sequence[Any], now: float) -> None:
         """Start to log in at the addresses; what is not sent yet stays so.  Ends in Connected or LoginFailed."""
-        self._name = name
-        self._password = password_bytes(password)
-        self._addresses = addresses
-        self._drop_session()
+        self._name, self._password, self._addresses = name, password_bytes(password), addresses
         self._login_until = now + LOGIN_SECONDS_MAX
-        self._lost_at = None
-        self._again = Timer(self._entropy)
-        self.state = State.CONNECTING
+        self._returns = False
+        self._enter(State.CONNECTING)
         self._look(now)
 
     def say(self, text: str, now: float, action: bool = False, to_name: str = "", number: int = 0) -> None:
@@ -3255,11 +3248,12 @@ class Client(Core):
 
     def earlier(self, count: int, now: float) -> None:
         """Ask for the last ``count`` messages before the first that was shown; reports EarlierRead."""
-        if EARLIER not in self._views and self._first > 1:
-            self._views[EARLIER] = ViewReader(EARLIER, self._first - 1, min(max(count, 1), EARLIER_MAX))
-            self._alarms["ask"] = now
-        elif EARLIER not in self._views:
+        if self._first <= 1:
             self._events.append(EarlierRead((), True))
+        elif EARLIER not in self._views:
+            self._views[EARLIER] = ViewReader(EARLIER, self._first - 1, min(max(count, 1), EARLIER_MAX))
+            if self._session is not None:  # Else it is asked with the next one.
+                self._alarms["ask"] = now
 
     def finish(self, now: float) -> None:
         """Leave as soon as everything that was said is confirmed."""
@@ -3267,38 +3261,32 @@ class Client(Core):
 
     def leave(self, now: float) -> None:
         """Say goodbye; ``done`` turns true when the server has confirmed it, or shortly after."""
-        self._attempt = None
-        self._again.stop()
-        if self._session is None:
-            self._end()
-        elif self.state is not State.LEAVING:
-            self.state = State.LEAVING
-            self._alarms.clear()
+        if self.state is State.LEAVING:
+            return
+        session, address = self._session, self._address
+        if self._attempt is not None and self._attempt.session is not None:  # The room may have let it in by now.
+            session, address = self._attempt.session, self._attempt.address
+        self._enter(State.ENDED if session is None else State.LEAVING)
+        if session is not None:
+            self._session, self._address = session, address
             self._alarms["left"] = now + LEAVE_SECONDS
             self._retry.start(now, RETRY_SECONDS, RETRY_SECONDS_MAX, at_once=True)
 
     def tick(self, now: float) -> None:
         """Do what is due."""
         if now - self._ticked_at > SLEEP_SECONDS:
-            self._unanswered_at = None
-            if self._session is not None and self._ticked_at:
+            if self._unanswered_at is not None:
+                self._unanswered_at = now
+            if self._session is not None:
                 self._alarms["ask"] = now
         self._ticked_at = now
-        if self._session is not None and self.state in (State.CONNECTED, State.RECONNECTING):
+        if self._session is not None and self.state is not State.LEAVING:
             self._tick_session(now)
-        if self.state is State.LEAVING and self._alarms.due("left", now):
-            self._end()
-        elif self.state is State.LEAVING and self._retry.due(now):
-            self._send(Bye(""))
-            self._retry.again(now)
-        elif self.state not in (State.IDLE, State.LEAVING, State.ENDED):
+        if self.state is State.LEAVING:
+            self._tick_leave(now)
+        elif self.state in (State.CONNECTING, State.CONNECTED, State.RECONNECTING):
             self._tick_login(now)
-        silent = 0 if self._unanswered_at is None else int(now - self._unanswered_at)
-        since = silent if self._lost_at is None else int(now - self._lost_at)
-        status = Status(self.state, len(self._outbox.texts), self._round_trip.milliseconds(), since)
-        if status != self._status:
-            self._status = status
-            self._events.append(status)
+        self._tell_status(now)
 
     # --- outputs
 
@@ -3307,89 +3295,90 @@ class Client(Core):
         if self.state in (State.IDLE, State.ENDED):
             return None
         if self.state is State.LEAVING:
-            return earliest(self._retry.at, self._alarms.get("left"))
+            return earliest(self._retry.at, self._alarms["left"])
         tick_seconds = TICK_SECONDS_MAX if self._unanswered_at is None else 1.0
         alarms = [*self._alarms.values(), self._retry.at, self._again.at, self._ticked_at + tick_seconds]
-        if self._lost_at is not None and self._patience:
-            alarms.append(self._lost_at + self._patience)
         if self._attempt is not None:
-            alarms += [self._attempt.timer.at, self._attempt.wrong_at, self._attempt.until()]
+            alarms += [self._attempt.timer.at, self._attempt.until]
         return earliest(*alarms)
 
-    def _report_in_room(self, event: Any) -> None:
-        """Report what happened in the room, once Connected was reported."""
-        (self._events if self._held is None else self._held).append(event)
-        if self._held is not None and len(self._held) > HELD_EVENTS_MAX:
+    def _report(self, event: Any) -> None:
+        """Report what happened in the room, behind Connected."""
+        (self._held if STANDING in self._views else self._events).append(event)
+        if len(self._held) > HELD_EVENTS_MAX:
             self._report_connected()
 
-    def _end(self) -> None:
-        self.state = State.ENDED
-        self.done = True
+    def _report_connected(self) -> None:
+        members = self._roster.members()
+        names = tuple((ident, entry.name) for ident, entry in members.items())
+        classic = tuple(ident for ident, entry in members.items() if entry.text == CLASSIC_TEXT)
+        self._events.append(Connected(self._room, self._name, self._id, names, self._returns, classic))
+        self._events += self._held
+        self._held.clear()
+        self._returns = True
+
+    def _tell_status(self, now: float) -> None:
+        silent = 0 if self._unanswered_at is None else int(now - self._unanswered_at)
+        status = Status(self.state, len(self._outbox.texts), self._round_trip.milliseconds(), silent)
+        if status != self._status:
+            self._status = status
+            self._events.append(status)
 
     # --- login
 
-    def _look(self, now: float) -> None:
-        """Start a new attempt; the session, if there still is one, goes on meanwhile."""
-        self._attempts += 1
-        self._again.stop()
-        self._attempt = LoginAttempt(self._password, self._addresses, self._entropy, now)
-
-    def _tick_login(self, now: float) -> None:
-        if self._patience and self._lost_at is not None and now >= self._lost_at + self._patience:
-            self._fail(NO_ANSWER, "The connection was lost and did not come back.", now)
-        elif self._again.due(now):
-            self._look(now)
-        attempt = self._attempt
-        if attempt is None:
-            return
-        # SECURITY: test_advice_does_not_undo_a_wrong_password
-        wrong = bool(attempt.tested) and attempt.session is None
-        if wrong and now >= min(attempt.until(), attempt.wrong_at or attempt.until()):
-            self._attempt_failed(WRONG_PASSWORD, now)
-        elif attempt.advice == TRY_LATER and attempt.session is None and not wrong:
-            self._attempt_failed(TRY_LATER, now)
-        elif now >= attempt.until():
-            self._attempt_failed(attempt.advice if attempt.advice in REFUSALS else NO_ANSWER, now)
-        elif attempt.timer.due(now):
-            read = (self._stream.cursor, self._stream.time, self._outbox.settled + 1, self._earlier)
-            self._outgoing += attempt.questions(Proof(self._attempts, self._instance, *read, self._name), now)
-
-    def _attempt_failed(self, code: str, now: float) -> None:
-        """Try again later where that can help, else tell the person."""
-        answered = self._attempt is not None and self._attempt.heard_at is not None
-        self._attempt = None
-        helps = answered and code in (TRY_LATER, NO_ANSWER)
-        if self._login_until is not None and not (helps and now < self._login_until):
-            self._fail(code, REFUSALS[code], now)
-        else:
-            self._again_after(now, AGAIN_WRONG_SECONDS_MAX if code == WRONG_PASSWORD else AGAIN_SECONDS_MAX)
-
-    def _again_after(self, now: float, most: float) -> None:
-        """Back off; a longer wait is not shortened by another kind of failure."""
-        if self._again.most >= most:
-            self._again.again(now)
-        else:
-            self._again.start(now, AGAIN_SECONDS, most)
-
-    def _fail(self, code: str, text: str, now: float) -> None:
-        """Stop trying and say why."""
-        self._attempt = None
+    def _enter(self, state: State) -> None:
+        """Take a state without a session, and stop whatever was tried."""
+        self.state = state
+        self.done = state is State.ENDED
+        self._session = self._attempt = self._unanswered_at = None
         self._again = Timer(self._entropy)
-        self._drop_session()
-        self.state = State.IDLE
-        self._events.append(LoginFailed(code, text))
-
-    def _drop_session(self) -> None:
-        self._session = self._unanswered_at = None
         self._alarms.clear()
         self._retry.stop()
 
+    def _look(self, now: float) -> None:
+        """Start an attempt, unless one is under way or waits; the session, if there still is one, goes on meanwhile."""
+        if self._attempt is None and self._again.at is None:
+            self._attempts += 1
+            self._attempt = LoginAttempt(self._password, self._addresses, self._entropy, now)
+
+    def _tick_login(self, now: float) -> None:
+        if self._again.due(now):
+            self._again.stop()
+            self._look(now)
+        lost_at = self._unanswered_at if self.state is State.RECONNECTING else None
+        if self._patience and lost_at is not None and now >= lost_at + self._patience:
+            self._fail(NO_ANSWER, "The connection was lost and did not come back.")
+        elif self._attempt is not None and now >= self._attempt.until:
+            self._attempt_failed(self._attempt.failure(), now)
+        elif self._attempt is not None and self._attempt.timer.due(now):
+            here, oldest = self._stream, self._outbox.settled + 1
+            who = (self._attempts, self._instance, here.cursor, here.time, oldest, self._earlier, self._name)
+            self._outgoing += self._attempt.questions(Proof(*who), now)
+
+    def _attempt_failed(self, code: str, now: float) -> None:
+        """Try again later where that can help, else tell the person."""
+        answered = self._attempt is not None and self._attempt.answered
+        self._attempt = None
+        helps = answered and code in (TRY_LATER, NO_ANSWER) and now < self._login_until
+        most = AGAIN_WRONG_SECONDS_MAX if code == WRONG_PASSWORD else AGAIN_SECONDS_MAX
+        if self.state is State.CONNECTING and not helps:
+            self._fail(code, REFUSALS[code])
+        elif self._again.most < most:
+            self._again.start(now, AGAIN_SECONDS, most)
+        else:  # A longer wait is not shortened by another kind of failure.
+            self._again.again(now)
+
+    def _fail(self, code: str, text: str) -> None:
+        """Stop trying and say why."""
+        self._enter(State.IDLE)
+        self._events.append(LoginFailed(code, text))
+
     def _receive_refused(self, refused: Refused, now: float) -> None:
-        if refused.reason == ROOM_FULL and self._login_until is None:
-            self._attempt_failed(refused.reason, now)
+        if refused.reason == ROOM_FULL and self.state is not State.CONNECTING:
+            self._attempt_failed(ROOM_FULL, now)
         else:
             code = refused.reason if refused.reason in REFUSALS else TRY_LATER
-            self._fail(code, display_text(refused.text, " ") or REFUSALS[code], now)
+            self._fail(code, display_text(refused.text, " ") or REFUSALS[code])
 
     def _receive_welcome(self, welcome: Welcome, now: float) -> None:
         attempt = self._attempt
@@ -3397,102 +3386,89 @@ class Client(Core):
         if name_key(welcome.name) != name_key(self._name):
             raise MalformedDatagram("welcome under another name")
         self._session, self._address = attempt.session, attempt.address
-        self._again_connected, self._login_until = self._login_until is None, None
         self._name, self._room = welcome.name, welcome.room
-        self._resumed = bool(welcome.resumed)
+        self._keys = {welcome.key_id: welcome.key}
+        self._earlier_until = self._head = welcome.head
         if not welcome.resumed:
             self._stream, self._runs = Stream(welcome.start, welcome.start_time), RunReader()
             self._first = welcome.start + 1
-            self._views.clear()
-        self._roster.start(keep=self._resumed)
+            asked = self._views.pop(EARLIER, None)
+            if asked is not None:
+                self.earlier(asked.count, now)
+        self._roster.start(keep=bool(welcome.resumed))
         self._views[STANDING] = ViewReader(STANDING, 0)
-        self._asked_at.clear()
-        self._keys = {welcome.key_id: welcome.key}
-        self._earlier_until = self._head = welcome.head
         self._outbox.start(welcome.taken, welcome.head)
-        self._held = self._held or []
-        self._quiet_seconds = random_draw(self._entropy, QUIET_SECONDS, 2 * QUIET_SECONDS)
+        self._asked_at.clear()
         self._alarms["ask"] = now
-        self._progress()
-        self._lost_at = None
         self.state = State.CONNECTED
+        self._progress()
         self._hear(now)
 
     # --- datagrams
 
     def _receive(self, datagram: bytes, address: Any, now: float) -> None:
-        if len(datagram) < 2 or datagram[0] != VERSION_BYTE:
+        if len(datagram) < 6 or datagram[0] != VERSION_BYTE:
             raise MalformedDatagram("foreign")
-        code, name, attempt = datagram[1], datagram[2:6], self._attempt
-        if code == Later.code and self._session is not None and name == self._session.id:
-            # A server says, unsealed, that it does not know this session: look for it anew, give nothing up.
-            unanswered = self._unanswered_at is not None and now - self._unanswered_at >= ADVICE_SECONDS
-            # SECURITY: test_advice_that_is_not_sealed_disconnects_nobody
-            if (
-                decode(code, datagram[2:]).reason == UNKNOWN_SESSION
-                and unanswered
-                and not attempt
-                and not self._again.at
-            ):
-                self._look(now)
+        code, name, attempt, session = datagram[1], datagram[2:6], self._attempt, self._session
+        mine = session is not None and name == session.id
+        if code == Later.code and mine:
+            self._receive_advice(datagram, now)
         elif code in (Offer.code, Keys.code, Later.code):
             if attempt is None:
                 raise MalformedDatagram("not of this login")
             attempt.receive(datagram, address, now)
-        elif self._session is not None and name == self._session.id:
-            self._receive_sealed(self._session, datagram, now)
+        elif session is not None and mine:
+            self._take(session.open(datagram), self._RECEIVERS, now)
         elif attempt is not None and attempt.session is not None and name == attempt.session.id:
-            self._receive_sealed(attempt.session, datagram, now)
+            message = attempt.session.open(datagram)
+            attempt.until = now + LOOK_SECONDS
+            self._take(message, self._VERDICTS, now)
         else:
             raise MalformedDatagram("unknown session")
 
-    def _receive_sealed(self, session: Session, datagram: bytes, now: float) -> None:
-        message = session.open(datagram)
-        verdict = session is not self._session
-        if verdict and self._attempt is not None:
-            self._attempt.heard_at = now
-        else:
-            self._hear(now)
-        if not isinstance(message, Bye) and isinstance(message, (Welcome, Refused)) != verdict:
-            raise MalformedDatagram("before WELCOME" if verdict else "after WELCOME")
-        receiver = self._receivers.get(type(message))
-        if receiver is None:
-            raise MalformedDatagram("not for a client")
-        receiver(message, now)
+    def _take(self, message: Any, receivers: Dict[type, Any], now: float) -> None:
+        if type(message) not in receivers:
+            raise MalformedDatagram("out of place")
+        receivers[type(message)](self, message, now)
+
+    def _receive_advice(self, datagram: bytes, now: float) -> None:
+        """A server says, unsealed, that it does not know this session: look for it anew, give nothing up."""
+        unanswered = self._unanswered_at is not None and now - self._unanswered_at >= ADVICE_SECONDS
+        # SECURITY: test_advice_that_is_not_sealed_disconnects_nobody
+        if decode(datagram[1], datagram[2:]).reason == UNKNOWN_SESSION and unanswered:
+            self._look(now)
 
     def _hear(self, now: float) -> None:
         """The session lives: whatever else was tried meanwhile is not needed."""
         self._unanswered_at = None
-        self._heard_at = now
+        if self.state is State.LEAVING:
+            return
+        self._alarms["quiet"] = now + self._quiet_seconds
+        if self._attempt is not None or self._again.most:
+            self._attempt, self._again = None, Timer(self._entropy)
         if self.state is State.RECONNECTING:
-            self._lost_at = None
             self.state = State.CONNECTED
-            if self._held is None:
-                self._again_connected = True
+            if STANDING not in self._views:
                 self._report_connected()
-        if self.state is State.CONNECTED:
-            self._alarms["quiet"] = now + self._quiet_seconds
-            if self._attempt is not None or self._again.most:
-                self._attempt, self._again = None, Timer(self._entropy)
 
     def _receive_bye(self, bye: Bye, now: float) -> None:
         if self.state is State.LEAVING:
-            self._end()
-        elif bye.reason == SERVER_CLOSED:
-            self._lose(REFUSALS[SERVER_CLOSED], now)
-            self._drop_session()
-            self._again_after(now, AGAIN_SECONDS_MAX)
+            self._enter(State.ENDED)
         elif bye.reason in (KICKED, SUPERSEDED):
-            self._fail(bye.reason, REFUSALS[bye.reason], now)
-
-    def _lose(self, text: str, now: float) -> None:
-        self._lost_at = now
-        self.state = State.RECONNECTING
-        self._events.append(Disconnected(text))
+            self._fail(bye.reason, REFUSALS[bye.reason])
+        elif self.state is State.CONNECTING:
+            self._fail(SERVER_CLOSED, REFUSALS[SERVER_CLOSED])
+        else:
+            if self.state is State.CONNECTED:
+                self._events.append(Disconnected(REFUSALS[SERVER_CLOSED]))
+            self._enter(State.RECONNECTING)
+            self._unanswered_at = now
+            self._again.start(now, AGAIN_SECONDS, AGAIN_SECONDS_MAX)
 
     # --- reading
 
     def _receive_entries(self, entries: Entries, now: float) -> None:
+        self._hear(now)
         asked_at = self._asked_at.pop(entries.echo, None)
         if asked_at is not None:
             self._round_trip.measure(now - asked_at)
@@ -3506,11 +3482,11 @@ class Client(Core):
         for old in [other for other in self._keys if other < max(self._keys) - 1]:
             del self._keys[old]
         head = self._read(entries.batch, now)
-        if self._outbox.note_taken(entries.taken, head):
+        if self._outbox.note_taken(entries.taken, entries.early, head):
             self._progress()
-            self._tell_trimmed()
 
     def _receive_room(self, room: Room, now: float) -> None:
+        self._hear(now)
         key = self._keys.get(room.key_id)
         if key is None:
             self._alarms.sooner("ask", now + GRACE_SECONDS)
@@ -3520,36 +3496,33 @@ class Client(Core):
     def _read(self, batch: bytes, now: float) -> int:
         """Take a batch: move the cursor over what follows it, keep what is above a gap.  Returns its head."""
         head, entries = decode_batch(batch)
+        missed = self._stream.cursor < self._head
         self._head = max(self._head, head)
-        for covered, entry in self._stream.read(entries):
-            self._progress()
-            self._advance(covered, entry)
-        if self._stream.cursor >= self._head:
-            self._stream.drop_above()
+        for entry in self._stream.read(entries):
+            self._advance(self._stream.cursor, entry)
+            if missed:
+                self._progress()
         return head
 
-    def _advance(self, covered: int, entry: Entry) -> None:
+    def _advance(self, seq: int, entry: Entry) -> None:
         """Report what the cursor has just moved over, unless it was shown before."""
-        seq, text = self._stream.cursor, self._runs.read(entry)
-        earlier = seq <= self._earlier_until
-        # Of what is earlier, the roster that was asked for is newer.
-        if entry.kind in (LEFT, STARTED) or (entry.kind == JOINED and (self._resumed or not earlier)):
-            self._roster.read(seq, entry)
-        own = entry.author == self._id
+        self._roster.read(seq, entry)
+        text, earlier = self._runs.read(entry), seq <= self._earlier_until
+        if text is None:
+            return
         event: Any = None
-        if entry.kind == REFUSED:
+        if entry.kind == REFUSED or entry.author == self._id:
             queued = self._outbox.settle(entry.number)
-            if queued is not None:
-                reason = NOT_SENT.get(entry.text, "%s") % display_text(queued.entry.to_name, " ")
+            if queued is not None and entry.kind == REFUSED:
+                reason = NOT_SENT.get(entry.text, "The server does not take this.")
+                reason = reason.replace("%s", display_text(queued.entry.to_name, " "))
                 event = NotSent(queued.number, entry.text, queued.entry.text, reason)
-        elif own and text is not None:
-            queued = self._outbox.settle(entry.number)
-            event = Happened(seq, entry, text, earlier, queued.number) if queued is not None else None
-        elif text is not None and (not entry.number or self._note_shown(entry.author, entry.number)):
-            event = happened(seq, covered, entry, text, earlier)
+            elif queued is not None:
+                event = Happened(seq, entry, text, earlier, queued.number)
+        elif not entry.number or self._note_shown(entry.author, entry.number):
+            event = happened(seq, entry, text, earlier)
         if event is not None:
-            self._report_in_room(event)
-        self._tell_trimmed()
+            self._report(event)
 
     def _note_shown(self, author: bytes, number: int) -> bool:
         """Return whether that number is new to the reader; a server that has forgotten takes some again."""
@@ -3559,73 +3532,63 @@ class Client(Core):
             del self._shown[next(iter(self._shown))]
         return number > highest
 
-    def _tell_trimmed(self) -> None:
-        for queued in self._outbox.trimmed(self._stream.cursor):
-            self._report_in_room(Sent(queued.number, True))
-
     def _receive_page(self, page: Page, now: float) -> None:
+        self._hear(now)
         reader = self._views.get(page.view)
         if reader is None:
             raise MalformedDatagram("not asked for")
-        for seq, covered, entry in reader.read(page):
+        for seq, entry in reader.read(page):
             self._progress()
             if page.view == EARLIER:
-                reader.gather(seq, covered, entry)
-            elif entry.kind == JOINED:
-                reader.listed[entry.author] = seq
-                self._roster.read(seq, entry)
+                reader.gather(seq, entry)
+            else:
+                self._roster.read(seq, entry, listed=True)
         if not reader.done():
             if page.flags & ASK:
                 self._alarms["ask"] = now
             return
-        del self._views[reader.view]
-        if reader.view == STANDING:
-            self._roster.finish(reader.listed, reader.until)
-            self._report_connected()
-        else:
+        del self._views[page.view]
+        if page.view == EARLIER:
             self._first = reader.first
-            events = tuple(event for event in reader.events if event is not None)
-            self._events.append(EarlierRead(events, reader.beginning))
+            self._events.append(EarlierRead(tuple(reader.events), reader.beginning))
+        else:
+            self._roster.finish(reader.until)
+            self._report_connected()
 
-    def _report_connected(self) -> None:
-        """Report Connected, and then what happened since WELCOME."""
-        held, self._held = self._held or [], None
-        members, classics = self._roster.members(), self._roster.classics()
-        self._events.append(Connected(self._room, self._name, self._id, members, self._again_connected, classics))
-        self._events += held
+    _RECEIVERS: ClassVar[Dict[type, Any]] = {Bye: _receive_bye, Entries: _receive_entries}
+    _RECEIVERS.update({Room: _receive_room, Page: _receive_page})
+    _VERDICTS: ClassVar[Dict[type, Any]] = {Welcome: _receive_welcome, Refused: _receive_refused, Bye: _receive_bye}
 
     # --- asking
 
     def _tick_session(self, now: float) -> None:
         """Send what is new, ask for what is missing, and see whether the server is still there."""
-        fresh = self._outbox.parts(self._outbox.on_way + 1)
-        repeat = self._retry.due(now)
-        if repeat:
-            self._repeats += 1
-        asked = self._alarms.due("ask", now)
+        for queued in self._outbox.trimmed(self._stream.cursor):
+            self._report(Sent(queued.number, True))
+        repeat, asked = self._retry.due(now), self._alarms.due("ask", now)
+        self._repeats += repeat
+        most = max(ANSWER_DATAGRAMS_MAX >> self._repeats, 1)
+        parts = self._outbox.parts(again=repeat)
         if repeat or asked:
-            most = max(ANSWER_DATAGRAMS_MAX >> self._repeats, 1)
             for reader in self._views.values():
                 self._send(reader.question(most))
-        if fresh or repeat or asked or self._alarms.due("quiet", now) or self._alarms.due("keep", now):
-            self._send_sync(self._outbox.parts(self._outbox.taken + 1) if repeat else fresh, now)
+        if repeat or asked or parts or self._alarms.due("quiet", now) or self._alarms.due("keep", now):
+            self._send_sync(parts, most, now)
         self._arm(now, repeat)
         if self._unanswered_at is not None and now - self._unanswered_at >= UNANSWERED_SECONDS:
-            # Silent for too long: look for the server anew, and pull on with what there is.
+            # The server has been silent for too long: look for it anew, and pull on with what there is.
             if self.state is State.CONNECTED:
-                self._lose("The server does not answer.", self._unanswered_at)
-            if self._attempt is None and self._again.at is None:
-                self._look(now)
-        if self._finishing and not self._outbox.texts and self._held is None:
+                self.state = State.RECONNECTING
+                self._events.append(Disconnected("The server does not answer."))
+            self._look(now)
+        if self._finishing and not self._outbox.texts and STANDING not in self._views:
             self.leave(now)
 
-    def _send_sync(self, parts: List[Submission], now: float) -> None:
+    def _send_sync(self, parts: List[Submission], most: int, now: float) -> None:
         """Say how far the cursor is, and send the parts in as many datagrams as they need."""
-        most = max(ANSWER_DATAGRAMS_MAX >> self._repeats, 1)
         for group in group_submissions(parts):
-            self._send(Sync(self._stream.cursor, max(self._keys), self._round_trip.milliseconds(), most, group))
-            assert self._session is not None, "only a session sends SYNC"
-            self._asked_at[self._session.sent] = now
+            rtt_ms = self._round_trip.milliseconds()
+            self._asked_at[self._send(Sync(self._stream.cursor, max(self._keys), rtt_ms, most, group))] = now
         while len(self._asked_at) > ASKED_MAX:
             del self._asked_at[next(iter(self._asked_at))]
         if parts:
@@ -3641,19 +3604,27 @@ class Client(Core):
         self._retry.stop()
 
     def _arm(self, now: float, repeat: bool) -> None:
-        """Repeat while something is missing: at the pace of the path, which loss does not slow; slower in silence."""
-        missing = self._stream.cursor < self._head or self._outbox.on_way > self._outbox.taken or bool(self._views)
+        """Repeat while something is missing, at the pace of the path, which loss does not slow; but not for ever."""
+        missing = self._stream.cursor < self._head or self._views or self._outbox.parts(again=True)
         if not missing and self._unanswered_at is None:
-            self._retry.stop()
-        elif self._retry.at is None or repeat:
-            if now - self._heard_at >= SILENCE_SECONDS and repeat:
-                self._retry.again(now)
-            else:
-                self._retry.start(now, max(self._round_trip.retry_seconds(), GRACE_SECONDS), RETRY_SECONDS_MAX)
+            self._progress()
+        elif repeat and self._repeats > REPEATS_MAX:
+            self._retry.again(now)
+        elif repeat or self._retry.at is None:
+            self._retry.start(now, max(self._round_trip.retry_seconds(), GRACE_SECONDS), RETRY_SECONDS_MAX)
 
-    def _send(self, message: Message) -> None:
+    def _tick_leave(self, now: float) -> None:
+        if now >= self._alarms["left"]:
+            self._enter(State.ENDED)
+        elif self._retry.due(now):
+            self._send(Bye(""))
+            self._retry.again(now)
+
+    def _send(self, message: Message) -> int:
+        """Seal a message for the server; return its counter."""
         assert self._session is not None, "only a session seals"
         self._outgoing.append(Datagram(self._session.seal(message), self._address))
+        return self._session.sent
 
 
 _SYNC_BYTES_MAX = DATAGRAM_BYTES_MAX - HEADER_BYTES - TAG_BYTES - 15
@@ -4326,12 +4297,13 @@ class Transcript:
     def _came_or_went(self, entry: Entry, more: Dict[str, Any]) -> Line:
         """Note who is here; collapse a run of joins and leaves into one line."""
         name, why = display_text(entry.name, " "), display_text(presence_word(entry), " ")
-        self._members.pop(entry.author, None)
-        self._classics.pop(entry.author, None)
-        if entry.kind == JOINED:
-            self._members[entry.author] = name
-            if entry.text == CLASSIC_TEXT:
-                self._classics[entry.author] = None
+        if not more["earlier"]:  # The list of members is newer.
+            self._members.pop(entry.author, None)
+            self._classics.pop(entry.author, None)
+            if entry.kind == JOINED:
+                self._members[entry.author] = name
+                if entry.text == CLASSIC_TEXT:
+                    self._classics[entry.author] = None
         if self._presence is None:
             self._came = {}
             self._presence = self._line("presence", "", **more)
@@ -7855,7 +7827,7 @@ def history_lines(path: str, as_json: bool) -> Iterator[str]:
     runs, classics = RunReader(), set()
     for number, entry in read_history(path):
         text = runs.read(entry)
-        event = happened(number, entry.count, entry, text) if text is not None else None
+        event = happened(number, entry, text) if text is not None else None
         if entry.kind == JOINED and entry.text == CLASSIC_TEXT:
             classics.add(entry.author)
         if event is not None and as_json:

@@ -754,7 +754,7 @@ MESSAGES = [
         *(5, 1, 17, 8),
         (part(1, "hé"), part(2, "you", chat.PRIVATE | chat.FIRST, b"t" * 8), part(3, "me", chat.ACTION | chat.LAST)),
     ),
-    Entries(9, 4, ASK, 2, b"k" * 32, b"a batch"),
+    Entries(9, 4, 5, ASK, 2, b"k" * 32, b"a batch"),
     Room(2, b"n" * 8, b"sealed"),
     Pull(EARLIER, 12, 90, 50, 16),
     Page(STANDING, ASK, 12, b"a batch"),
@@ -2531,6 +2531,47 @@ class TalkTest(RoomCase):
         self.assertEqual(kinds["Sync"], kinds["Entries"])
         self.assertLess(sum(len(data) for _, _, data in self.network.wire), 60 * 300)
 
+    def test_a_message_in_a_quiet_room_takes_one_datagram_in_and_one_to_each_and_the_beats(self):
+        self.room("ann", "bob", "cem")
+        self.run_for(10)
+        del self.network.wire[:]
+        self.say("ann", "hello", seconds=1.2)
+        ann, count = self.someone("ann").address, collections.Counter()
+        for source, target, data in self.network.wire:
+            count[TYPE_NAMES[data[1]], "from ann" if source == ann else "to ann" if target == ann else "others"] += 1
+        rooms = 1 + len(chat.BEAT_SECONDS)
+        self.assertEqual({("Sync", "from ann"): 1, ("Room", "to ann"): rooms, ("Room", "others"): 2 * rooms}, count)
+
+    def sent_by(self, name, seconds):
+        """Let time pass; return how many datagrams somebody sends."""
+        del self.network.wire[:]
+        self.run_for(seconds)
+        return len([source for source, _, _ in self.network.wire if source == self.someone(name).address])
+
+    def test_what_waits_for_its_turn_at_the_server_is_not_sent_again(self):
+        self.room("ann", "bob", rate=10)
+        for number in range(300):
+            self.someone("ann").say("message %d" % number)
+        self.run_for(5)
+        self.assertLess(self.sent_by("ann", 10), 10 * 10 + 20)
+        self.run_for(25)
+        self.assertSent("ann", 300)
+
+    def test_a_part_that_was_lost_is_sent_again_and_no_other(self):
+        self.room("ann", "bob", weather=Weather(delay=0.001))
+        self.network.weather.loss = 0.5
+        self.say("ann", "x" * TEXT_BYTES_MAX, seconds=0.0005)
+        self.network.weather.loss = 0.0
+        self.assertLess(self.sent_by("ann", 5), 16)
+        self.assertHeard("bob", "x" * TEXT_BYTES_MAX)
+
+    def test_what_gets_no_answer_is_not_asked_for_at_full_rate(self):
+        self.room("ann", "bob")
+        receive, ann = self.server.receive, self.someone("ann")
+        self.server.receive = lambda data, place, now: place == ann.address or receive(data, place, now)
+        ann.say("x" * 3000)
+        self.assertLess(self.sent_by("ann", 20), 150)
+
     def test_a_server_that_is_gone_is_missed_within_seconds_though_nobody_speaks(self):
         self.room("ann", "bob", "cem")
         self.run_for(30)
@@ -2667,6 +2708,42 @@ class TroubleTest(RoomCase):
         for number in range(10):
             self.say("ann", "message %d" % number)
         self.assertHeard("bob", *["message %d" % number for number in range(10)])
+
+    def test_history_can_be_asked_for_while_the_connection_is_lost(self):
+        self.room("ann", "bob")
+        self.say("ann", "before")
+        cem = self.arrive("cem", earlier=0)
+        self.network.server.close(self.network.now)
+        self.network.wake(SERVER)
+        self.run_for(0.3)
+        self.network.kill_server()
+        self.assertIs(State.RECONNECTING, cem.client.state)
+        cem.client.earlier(5, self.network.now)
+        self.network.wake(cem.address)
+        self.run_for(3)
+        self.network.start_server()
+        self.run_for(10)
+        self.assertEqual(1, len(cem.all(EarlierRead)), "it is answered, though the log is another one")
+        self.assertRoomWorks()
+
+    def test_who_leaves_before_it_knows_that_it_is_in_leaves_no_ghost(self):
+        self.room("ann", weather=Weather(delay=0.01))
+        bob = self.network.person("bob")
+        bob.login()
+        self.assertTrue(self.network.run(5, lambda: "bob" in self.members()))
+        bob.leave()
+        self.run_for(1)
+        self.assertEqual((["ann"], True), (list(self.members()), bob.client.done))
+
+    def test_a_sleep_while_the_connection_is_lost_does_not_end_the_patience(self):
+        self.room("bob")
+        ann = self.arrive("ann", patience=20.0)
+        self.network.cut.add(SERVER)
+        self.run_for(8)
+        self.network.sleep(60)
+        self.network.cut.clear()
+        self.run_for(10)
+        self.assertEqual((True, []), (ann.connected(), ann.all(LoginFailed)))
 
     def test_a_server_that_closes_tells_its_members(self):
         self.room("ann", "bob")
@@ -3524,7 +3601,7 @@ class AttackTest(RoomCase):
         overheard = [data for data in self.sealed(bob.address) if data[1] == Room.code][-1]
         header = overheard[:6] + (2**40).to_bytes(8, "big")
         forged = [header + body + tag for tag in (bytes(16), overheard[-16:])]
-        forged.append(Session(session, b"c" * 64, server=True).seal(Entries(0, 0, 0, 1, carol.welcome.key, batch)))
+        forged.append(Session(session, b"c" * 64, server=True).seal(Entries(0, 0, 0, 0, 1, carol.welcome.key, batch)))
         with self.assertNobodyNotices(), self.assertDropped("forged", bob.client):
             for data in forged:
                 self.network.inject(data, SERVER, bob.address)
@@ -3963,6 +4040,8 @@ class Storm:
         self.lives = [LogLines(log) for log in self.network.logs]
         for life in self.lives:
             life.check_numbers()
+        for person in self.present if whole else []:
+            assert self.roster(person) == set(self.network.server.names), "%s lists others" % person.name
         for person in self.everybody:
             self.check_view(person, whole and person in self.present)
             self.check_receipts(person, whole and person in self.present)
@@ -3991,6 +4070,13 @@ class Storm:
         assert not whole or views[len(self.lives) - 1], "%s saw nothing" % person.name
         texts = person.texts()
         assert len(set(texts)) == len(texts), "%s was shown something twice" % person.name
+
+    def roster(self, person):
+        """Return who is here, as a screen has it."""
+        transcript = chat.Transcript()
+        for event in person.heard:
+            transcript.apply(event)
+        return set(map(chat.name_key, transcript.members()))
 
     def check_receipts(self, person, whole):
         """Every text is settled at most once; what is confirmed is in the log where the receipt says."""

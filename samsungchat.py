@@ -3310,9 +3310,10 @@ class Client(Core):
 
     def _report_connected(self) -> None:
         members = self._roster.members()
-        names = tuple((ident, entry.name) for ident, entry in members.items())
+        # Its own JOINED may be newer than the roster, and is not reported.
+        names = {self._id: self._name, **{ident: entry.name for ident, entry in members.items()}}
         classic = tuple(ident for ident, entry in members.items() if entry.text == CLASSIC_TEXT)
-        self._events.append(Connected(self._room, self._name, self._id, names, self._returns, classic))
+        self._events.append(Connected(self._room, self._name, self._id, tuple(names.items()), self._returns, classic))
         self._events += self._held
         self._held.clear()
         self._returns = True
@@ -3395,6 +3396,8 @@ class Client(Core):
             asked = self._views.pop(EARLIER, None)
             if asked is not None:
                 self.earlier(asked.count, now)
+        # What is still held was before the roster that is asked for now.
+        self._held = [replace(event, earlier=True) if isinstance(event, Happened) else event for event in self._held]
         self._roster.start(keep=bool(welcome.resumed))
         self._views[STANDING] = ViewReader(STANDING, 0)
         self._outbox.start(welcome.taken, welcome.head)

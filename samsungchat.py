@@ -6653,7 +6653,6 @@ class Window(Face):
         for keys, by in (("plus equal KP_Add", 1), ("minus KP_Subtract", -1), ("0 KP_0", 0)):
             for key in keys.split():
                 on(root, "<%s-%s>" % (self.command_key, key), functools.partial(self.zoom_by, by))
-        self.dress()
 
     def live(self) -> None:
         """Show the window until it is closed."""

@@ -482,7 +482,6 @@ class Value(_Fields):
         cls._names = tuple(getattr(cls, "__annotations__", ()))
 
     def __init__(self, *values: Any, **named: Any) -> None:
-        """Take the fields in order, or by name."""
         fields, names = self.__dict__, self._names
         fields.update(zip(names, values))
         if len(values) + len(named) > len(names):
@@ -937,7 +936,6 @@ class RunReader:
     """Collects the parts of long texts."""
 
     def __init__(self) -> None:
-        """No text has begun."""
         self._parts: List[str] = []
 
     def read(self, entry: Entry) -> Optional[str]:
@@ -1133,7 +1131,6 @@ class ReplayWindow:
     __slots__ = ("highest", "_seen")
 
     def __init__(self) -> None:
-        """Nothing was seen."""
         self.highest = 0
         self._seen = 0
 
@@ -1620,7 +1617,6 @@ class RoundTrip:
     __slots__ = ("seconds", "_deviation")
 
     def __init__(self) -> None:
-        """Nothing was measured."""
         self.seconds = 0.0
         self._deviation = 0.0
 
@@ -1833,7 +1829,6 @@ class Flush:
     """The new entries of one turn: numbers (after, head] of a log, on their way to all members."""
 
     def __init__(self, log: Log, after: int, head: int) -> None:
-        """Look at them once."""
         self.after, self.head = after, head
         self.records = list(log.records(after + 1, head))
         # A party to something private gets everything new under its own keys.
@@ -3012,7 +3007,6 @@ class Roster:
     """
 
     def __init__(self) -> None:
-        """Nobody is known."""
         self._rows: Dict[bytes, Tuple[int, Entry, bool]] = {}  # Number and JOINED or LEFT; whether the view lists it.
         self._as_of = 0
 
@@ -3102,7 +3096,6 @@ class Outbox:
     """
 
     def __init__(self) -> None:
-        """Nothing was said."""
         self.settled = self.taken = self.on_way = self.newest = 0
         self.texts: Dict[int, Queued] = {}  # By the number of the last part.
         self._parts: Dict[int, Submission] = {}
@@ -4133,7 +4126,6 @@ class Transcript:
     """
 
     def __init__(self) -> None:
-        """Start empty, in front of the reader."""
         self.room = ""
         self.name = ""
         self.status = Status(State.IDLE, 0, 0, 0)
@@ -5791,7 +5783,6 @@ class Face:
     failed = 0  # An exit status of the face's own.
 
     def __init__(self, app: Union[ClientApp, ServerApp]) -> None:
-        """Show that app."""
         self.app: Any = app
 
     def run(self) -> int:
@@ -6260,7 +6251,6 @@ class PlainLog(Face):
     """A server whose standard output is no terminal: writes its log, and takes commands from a terminal."""
 
     def __init__(self, app: ServerApp) -> None:
-        """Start to read, where there is somebody who types."""
         super().__init__(app)
         if is_terminal(sys.stdin):
             start_reader(read_bytes, app.inbox, True)
@@ -7180,7 +7170,6 @@ class LoginForm:
     """Where, who, and the password: one centred column; says beside each field what is wrong with it."""
 
     def __init__(self, window: "ClientWindow") -> None:
-        """Start empty."""
         self._window = window
         self._need: Any = ()
         self._found: Sequence[ServerFound] = ()
@@ -7324,7 +7313,6 @@ class ClientWindow(Window):
     app: ClientApp
 
     def __init__(self, root: Any, app: ClientApp, settings: Settings) -> None:
-        """The form is filled with what the app knows, and what was remembered."""
         super().__init__(root, app, settings, 960, 640)
         self._transcript = app.transcript
         self._lines: List[Line] = []

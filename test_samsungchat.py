@@ -5616,7 +5616,7 @@ class ClientWindowTest(WindowTest):
         members, composer = window.members.tree, window.composer
         self.wait(window, lambda: members.exists("nbob"))
         composer.set("what?")
-        self.assertEqual(members.identify_region(20, 10), "cell")  # No titles over one column.
+        self.wait(window, lambda: members.identify_region(20, 10) == "cell")  # No titles over one column.
         self.press(window, members, "Down", "Return")
         self.assertEqual(composer.get(), "/msg bob what?")
         self.press(window, composer.text, "Return")

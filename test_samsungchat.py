@@ -5616,7 +5616,7 @@ class ClientWindowTest(WindowTest):
         members, composer = window.members.tree, window.composer
         self.wait(window, lambda: members.exists("nbob"))
         composer.set("what?")
-        self.assertEqual(members.identify_region(20, 10), "cell")  # No titles over one column.
+        self.wait(window, lambda: members.identify_region(20, 10) == "cell")  # No titles over one column.
         self.press(window, members, "Down", "Return")
         self.assertEqual(composer.get(), "/msg bob what?")
         self.press(window, composer.text, "Return")
@@ -5987,7 +5987,7 @@ class ServerWindowTest(WindowTest):
         while bob.wait_for(NOTICED).text != "lunch at noon":
             pass
         self.assertEqual(window.composer.get(), "")
-        self.assertEqual(window.table.tree.identify_region(20, 10), "heading")
+        self.wait(window, lambda: window.table.tree.identify_region(20, 10) == "heading")
         columns = window.table.tree.cget("columns")
         self.assertEqual(" ".join(window.table.tree.heading(each, "text") for each in columns), " ".join(columns))
         row = window.table.tree.item("nbob", "values")

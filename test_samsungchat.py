@@ -5987,7 +5987,7 @@ class ServerWindowTest(WindowTest):
         while bob.wait_for(NOTICED).text != "lunch at noon":
             pass
         self.assertEqual(window.composer.get(), "")
-        self.assertEqual(window.table.tree.identify_region(20, 10), "heading")
+        self.wait(window, lambda: window.table.tree.identify_region(20, 10) == "heading")
         columns = window.table.tree.cget("columns")
         self.assertEqual(" ".join(window.table.tree.heading(each, "text") for each in columns), " ".join(columns))
         row = window.table.tree.item("nbob", "values")

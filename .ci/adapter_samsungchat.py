@@ -28,8 +28,7 @@ spec.loader.exec_module(chat)
 # All members live in one process here and read the same bodies: what one has decrypted and decoded serves all, so
 # that the generator, not the server, is spared.  (The results are values; nothing else changes.)
 for name in ("xor_stream", "body_digest", "decode_batch"):
-    if hasattr(chat, name):
-        setattr(chat, name, functools.lru_cache(4096)(getattr(chat, name)))
+    setattr(chat, name, functools.lru_cache(4096)(getattr(chat, name)))
 
 
 class OurMember(Member):
@@ -73,8 +72,7 @@ class OurMember(Member):
 
     def _collect(self):
         for event in self.core.events():
-            kind = type(event).__name__  # Said: an older version's.
-            if kind == "Said" or kind == "Happened" and not event.number:
+            if isinstance(event, chat.Happened) and not event.number:
                 self.texts.append(event.text.encode())
             elif isinstance(event, chat.Connected):
                 self.up = True

@@ -1,12 +1,10 @@
 #!/usr/bin/env python3
-"""Measurements of samsungchat.py, each figure beside its floor or aim.
+"""Measurements of samsungchat.py, each figure beside what was aimed at.
 
-    python .ci/bench.py [NAME] [--json]    every part, or one; JSON lines
-    python .ci/bench.py smoke              every part in small: whether it runs at all
+    python .ci/bench.py [NAME]    every part, or one
+    python .ci/bench.py smoke     every part in small: whether it runs at all
 
-Server, load and floor are processes of their own.  The floor is a plain sendto() loop to the same sockets with
-datagrams of the same size, at the same pace, measured in turns with ours: on a busy machine the ratio is what
-stays true.
+Server and load are processes of their own.  A busy machine slows everything: two versions are compared in paired runs.
 """
 
 import argparse
@@ -83,40 +81,12 @@ def serve_child(port="0", history=""):
     def answer(word, *values):
         if word == "gso":
             loop.sender.segmented = values[0] == "1" and sys.platform == "linux"
-        return {"cpu": time.process_time(), "memory": resident_bytes(), "gso": loop.sender.segmented}
+        return {"cpu": time.process_time(), "gso": loop.sender.segmented}
 
     loop.start()
     answer_lines(sockets[0].getsockname()[1], answer)
     loop.call(server.close)
     loop.join(2)
-
-
-def resident_bytes():
-    """Return how much memory this process has; only Linux tells without more ado."""
-    with contextlib.suppress(OSError), open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 0
-
-
-def floor_child():
-    """Send to sockets in a plain loop whenever a datagram comes.
-
-    SIZE ROUNDS PLACE ... is answered by the seconds of CPU that so many loops took, without the waiting.
-    """
-    with chat.open_socket(socket.AF_INET, ("127.0.0.1", 0)) as out:
-
-        def answer(size, rounds, *places):
-            data, send, taken = bytes(int(size)), out.sendto, 0.0
-            addresses = [(host, int(port)) for host, port in (place.split(":") for place in places)]
-            for _ in range(int(rounds)):
-                out.recv(2048)
-                began = time.thread_time()
-                for address in addresses:
-                    send(data, address)
-                taken += time.thread_time() - began
-            return taken
-
-        answer_lines(out.getsockname()[1], answer)
 
 
 def newcomers_child(port, count):
@@ -127,7 +97,7 @@ def newcomers_child(port, count):
     crowd.close()
 
 
-CHILDREN = {"server": serve_child, "floor": floor_child, "newcomers": newcomers_child}
+CHILDREN = {"server": serve_child, "newcomers": newcomers_child}
 
 
 class Seat:
@@ -139,10 +109,9 @@ class Seat:
         host = "127.1.%d.%d" % divmod(number, 250) if sys.platform == "linux" else "127.0.0.1"
         self.socket = chat.open_socket(socket.AF_INET, (host, 0))
         self.socket.setblocking(False)
-        self.place = "%s:%d" % self.socket.getsockname()
         self.client = chat.Client(os.urandom, time.time() - time.monotonic(), earlier=0)
-        self.heard, self.due, self.size = [], 0.0, 0
-        self.said = self.sent = self.welcomed = self.present = self.floors = self.datagrams = 0
+        self.heard, self.due = [], 0.0
+        self.said = self.sent = self.welcomed = self.present = 0
 
     def login(self, now):
         self.client.login(self.name, "bench", [self.address], now)
@@ -178,12 +147,7 @@ class Seat:
 
     def take(self, now, datagrams):
         for data in datagrams:
-            if data[0] != chat.VERSION_BYTE:
-                self.floors += 1
-                continue
             self.welcomed += data[1] == chat.Welcome.code
-            self.datagrams += 1
-            self.size = len(data)
             self.client.receive(data, self.address, now)
         self.step(now)
 
@@ -243,17 +207,18 @@ class Crowd:
 
     def login(self, seconds=60):
         """Log all in, 64 at once, until each knows who is here; return the seconds that the logins took."""
-        began, waiting, busy = time.monotonic(), list(self.seats), []
-        while waiting or busy:
+        waiting, busy = list(self.seats), []
+
+        def entered():
+            nonlocal busy
             while waiting and len(busy) < 64:
                 busy.append(waiting.pop())
                 busy[-1].login(time.monotonic())
-            self.turn()
             self.rest([seat for seat in busy if seat.client.state is chat.State.CONNECTED])
             busy = [seat for seat in busy if not seat.away]
-            if time.monotonic() > began + seconds:
-                raise RuntimeError("logins did not finish: %d" % (len(waiting) + len(busy)))
-        taken = time.monotonic() - began
+            return not waiting and not busy
+
+        taken = self.demand(seconds, entered, "not all could log in")
         self.wake()
         self.demand(seconds, lambda: all(seat.present for seat in self.seats), "somebody does not know who is here")
         return taken
@@ -284,75 +249,29 @@ def crowd_of(count, *server):
         child.close()
 
 
-class FanOut:
-    """Senders talk to a crowd in rounds; between them the floor sends as many datagrams as we did."""
-
-    def __init__(self, server, crowd, floor, senders, window):
-        self.server, self.crowd, self.floor, self.window = server, crowd, floor, window
-        self.senders, self.listeners = crowd.seats[:senders], crowd.seats[senders:]
-        self.cpu = self.wall = self.floor_cpu = 0.0
-        self.messages = self.datagrams = self.floor_datagrams = 0
-
-    def round(self, messages):
-        listener = self.listeners[-1]
-        before, datagrams = self.server.ask("cpu")["cpu"], listener.datagrams
-        self.wall += self.crowd.talk(self.senders, messages, self.window)
-        self.cpu += self.server.ask("cpu")["cpu"] - before
-        self.messages += messages * len(self.senders)
-        rounds = max(1, listener.datagrams - datagrams)
-        self.datagrams += rounds
-        self.measure_floor(listener.size, rounds)
-
-    def measure_floor(self, size, rounds):
-        """Ask for one plain loop at a time, as a sender does whose text goes round before it says the next."""
-        self.floor.tell(size, rounds, *[seat.place for seat in self.crowd.seats])
-        sender = self.senders[0]
-        for _ in range(rounds):
-            before = sender.floors
-            sender.socket.sendto(b"go", ("127.0.0.1", self.floor.first))
-            self.crowd.run(1, lambda before=before: sender.floors > before)
-        self.floor_cpu += self.floor.answer()
-        self.floor_datagrams += rounds
-
-    def figures(self, name, rounds, messages, target_ratio=None, target=None):
-        goals = [(seat, len(seat.heard) + messages * rounds * len(self.senders)) for seat in self.listeners]
-        for _ in range(rounds):
-            self.round(messages)
-        self.crowd.run(20, lambda: all(len(seat.heard) >= goal for seat, goal in goals))
-        missing = sum(max(0, goal - len(seat.heard)) for seat, goal in goals)
-        members = len(self.crowd.seats)
-        each = self.cpu / self.messages / members * 1e6
-        floor = self.floor_cpu / self.floor_datagrams / members * 1e6
-        yield Figure(name, each, "us CPU/delivery", target, floor, target_ratio)
-        yield Figure(name + ", a datagram", self.cpu / self.datagrams / members * 1e6, "us CPU", None, floor)
-        yield Figure(name + ", seen", self.messages * members / self.wall, "deliveries/s")
-        yield Figure(name + ", missing", missing, "messages", 0)
+def fan_out(name, server, crowd, senders, window, rounds, messages, target=None):
+    """Let senders talk to the rest of a crowd in rounds; yield what a delivery costs the server."""
+    members, listeners, count = len(crowd.seats), crowd.seats[senders:], rounds * messages * senders
+    goals = [(seat, len(seat.heard) + count) for seat in listeners]
+    before = server.ask("cpu")["cpu"]
+    seconds = sum(crowd.talk(crowd.seats[:senders], messages, window) for _ in range(rounds))
+    cpu = (server.ask("cpu")["cpu"] - before) * 1e6 / members
+    crowd.run(20, lambda: all(len(seat.heard) >= goal for seat, goal in goals))
+    yield Figure(name, cpu / count, "us CPU/delivery", target)
+    yield Figure(name + ", seen", count * members / seconds, "deliveries/s")
+    yield Figure(name + ", missing", sum(max(0, goal - len(seat.heard)) for seat, goal in goals), "messages", 0)
 
 
 class Figure:
-    """A line of the table; ``floor`` is of the same run, ``target_ratio`` the most of it that we may take."""
+    """A line of the table, with the most that was aimed at."""
 
-    def __init__(self, name, value, unit, target=None, floor=None, target_ratio=None):
-        self.name, self.value, self.unit, self.target, self.floor = name, value, unit, target, floor
-        self.ratio = value / floor if floor else None
-        self.target_ratio = target_ratio
-        goals = [(value, target), (self.ratio, target_ratio)]
-        met = [number <= goal for number, goal in goals if goal is not None]
-        self.met = all(met) if met else None
+    def __init__(self, name, value, unit, target=None):
+        self.name, self.value, self.unit, self.target = name, value, unit, target
 
     def line(self):
-        goal = self.target_ratio if self.target_ratio is not None else self.target
-        numbers = ["" if number is None else figure_text(number) for number in (self.floor, self.ratio, goal)]
-        verdict = {True: "met", False: "MISSED", None: ""}[self.met]
-        return "%-48s %10s %-18s %8s %6s %8s %s" % (self.name, figure_text(self.value), self.unit, *numbers, verdict)
-
-
-TABLE_HEAD = "%-48s %10s %-18s %8s %6s %8s" % ("figure", "value", "unit", "floor", "ratio", "target")
-
-
-def figure_text(number):
-    """Return a number with three digits that count."""
-    return "{:,.0f}".format(number) if abs(number) >= 100 else "%.3g" % number
+        value = ("%.3g" if self.value < 100 else "%.0f") % self.value
+        aim = "" if self.target is None else "%g %s" % (self.target, "MISSED" * (self.value > self.target))
+        return "%-60s %10s %-18s %8s" % (self.name, value, self.unit, aim)
 
 
 def spread(name, values, unit, target=None):
@@ -374,20 +293,16 @@ def share_decoding():
 # Each part yields its figures, with the numbers that were aimed at beside them.
 
 
-def bench_fan_out(members, one_ratio=None, gso=None, plain=None, single=(6, 50), many=(4, 300), history=""):
-    with crowd_of(members, 0, history) as (server, crowd), contextlib.closing(Child("floor")) as floor:
-        name = "%d members%s, " % (members, ", --history" if history else "")
-        yield from FanOut(server, crowd, floor, 1, 1).figures(name + "one at a time", *single, one_ratio)
+def bench_fan_out(members, one=None, gso=None, plain=None, single=(6, 50), many=(4, 300), remembers=False):
+    with tempfile.TemporaryDirectory() as folder, crowd_of(
+        members, 0, os.path.join(folder, "history") if remembers else ""
+    ) as (server, crowd):
+        name = "%d members%s, " % (members, ", --history" if remembers else "")
+        yield from fan_out(name + "one at a time", server, crowd, 1, 1, *single, one)
         for on, label, target in ((1, "GSO", gso), (0, "sendto", plain)):
             if server.ask("gso", on)["gso"] == bool(on):
-                fan_out = FanOut(server, crowd, floor, min(10, members - 1), 32)
-                yield from fan_out.figures(name + "ten at full speed, " + label, *many, None, target)
-
-
-def bench_history(members=100, single=(3, 50), many=(3, 300)):
-    """What it costs to write everything down before it goes out."""
-    with tempfile.TemporaryDirectory() as folder:
-        yield from bench_fan_out(members, single=single, many=many, history=os.path.join(folder, "history"))
+                label = name + "ten at full speed, " + label
+                yield from fan_out(label, server, crowd, min(10, members - 1), 32, *many, target)
 
 
 def speak(crowd, senders, a_second, seconds):
@@ -417,10 +332,9 @@ def bench_thousand(members=1000, idle_seconds=10):
     server = Child("server")
     crowd = Crowd(server.first, members)
     try:
-        before, seconds, after = server.ask("all"), crowd.login(), server.ask("all")
-        yield Figure("login, server", (after["cpu"] - before["cpu"]) / members * 1000, "ms CPU each", 1000 / 300)
+        before, seconds = server.ask("cpu")["cpu"], crowd.login()
+        yield Figure("login, server", (server.ask("cpu")["cpu"] - before) / members * 1000, "ms CPU each", 1000 / 300)
         yield Figure("login, both sides on this machine", members / seconds, "logins/s")
-        yield Figure("memory", (after["memory"] - before["memory"]) / members / 1024, "KiB/member", 8.0)
         crowd.run(3)
         before = server.ask("cpu")["cpu"]
         crowd.run(idle_seconds)
@@ -492,7 +406,7 @@ def delays_at(loss):
 def bench_smoke():
     """Run every part in small."""
     yield from bench_fan_out(4, single=(1, 5), many=(1, 10))
-    yield from bench_history(4, (1, 3), (1, 5))
+    yield from bench_fan_out(4, single=(1, 3), many=(1, 5), remembers=True)
     yield from bench_latency(8, 0.3, 4)
     yield from bench_thousand(4, 1)
     yield from bench_catchup(300)
@@ -501,9 +415,9 @@ def bench_smoke():
 
 BENCHES = {
     "10": functools.partial(bench_fan_out, 10, single=(4, 300)),
-    "100": functools.partial(bench_fan_out, 100, 1.5, 0.35, 0.8),
-    "1000": functools.partial(bench_fan_out, 1000, 1.5, 0.3, 0.8, single=(4, 15), many=(2, 60)),
-    "history": bench_history,
+    "100": functools.partial(bench_fan_out, 100, 6.0, 0.5, 0.8),
+    "1000": functools.partial(bench_fan_out, 1000, 6.0, 0.5, 0.8, single=(4, 15), many=(2, 60)),
+    "history": functools.partial(bench_fan_out, 100, single=(3, 50), many=(3, 300), remembers=True),
     "latency": bench_latency,
     "thousand": bench_thousand,
     "catchup": bench_catchup,
@@ -512,43 +426,37 @@ BENCHES = {
 }
 
 
-def bench(name, as_json):
+def bench(name):
     """Run one part or all, and print their figures; return the exit status: whether every part could be run."""
     share_decoding()
-    allow_files(5000)
+    with contextlib.suppress(ImportError, ValueError, OSError):  # A crowd needs many open files.
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(5000, hard), hard))
     began, failed = time.monotonic(), []
     machine = "%s, Python %s, %d cores" % (platform.platform(), platform.python_version(), os.cpu_count() or 1)
-    print(json.dumps({"machine": machine}) if as_json else "%s\n%s" % (machine, TABLE_HEAD), flush=True)
+    print(machine, "%-60s %10s %-18s %8s" % ("figure", "value", "unit", "aim"), sep="\n", flush=True)
     for part in [name] if name else [part for part in BENCHES if part != "smoke"]:
         print("[%3d s] %s ..." % (time.monotonic() - began, part), file=sys.stderr, flush=True)
         try:
             for figure in BENCHES[part]():
-                print(json.dumps({"part": part, **vars(figure)}) if as_json else figure.line(), flush=True)
+                print(figure.line(), flush=True)
         except (OSError, RuntimeError) as fault:
             failed.append("%s: %s" % (part, fault))
     print("[%3d s] done" % (time.monotonic() - began), *failed, sep="\n", file=sys.stderr)
     return 1 if failed else 0
 
 
-def allow_files(count):
-    """Ask for as many open files as a crowd needs, where the system has such a limit."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(count, hard)), hard))
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("part", nargs="?", choices=list(BENCHES), metavar="NAME", help=", ".join(BENCHES))
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         CHILDREN[options.child[0]](*options.child[1:])
     else:
-        sys.exit(bench(options.part, options.json))
+        sys.exit(bench(options.part))
 
 
 if __name__ == "__main__":

@@ -68,6 +68,7 @@ def mutations(node, names=()):
 def changes(node):
     """Yield (kind, text): what can stand in the place of a node."""
     text = lambda each: "(%s)" % ast.unparse(each)  # noqa: E731
+    is_docstring = isinstance(getattr(node, "value", None), ast.Constant)
     if isinstance(node, ast.Compare):
         for at in range(len(node.ops)):
             words = [OPERATORS[type(each)][place == at] for place, each in enumerate(node.ops)]
@@ -87,12 +88,8 @@ def changes(node):
         yield "sign", "(%s %s %s)" % (text(node.left), "-" if isinstance(node.op, ast.Add) else "+", text(node.right))
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "display_text":
         yield "not cleaned", text(node.args[0])
-    elif isinstance(node, TAKEN_AWAY) and not getattr(node, "orelse", None) and not is_docstring(node):
+    elif isinstance(node, TAKEN_AWAY) and not getattr(node, "orelse", None) and not is_docstring:
         yield "statement removed", "pass"
-
-
-def is_docstring(node):
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def sample(source, count, seed, section):

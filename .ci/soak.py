@@ -8,15 +8,13 @@ The storms on the simulated network have fresh seeds with ``python test_samsungc
 
 import collections
 import contextlib
-import json
+import functools
 import os
 import random
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -24,15 +22,12 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import samsungchat as chat
 import test_samsungchat as suite
 
+# Makes a program's wall clock that of the system and the seconds that a file says.
 JUMPING_CLOCK = """
-import os, runpy, sys, time
-place, real = sys.argv.pop(1), time.time
-def jumping():
+def jumping(real=time.time, place=%r):
     with open(place) as file:
         return real() + float(file.read() or 0)
 time.time = jumping
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
@@ -43,19 +38,15 @@ class ProcessStorm:
         self.draw, self.stop_seconds, self.steps = random.Random(seed).random, stop_seconds, []
         self.folder, self.history = folder, os.path.join(folder, "history-%d" % seed)
         self.port = self.said = self.came = 0
-        self.clients = {}  # By name: the process and the list of the objects that it has printed.
+        self.clients = {}  # By name.
         self.given = collections.defaultdict(list)  # By name: what was typed.
-        self.server, self.log = None, []
         self.serve()
         for _ in range(3):
             self.come()
 
     def start(self, name, *arguments):
         self.set_clock(name, 0)
-        environment = {**os.environ, "SAMSUNGCHAT_PASSWORD": "s"}
-        options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        command = [sys.executable, "-c", JUMPING_CLOCK, os.path.join(self.folder, name), chat.__file__, *arguments]
-        return subprocess.Popen(command, encoding="utf-8", bufsize=1, env=environment, **options)
+        return suite.Program(*arguments, changed=JUMPING_CLOCK % os.path.join(self.folder, name))
 
     def set_clock(self, name, seconds):
         place = os.path.join(self.folder, name)
@@ -65,26 +56,23 @@ class ProcessStorm:
 
     def serve(self):
         place = ("--host", "127.0.0.1", "--port", str(self.port), "--history", self.history, "--rate", "0")
-        server = self.server = self.start("server", "server", "--cli", *place)
-        self.port = int(server.stdout.readline().rsplit(":", 1)[1])
-        threading.Thread(target=lambda: self.log.extend(server.stdout), daemon=True).start()
+        self.server = self.start("server", "server", "--cli", *place)
+        self.port = int(self.server.expect(r"listening on 127\.0\.0\.1:(\d+)\r?\n")[1])
 
     def come(self):
         self.came += 1
         name = "p%d" % self.came
-        process = self.start(name, "client", "--cli", "127.0.0.1:%d" % self.port, "--name", name, "--json", "--stay")
-        lines = []
-        threading.Thread(target=lambda: lines.extend(map(json.loads, process.stdout)), daemon=True).start()
-        self.clients[name] = (process, lines)
+        where = ("client", "--cli", "127.0.0.1:%d" % self.port, "--name", name, "--json", "--stay")
+        self.clients[name] = self.start(name, *where)
         # Who never was in the room rightly gives up, or is told only the newest of what was said before.
-        self.wait("%s does not get in" % name, lambda: any(line["event"] == "connected" for line in list(lines)))
+        self.wait("%s does not get in" % name, lambda: self.clients[name].events("connected"))
 
     def pick(self):
         return list(self.clients)[int(self.draw() * len(self.clients))]
 
     def type(self, name, text):
         self.given[name].append(text)
-        self.clients[name][0].stdin.write(text + "\n")
+        self.clients[name].type(text + "\n")
 
     def say(self):
         name = self.pick()
@@ -93,15 +81,12 @@ class ProcessStorm:
             self.type(name, "text %d" % self.said)
 
     def kill_server(self):
-        self.server.kill()
-        self.server.wait()
+        self.server.end()
         time.sleep(self.draw() * 2)
         self.serve()
 
     def kill_client(self):
-        process, _ = self.clients.pop(self.pick())
-        process.kill()
-        process.wait()
+        self.clients.pop(self.pick()).end()
         self.come()
 
     def stop(self):
@@ -109,7 +94,7 @@ class ProcessStorm:
         if not hasattr(signal, "SIGSTOP"):
             return
         of_server = self.draw() < 0.3
-        process = self.server if of_server else self.clients[self.pick()][0]
+        process = (self.server if of_server else self.clients[self.pick()]).process
         process.send_signal(signal.SIGSTOP)
         time.sleep(self.draw() * min(self.stop_seconds, 50 if of_server else 70))
         process.send_signal(signal.SIGCONT)
@@ -131,80 +116,70 @@ class ProcessStorm:
             action = self.ACTIONS[int(self.draw() * len(self.ACTIONS))]
             self.steps.append(action.__name__)
             action(self)
+            self.read()
             time.sleep(self.draw())
         self.check()
+
+    def read(self):
+        """Take what all of them have printed, or they would stand still in front of full pipes."""
+        return [program for program in (self.server, *self.clients.values()) if program.ended()]
 
     def wait(self, what, so):
         end = time.monotonic() + 60
         while not so():
             if time.monotonic() > end:
-                raise AssertionError("%s\n%s" % (what, "\n".join(self.state())))
+                ends = ["%s: %s" % (name, client.shown()[-300:]) for name, client in self.clients.items()]
+                raise AssertionError("\n".join([what, "server: " + self.server.shown()[-600:], *ends]))
+            self.read()
             time.sleep(0.1)
-
-    def state(self):
-        """Yield what the server has logged last, and where each client stands."""
-        yield "server: %s" % "".join(self.log[-8:])
-        for name, (process, lines) in self.clients.items():
-            events = [line for line in list(lines) if line["event"] not in ("message", "sent", "joined", "left")]
-            receipts = sum(line["event"] == "sent" for line in list(lines))
-            facts = (name, process.poll(), receipts, len(self.given[name]), events[-3:])
-            yield "%s: exit status %s, %d of %d receipts, last events %s" % facts
 
     def check(self):
         """Say a last text; when all have it, whatever was confirmed is in the history and on screens once."""
-        first, last = next(iter(self.clients)), "the end"
-        self.type(first, last)
-        for name, (process, _) in self.clients.items():
-            self.wait("%s has not heard the last text, or has no receipts" % name, self.has_caught_up(name, last))
-            assert process.poll() is None, "%s has ended" % name
+        last = "the end"
+        self.type(next(iter(self.clients)), last)
+        for name in self.clients:
+            late = "%s has not heard the last text, or has no receipts" % name
+            self.wait(late, functools.partial(self.has_caught_up, name, last))
+        assert not self.read(), "somebody has ended"
         written = list(chat.read_history(self.history))
         texts = [entry.text for _, entry in written if entry.kind == chat.TEXT]
         assert len(set(texts)) == len(texts), "a text is in the history twice"
-        for name, (_, lines) in self.clients.items():
-            self.check_client(name, list(lines), written)
+        for name in self.clients:
+            self.check_client(name, written)
 
     def has_caught_up(self, name, last):
-        """Return what tells whether one has that text and a receipt for each of its own."""
+        client, given = self.clients[name], self.given[name]
+        return len(client.events("sent")) >= len(given) and (last in given or client.events("message", text=last))
 
-        def so():
-            lines = list(self.clients[name][1])
-            heard = last in self.given[name] or any(line.get("text") == last for line in lines)
-            return heard and sum(line["event"] == "sent" for line in lines) >= len(self.given[name])
-
-        return so
-
-    def check_client(self, name, lines, written):
+    def check_client(self, name, written):
         """What one was shown is the history from its first line on; each receipt names its own text there."""
-        shown = [(line["seq"], line["text"]) for line in lines if line["event"] == "message"]
+        client = self.clients[name]
+        shown = [(event["seq"], event["text"]) for event in client.events("message")]
         assert [seq for seq, _ in shown] == sorted({seq for seq, _ in shown}), "%s was shown something twice" % name
         said = [(seq, entry) for seq, entry in written if entry.kind == chat.TEXT]
         others = [(seq, entry.text) for seq, entry in said if entry.name != name and shown and seq >= shown[0][0]]
         assert shown[: len(others)] == others[: len(shown)], "%s saw %s" % (name, suite.difference(shown, others))
         by_seq = {seq: (entry.name, entry.text) for seq, entry in said}
-        receipts = [(line["number"], line["seq"]) for line in lines if line["event"] == "sent"]
+        receipts = [(event["number"], event["seq"]) for event in client.events("sent")]
         assert [number for number, _ in receipts] == list(range(1, len(receipts) + 1)), "receipts of %s" % name
         for number, seq in receipts:
             assert by_seq.get(seq) == (name, self.given[name][number - 1]), "receipt %d of %s is false" % (seq, name)
 
     def close(self):
-        for process in [self.server] + [process for process, _ in self.clients.values()]:
-            process.kill()
-            process.wait()
-            with contextlib.suppress(BrokenPipeError):  # What was typed for one that has ended.
-                process.stdin.close()
+        for program in (self.server, *self.clients.values()):
+            program.end()
 
 
-def soak_processes(seed, until):
-    """Storm with real processes for half a minute and more; a failure tells the seed and the steps."""
+def soak_processes(seed):
+    """Storm with real processes; a failure tells the seed and the steps."""
     with tempfile.TemporaryDirectory() as folder:
-        storm = ProcessStorm(seed, folder, 70.0 if until - time.monotonic() > 300 else 6.0)
+        storm = ProcessStorm(seed, folder, 70.0 if seed % 8 == 0 else 4.0)
         try:
-            storm.run(min(until, time.monotonic() + 30))
+            storm.run(time.monotonic() + 8)
         except (AssertionError, OSError, chat.UsageError) as fault:
             raise AssertionError("processes, seed %d: %s\nsteps: %s" % (seed, fault, storm.steps)) from fault
         finally:
             storm.close()
-    return len(storm.steps)
 
 
 def serve_from(path):
@@ -218,7 +193,7 @@ def serve_from(path):
         log.taken(b"a" * 8)
 
 
-def soak_history_file(seed, until):
+def soak_history_file(seed):
     """Damage a history: opening and reading it, and serving from it, work or say a sentence."""
     draw = random.Random(seed).random
     with tempfile.TemporaryDirectory() as folder:
@@ -235,32 +210,24 @@ def soak_history_file(seed, until):
             try:
                 with contextlib.suppress(chat.UsageError):
                     list(chat.read_history(path))
-                with contextlib.suppress(chat.UsageError, chat.LogFailure), contextlib.closing(
-                    chat.Log(1, path)
-                ) as log:
-                    cut = chat.batches(log, log.oldest - 1, log.head, None, 10_000)
-                    assert not cut or cut[-1][1] == log.head, "%s of %d" % (cut[-1][:2], log.head)
-                    for first, _, entries in cut:
-                        chat.decode_batch(chat.encode_batch(log.head, first, entries))
-                    log.start(50, log.head + 1)
-                    log.taken(b"a" * 8)
+                with contextlib.suppress(chat.UsageError, chat.LogFailure):
+                    serve_from(path)
             except Exception as fault:
                 raise AssertionError("history file, seed %d: %r" % (seed, fault)) from fault
-    return 20
 
 
-def soak_full_disk(seed, until):
+def soak_full_disk(seed):
     """Let a server write until its files may not grow: nothing is confirmed that is not written."""
     if sys.platform != "linux":
-        return 0  # Nothing else limits another process.
+        return  # Nothing else limits another process.
     import resource
 
     with tempfile.TemporaryDirectory() as folder:
         storm = ProcessStorm(seed, folder, 0.0)
         try:
             bound = os.path.getsize(storm.history + "-wal") + 30_000
-            resource.prlimit(storm.server.pid, resource.RLIMIT_FSIZE, (bound, bound))
-            storm.wait("the disk was never full", lambda: storm.say() or any("full" in line for line in storm.log))
+            resource.prlimit(storm.server.process.pid, resource.RLIMIT_FSIZE, (bound, bound))
+            storm.wait("the disk was never full", lambda: storm.say() or "full" in storm.server.shown())
             time.sleep(2)
             storm.kill_server()
             storm.check()
@@ -268,36 +235,13 @@ def soak_full_disk(seed, until):
             raise AssertionError("full disk, seed %d: %s" % (seed, fault)) from fault
         finally:
             storm.close()
-    return storm.said
 
 
-# Each part's share of the time, and what it counts.  The one that fills the time comes last.
-SOAKS = (
-    (soak_history_file, 0.2, "damaged files"),
-    (soak_full_disk, 0.2, "texts to a full disk"),
-    (soak_processes, 0.6, "steps with processes"),
-)
-
-
-def soak(seconds):
-    """Run every part once and then, with fresh seeds, for its share of the time; return the exit status."""
-    first = seed = int.from_bytes(os.urandom(4), "big")
-    failed, began = [], time.monotonic()
-    used, counts = dict.fromkeys(SOAKS, 0.0), collections.Counter()
-    while len(failed) < 20 and (time.monotonic() < began + seconds or not all(used.values())):
-        part = min(SOAKS, key=lambda each: used[each] / each[1])
-        started = time.monotonic()
-        try:
-            counts[part[2]] += part[0](seed, began + seconds)
-        except AssertionError as fault:
-            failed.append("%s(%d)" % (part[0].__name__, seed))
-            print(fault, flush=True)
-        used[part] += time.monotonic() - started
-        seed += 1
-    done = ", ".join("%s %s" % (format(count, ","), name) for name, count in counts.items())
-    print("%d seeds from %d: %s; failed: %s" % (seed - first, first, done, ", ".join(failed) or "none"))
-    return 1 if failed else 0
-
+SOAKS = {
+    "storms of processes": (soak_processes, 0.6),
+    "damaged histories": (soak_history_file, 0.2),
+    "full disks": (soak_full_disk, 0.2),
+}
 
 if __name__ == "__main__":
-    sys.exit(soak(float(sys.argv[1])))
+    sys.exit(suite.soak(float(sys.argv[1]), SOAKS))

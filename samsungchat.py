@@ -553,10 +553,6 @@ class Reader:
         """Return all that is left."""
         return self.take(len(self._data) - self._at)
 
-    def left(self) -> int:
-        """Return how many bytes are left."""
-        return len(self._data) - self._at
-
 
 def decode_text(data: bytes) -> str:
     """Decode UTF-8 from the network; raises MalformedDatagram where it is none."""
@@ -1465,7 +1461,7 @@ class Log:
             record = self._records.pop(self._recent)
             self._recent += 1
             self._bytes -= len(record.data) + RECORD_BYTES
-            if record.number and self._taken.get(record.author) == record.number:
+            if self._taken.get(record.author) == record.number:
                 del self._taken[record.author]
         if self._database is None:
             self.oldest = self._recent

@@ -1154,6 +1154,7 @@ class SealingTest(unittest.TestCase):
         ):
             self.assertEqual((client.id, body), (address, client.verify(datagram)))
             self.assertIsInstance(client.open(datagram), Room)
+        self.assertEqual([2, 2], [server.sent for server, _ in sides], "no counter is left out: the window is small")
 
 
 # ======================================================================================================

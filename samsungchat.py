@@ -152,7 +152,6 @@ RATE_SECONDS = 4  # ... and its burst, in seconds' worth: a pasted page passes.
 COOKIE_SECONDS = 10
 HALF_OPEN_MAX = 2000
 HALF_OPEN_SECONDS = 10
-REFUSED_SECONDS = 2  # A refused login is answered so long; less than it takes to fill the table with them.
 LOGIN_QUEUE_MAX = 256
 LOGIN_BURST = 32  # Unproven logins of one address ...
 LOGIN_SECONDS = 10  # ... one more each so many seconds.
@@ -162,14 +161,14 @@ GHOST_SECONDS = 2.0  # A holder silent for so long while asked loses its name.
 SILENT_SECONDS = 30.0  # Then a member is dropped.
 BAN_SECONDS = 600.0
 BANS_MAX = 1000
-ENDED_SECONDS = 30.0  # An ended session still answers with its BYE.
+ENDED_SECONDS = 30.0  # An ended session, or a refused login, still answers with why.
 ENDED_MAX = 4096
 SWEEP_SECONDS = 1.0
 TURN_SECONDS = 0.0001  # From a turn that left work undone to the next.
 SLEEP_SECONDS = 5.0  # A longer gap between turns was sleep, not silence.
 BEAT_SECONDS = (0.05, 0.3)  # After the newest entry: tail loss leaves no gap to see.
 HEARTBEAT_SECONDS = 1.5  # Then to all, as long as nothing new comes: one hears soon that the server is gone.
-CLOSE_SECONDS = (0.0, 0.05, 0.2)  # SERVER_CLOSED is said three times.
+CLOSE_SECONDS = (0.05, 0.15)  # Between the times that SERVER_CLOSED is said.
 
 KEEP_ALIVE_SECONDS = 12.0  # Twice that is well below SILENT_SECONDS.
 QUIET_SECONDS = 2.0  # Without a heartbeat; then a client asks.
@@ -352,21 +351,16 @@ def clean_text(text: str) -> str:
     return text
 
 
-def split_parts(text: str) -> List[bytes]:
-    """Cut a text between characters into parts of at most PART_BYTES_MAX bytes of UTF-8."""
-    return split_bytes(text.encode("utf-8"), PART_BYTES_MAX)
-
-
-def split_bytes(data: bytes, most: int) -> List[bytes]:
-    """Cut UTF-8 between characters into pieces of at most ``most`` bytes."""
-    pieces, start = [], 0
+def split_parts(text: str, most: int = PART_BYTES_MAX) -> List[bytes]:
+    """Cut a text between characters into parts of at most ``most`` bytes of UTF-8."""
+    data, parts, start = text.encode("utf-8"), [], 0
     while start < len(data):
         end = min(start + most, len(data))
         while end < len(data) and data[end] & 0xC0 == 0x80:
             end -= 1
-        pieces.append(data[start:end])
+        parts.append(data[start:end])
         start = end
-    return pieces
+    return parts
 
 
 def display_text(text: str, newline: str = "\n") -> str:
@@ -409,7 +403,8 @@ def fold(text: str, first: int, width: int) -> List[str]:
                 if row.strip():
                     rows.append(row.rstrip())
                 else:
-                    cut = max(1, _fitting(word, room))
+                    fitting = itertools.takewhile(room.__ge__, itertools.accumulate(map(_width, word)))
+                    cut = max(1, sum(1 for _ in fitting))
                     rows.append(word[:cut])
                     cells -= text_width(word[:cut])
                     word = word[cut:]
@@ -421,16 +416,6 @@ def fold(text: str, first: int, width: int) -> List[str]:
         rows.append(row)
         room = width
     return rows
-
-
-def _fitting(word: str, room: int) -> int:
-    """Return how many characters of a word take at most ``room`` cells."""
-    width = 0
-    for count, character in enumerate(word):
-        width += _width(character)
-        if width > room:
-            return count
-    return len(word)
 
 
 def _width(character: str) -> int:
@@ -492,19 +477,15 @@ class Value(_Fields):
             raise TypeError("%s has no %s of its own" % (type(self).__name__, ", ".join(named)))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse: values do not change."""
         raise AttributeError("%s is a value" % type(self).__name__)
 
     def __eq__(self, other: object) -> bool:
-        """Compare with one of the same class."""
         return self.__dict__ == other.__dict__ if type(self) is type(other) else NotImplemented
 
     def __hash__(self) -> int:
-        """Hash what is compared."""
         return hash(tuple(self.__dict__.values()))
 
     def __repr__(self) -> str:
-        """Name the class and its fields."""
         return "%s(%s)" % (type(self).__name__, ", ".join("%s=%r" % field for field in self.__dict__.items()))
 
 
@@ -526,9 +507,7 @@ class Reader:
     """Takes fields off the front of a body; raises MalformedDatagram where it is too short."""
 
     def __init__(self, data: bytes) -> None:
-        """Read ``data`` from its beginning."""
-        self._data = data
-        self._at = 0
+        self._data, self._at = data, 0
 
     def take(self, count: int) -> bytes:
         """Return the next ``count`` bytes."""
@@ -562,23 +541,20 @@ def decode_text(data: bytes) -> str:
         raise MalformedDatagram("not UTF-8") from None
 
 
-def encode_string(text: str) -> bytes:
-    """Encode a length byte and at most STRING_BYTES_MAX bytes of UTF-8, cut between characters."""
+def encode_string(text: str, size_bytes: int = 1, most: int = STRING_BYTES_MAX) -> bytes:
+    """Encode a length, which has ``size_bytes``, and at most ``most`` bytes of UTF-8, cut between characters."""
     data = text.encode("utf-8")
-    if len(data) > STRING_BYTES_MAX:
-        data = data[:STRING_BYTES_MAX].decode("utf-8", "ignore").encode("utf-8")
-    return bytes((len(data),)) + data
-
-
-def encode_long(text: str) -> bytes:
-    """Encode two bytes of length, and UTF-8."""
-    data = text.encode("utf-8")
-    return len(data).to_bytes(2, "big") + data
+    if len(data) > most:
+        data = data[:most].decode("utf-8", "ignore").encode("utf-8")
+    return len(data).to_bytes(size_bytes, "big") + data
 
 
 Codec = Tuple[Callable[[Any], bytes], Callable[[Reader], Any]]
 _STRING: Codec = (encode_string, lambda reader: reader.text(1, STRING_BYTES_MAX))
-_TEXT: Codec = (encode_long, lambda reader: reader.text(2, DATAGRAM_BYTES_MAX))
+_TEXT: Codec = (
+    lambda text: encode_string(text, 2, DATAGRAM_BYTES_MAX),
+    lambda reader: reader.text(2, DATAGRAM_BYTES_MAX),
+)
 _REST: Codec = (bytes, Reader.rest)
 
 
@@ -588,8 +564,9 @@ class Layout:
     def __init__(self, fixed: str, *others: Codec) -> None:
         """``fixed`` has a letter of struct's for each field; numbers have at most 63 bits."""
         self._fixed = struct.Struct(">" + fixed)
-        self._wide = [at for at, letter in enumerate(re.findall(r"\d*[a-zA-Z]", fixed)) if letter == "Q"]
-        self._count = len(re.findall(r"[a-zA-Z]", fixed))
+        letters = re.findall(r"[a-zA-Z]", fixed)
+        self._wide = [at for at, letter in enumerate(letters) if letter == "Q"]
+        self._count = len(letters)
         self._others = others
 
     def put(self, values: Sequence[Any]) -> bytes:
@@ -937,16 +914,13 @@ class RunReader:
     def read(self, entry: Entry) -> Optional[str]:
         """Take an entry with text; return the whole text when it was the last part."""
         if entry.first:
-            self._parts.clear()
-            if entry.last:
-                return entry.text
+            self._parts = []
         if len(self._parts) < RUN_PARTS_MAX:
             self._parts.append(entry.text)
         if not entry.last:
             return None
-        text = "".join(self._parts)
-        self._parts.clear()
-        return text
+        parts, self._parts = self._parts, []
+        return "".join(parts)
 
 
 BATCH_HEAD_BYTES = 16
@@ -1051,21 +1025,16 @@ def cpace_generator(password: bytes, channel: bytes, sid: bytes) -> bytes:
     return _elligator2(hashlib.sha512(seed).digest()[:32])
 
 
-def cpace_key(scalar: bytes, share: bytes, sid: bytes, transcript: bytes) -> bytes:
+def cpace_key(scalar: bytes, share: bytes, sid: bytes, *transcript: bytes) -> bytes:
     """Return the intermediate session key (64 bytes); raises MalformedDatagram on a low-order share.
 
-    ``share`` is the peer's; ``transcript`` is lv(Ya) lv(ADa) lv(Yb) lv(ADb), the draft's transcript_ir.
+    ``share`` is the peer's; ``transcript`` is Ya, ADa, Yb, ADb: both shares and what is associated with them.
     """
     shared = x25519(scalar, share)
     # SECURITY: test_a_low_order_share_aborts_the_login
     if not any(shared):
         raise MalformedDatagram("low-order share")
-    return hashlib.sha512(_lv(_DSI + b"_ISK") + _lv(sid) + _lv(shared) + transcript).digest()
-
-
-def cpace_transcript(share_a: bytes, data_a: bytes, share_b: bytes, data_b: bytes) -> bytes:
-    """Join both shares and their associated data, the initiator's first."""
-    return _lv(share_a) + _lv(data_a) + _lv(share_b) + _lv(data_b)
+    return hashlib.sha512(_lv(_DSI + b"_ISK") + _lv(sid) + _lv(shared) + b"".join(map(_lv, transcript))).digest()
 
 
 class Exchange:
@@ -1074,21 +1043,13 @@ class Exchange:
     def __init__(self, password: bytes, sid: bytes, secret: bytes) -> None:
         """``secret`` is 32 random bytes; ``sid`` the client's nonce and the server's cookie."""
         self.share = x25519(secret, cpace_generator(password, _CI, sid))
-        self._sid = sid
-        self._secret = secret
+        self._sid, self._secret = sid, secret
 
-    def start(self, peer_share: bytes, session: bytes) -> bytes:
-        """Return the key as the client, from the server's share; raises MalformedDatagram."""
-        return self._key(peer_share, self.share, peer_share, session)
-
-    def finish(self, peer_share: bytes, session: bytes) -> bytes:
-        """Return the key as the server, from the client's share; raises MalformedDatagram."""
-        return self._key(peer_share, peer_share, self.share, session)
-
-    def _key(self, peer_share: bytes, share_a: bytes, share_b: bytes, session: bytes) -> bytes:
-        data_a = bytes((VERSION_BYTE, Login.code))
-        data_b = bytes((VERSION_BYTE, Keys.code)) + session
-        return cpace_key(self._secret, peer_share, self._sid, cpace_transcript(share_a, data_a, share_b, data_b))
+    def key(self, share: bytes, session: bytes, server: bool) -> bytes:
+        """Return the key of both, from the other's share; raises MalformedDatagram.  The client is the initiator."""
+        share_a, share_b = (share, self.share) if server else (self.share, share)
+        data_a, data_b = bytes((VERSION_BYTE, Login.code)), bytes((VERSION_BYTE, Keys.code)) + session
+        return cpace_key(self._secret, share, self._sid, share_a, data_a, share_b, data_b)
 
 
 def password_bytes(password: str) -> bytes:
@@ -1127,8 +1088,7 @@ class ReplayWindow:
     __slots__ = ("highest", "_seen")
 
     def __init__(self) -> None:
-        self.highest = 0
-        self._seen = 0
+        self.highest = self._seen = 0
 
     def accept(self, counter: int) -> bool:
         """Note a counter and return whether it is the highest so far; raises MalformedDatagram if not new."""
@@ -1148,7 +1108,7 @@ class ReplayWindow:
 class Session:
     """The keys shared with one peer, one pair for each direction, and both counters."""
 
-    __slots__ = ("id", "sent", "newest", "_header", "sealer", "_seal_key", "_open_key", "_opener", "_window")
+    __slots__ = ("id", "sent", "newest", "_header", "sealer", "_seal_key", "_open_key", "_opener", "window")
 
     def __init__(self, session: bytes, key: bytes, server: bool) -> None:
         """Derive the keys from the login's ``key`` (64 bytes); ``session`` (4 bytes) names it on the wire."""
@@ -1166,25 +1126,19 @@ class Session:
         self._seal_key, self._open_key = derive(ours + b" encrypt"), derive(theirs + b" encrypt")
         self.sealer = hashlib.blake2b(key=derive(ours + b" tag"), digest_size=TAG_BYTES)
         self._opener = hashlib.blake2b(key=derive(theirs + b" tag"), digest_size=TAG_BYTES)
-        self._window = ReplayWindow()
-
-    @property
-    def highest(self) -> int:
-        """The highest counter that was opened."""
-        return self._window.highest
+        self.window = ReplayWindow()
 
     def seal(self, message: Any) -> bytes:
-        """Encrypt and tag a message with the next counter."""
-        self.sent += 1
-        counter = self.sent.to_bytes(8, "big")
-        return self._tagged(message.code, counter, xor_stream(self._seal_key, counter, encode(message)))
+        """Encrypt and tag a message with the next counter.
 
-    def tag_keys(self, message: Keys) -> bytes:
-        """Return KEYS: readable, with counter 0, its tag proving that both sides have the same key."""
-        return self._tagged(Keys.code, bytes(8), encode(message))
-
-    def _tagged(self, code: int, counter: bytes, body: bytes) -> bytes:
-        header = bytes((VERSION_BYTE, code)) + self.id + counter
+        KEYS stays readable, with counter 0: its tag proves that both sides have the same key.
+        """
+        counter, body = bytes(8), encode(message)
+        if message.code != Keys.code:
+            self.sent += 1
+            counter = self.sent.to_bytes(8, "big")
+            body = xor_stream(self._seal_key, counter, body)
+        header = bytes((VERSION_BYTE, message.code)) + self.id + counter
         return header + body + self._tag(self.sealer, header + body_digest(body))
 
     def open(self, datagram: bytes) -> Any:
@@ -1194,8 +1148,8 @@ class Session:
         """
         body = self.verify(datagram)
         counter = datagram[6:HEADER_BYTES]
-        self.newest = self._window.accept(int.from_bytes(counter, "big"))
-        if datagram[1] != Room.code:
+        self.newest = self.window.accept(int.from_bytes(counter, "big"))
+        if datagram[1] not in (Keys.code, Room.code):
             body = xor_stream(self._open_key, counter, body)
         return decode(datagram[1], body)
 
@@ -1221,9 +1175,7 @@ class RoomKey:
 
     def __init__(self, key_id: int, key: bytes) -> None:
         """``key`` is 32 random bytes, ``key_id`` its name on the wire."""
-        self.id = key_id
-        self.key = key
-        self._nonce = 0
+        self.id, self.key, self._nonce = key_id, key, 0
 
     def seal(self, batch: bytes) -> bytes:
         """Return a ROOM body under the next nonce."""
@@ -1610,11 +1562,8 @@ def batches(log: Log, after: int, until: int, reader: Optional[bytes], most: int
 class RoundTrip:
     """Estimates the round-trip time and from it when to repeat: RFC 6298, section 2."""
 
-    __slots__ = ("seconds", "_deviation")
-
     def __init__(self) -> None:
-        self.seconds = 0.0
-        self._deviation = 0.0
+        self.seconds = self._deviation = 0.0
 
     def measure(self, sample: float) -> None:
         """Note one round trip, in seconds."""
@@ -1636,12 +1585,9 @@ class RoundTrip:
 
 
 class TokenBucket:
-    """Allows ``rate`` tokens a second and bursts of ``burst``; a rate of 0 allows everything."""
-
-    __slots__ = ("_rate", "_burst", "_tokens", "_at")
+    """Allows ``rate`` tokens a second and bursts of ``burst``, such as at once; a rate of 0 allows everything."""
 
     def __init__(self, rate: float, burst: float, now: float) -> None:
-        """A new bucket is full."""
         self._rate, self._burst, self._tokens, self._at = rate, burst, float(burst), now
 
     def take(self, count: int, now: float) -> bool:
@@ -1671,20 +1617,15 @@ class TokenBucket:
 class Timer:
     """A timer that is drawn from [t, 2t], so that a thousand clients do not move in step, and backs off."""
 
-    __slots__ = ("at", "most", "_entropy", "_seconds")
-
     def __init__(self, entropy: Callable[[int], bytes]) -> None:
-        """Start unarmed: ``at`` is None."""
-        self.at: Optional[float] = None
-        self._entropy = entropy
+        self.at: Optional[float] = None  # Not armed.
         self.most = self._seconds = 0.0
+        self._entropy = entropy
 
     def start(self, now: float, seconds: float, most: float, at_once: bool = False) -> None:
         """Arm it for ``seconds``, or for now; each again() takes twice as long as the one before, up to ``most``."""
-        self._seconds, self.most = seconds, most
-        if at_once:
-            self.at = now
-        else:
+        self._seconds, self.most, self.at = seconds, most, now
+        if not at_once:
             self.again(now)
 
     def again(self, now: float) -> None:
@@ -1776,20 +1717,14 @@ def earliest(*instants: Optional[float]) -> Optional[float]:
 
 def address_place(host: str) -> str:
     """Return what counts as one place when attempts are limited: an IPv4 address, or an IPv6 /64."""
-    host = host.split("%")[0]
-    if ":" not in host:
-        return host
-    if host.lower().startswith("::ffff:") and "." in host:
-        return host.rsplit(":", 1)[1]
-    return ipaddress.IPv6Address(host).packed[:8].hex()
+    host = host.split("%")[0].rsplit(":", "." in host)[-1]  # An IPv4 one may stand behind "::ffff:".
+    return ipaddress.IPv6Address(host).packed[:8].hex() if ":" in host else host
 
 
 def address_text(address: Any) -> str:
     """Return an address as people write it: HOST:PORT, an IPv6 host in brackets."""
-    host, port = address[0], address[1]
-    if host.lower().startswith("::ffff:") and "." in host:
-        host = host.rsplit(":", 1)[1]
-    return ("[%s]:%d" if ":" in host else "%s:%d") % (host, port)
+    host = address[0].rsplit(":", "." in address[0])[-1]
+    return ("[%s]:%d" if ":" in host else "%s:%d") % (host, address[1])
 
 
 # ======================================================================================================
@@ -1802,23 +1737,13 @@ def address_text(address: Any) -> str:
 class Member:
     """One who is in the room, as the server knows everybody; ``joined`` is the number of its JOINED entry."""
 
-    __slots__ = (
-        *("kind", "id", "name", "key", "address", "bucket", "joined", "joined_at", "taken", "messages"),
-        *("heard_at", "rtt_ms"),
-    )
-
+    bucket: TokenBucket  # Rations what it says.
     joined_at: float  # Seconds since 1970.
+    heard_at: float
 
-    def __init__(self, kind: "Kind", ident: bytes, name: str, address: Any, bucket: TokenBucket, now: float) -> None:
-        """``bucket`` rations what it says."""
-        self.kind = kind
-        self.id = ident
-        self.name = name
-        self.key = name_key(name)
-        self.address = address
-        self.bucket = bucket
+    def __init__(self, kind: "Kind", ident: bytes, name: str, address: Any) -> None:
+        self.kind, self.id, self.name, self.key, self.address = kind, ident, name, name_key(name), address
         self.joined = self.taken = self.messages = self.rtt_ms = 0
-        self.heard_at = now
 
 
 class Flush:
@@ -1864,25 +1789,17 @@ class Kind:
 class SealedMember(Member):
     """A member whose client speaks the sealed protocol: its session, its cursor, and what it has sent."""
 
-    __slots__ = ("session", "attempt", "welcome", "cursor", "early", "answers", "asked", "echo", "told")
-
     session: Session
     attempt: int
     welcome: Welcome
     told: int  # Taken, and written to the log for good.
-    answers: TokenBucket
-    early: Dict[int, Submission]
-    asked: Dict[int, Union[Sync, Pull]]  # What waits to be answered, by view; a SYNC is 0.
 
     def admit(self, session: Session, address: Any, attempt: int, now: float) -> None:
         """Give it the session of a login; an earlier session of the same instance ends with that."""
-        self.session = session
-        self.address = address
-        self.attempt = attempt
+        self.session, self.address, self.attempt, self.heard_at = session, address, attempt, now
         self.cursor = self.echo = 0
-        self.early = {}
-        self.asked = {}
-        self.heard_at = now
+        self.early: Dict[int, Submission] = {}
+        self.asked: Dict[int, Union[Sync, Pull]] = {}  # What waits to be answered, by view; a SYNC is 0.
         self.answers = TokenBucket(ANSWER_RATE, ANSWER_BURST, now)
 
     def held_parts(self) -> int:
@@ -1917,10 +1834,8 @@ class Sealed(Kind):
     def __init__(self, entropy: Callable[[int], bytes]) -> None:
         """``head`` is the newest number that is out; ``stuck`` whether the log can be written."""
         self.head = 0
-        self.stuck = False
+        self.stuck = self.rekey = False
         self.room_key = RoomKey(1, entropy(32))
-        self.rekey = False
-        self._entropy = entropy
 
     def send(self, member: SealedMember, message: Message) -> Datagram:
         """Seal a message for a member."""
@@ -1955,16 +1870,6 @@ class Sealed(Kind):
         size = max(map(len, plain))
         bodies = [self.room_key.seal(batch.ljust(size, b"\0")) for batch in plain]
         return [Fanout(bodies, [(member.address, member.session) for member in members])]
-
-    def beat(self, members: Sequence[SealedMember]) -> Outgoing:
-        """Say where the head is."""
-        return self.fan_out([encode_batch(self.head, self.head + 1, b"")], members)
-
-    def draw_key(self) -> None:
-        """Take a new room key where somebody has left."""
-        # SECURITY: test_who_has_left_can_read_nothing_more
-        if self.rekey:
-            self.room_key = RoomKey(self.room_key.id + 1, self._entropy(32))
 
     def ask(self, member: SealedMember) -> Outgoing:
         """Ask for a SYNC."""
@@ -2022,21 +1927,15 @@ class ServerReport(Value):
 
 
 class HalfOpen:
-    """A login between LOGIN and PROOF."""
+    """A login between LOGIN and PROOF, and until it is decided whose its name is."""
 
-    __slots__ = ("session", "address", "question", "answer", "expires_at", "refusal", "proven")
-
-    def __init__(
-        self, session: Session, address: Any, question: Tuple[Any, bytes], answer: bytes, expires_at: float
-    ) -> None:
-        """``question`` and ``answer`` are the LOGIN and the KEYS, for when the LOGIN is repeated."""
-        self.session = session
-        self.address = address
-        self.question = question
-        self.answer = answer
-        self.expires_at = expires_at
-        self.refusal: Optional[Refused] = None
-        self.proven = False
+    def __init__(self, session: Session, question: Tuple[Any, bytes], answer: bytes, now: float) -> None:
+        """``question`` (from where, the LOGIN) and ``answer`` (the KEYS) are for when the LOGIN is repeated."""
+        self.session, self.question, self.answer, self.address = session, question, answer, question[0]
+        self.expires_at = now + HALF_OPEN_SECONDS
+        self.proof: Optional[Proof] = None
+        self.holder: Optional[Member] = None  # Has the name; is asked whether it is still there ...
+        self.asked_at = 0.0  # ... since then.
 
 
 class Door:
@@ -2052,21 +1951,18 @@ class Door:
         self._cookie_key = entropy(32)
         self._addresses: Dict[str, TokenBucket] = {}
 
-    def cookie(self, address: Any, nonce: bytes, now: float) -> bytes:
-        """Return what proves, for COOKIE_SECONDS, that a client receives at an address."""
-        return self._cookie(address, nonce, int(now).to_bytes(4, "big"))
-
-    def _cookie(self, address: Any, nonce: bytes, stamp: bytes) -> bytes:
-        place = repr(address[:2]).encode()
+    def cookie(self, address: Any, nonce: bytes, second: int) -> bytes:
+        """Return what proves, for COOKIE_SECONDS from that one, that a client receives at an address."""
+        stamp, place = second.to_bytes(4, "big"), repr(address[:2]).encode()
         return stamp + hashlib.blake2b(stamp + nonce + place, key=self._cookie_key, digest_size=16).digest()
 
     def check(self, login: Login, address: Any, now: float) -> None:
         """Check a LOGIN's cookie; raises MalformedDatagram."""
-        stamp = login.cookie[:4]
+        second = int.from_bytes(login.cookie[:4], "big")
         # SECURITY: test_a_spoofed_address_costs_no_multiplication
-        if not hmac.compare_digest(login.cookie, self._cookie(address, login.nonce, stamp)):
+        if not hmac.compare_digest(login.cookie, self.cookie(address, login.nonce, second)):
             raise MalformedDatagram("cookie")
-        if not 0 <= int(now) - int.from_bytes(stamp, "big") <= COOKIE_SECONDS:
+        if not 0 <= int(now) - second <= COOKIE_SECONDS:
             raise MalformedDatagram("old cookie")
 
     def queue(self, address: Any, datagram: bytes, now: float) -> bool:
@@ -2104,9 +2000,8 @@ class Door:
         while any(name in table for table in (self.half_open, *used)):
             name = self._entropy(4)
         exchange = Exchange(self._password, login.nonce + login.cookie, self._entropy(32))
-        session = Session(name, exchange.finish(login.share, name), server=True)
-        keys = session.tag_keys(Keys(login.nonce, exchange.share))
-        half = HalfOpen(session, address, (address, datagram), keys, now + HALF_OPEN_SECONDS)
+        session = Session(name, exchange.key(login.share, name, server=True), server=True)
+        half = HalfOpen(session, (address, datagram), session.seal(Keys(login.nonce, exchange.share)), now)
         self.half_open[name] = self.asked[half.question] = half
         return half
 
@@ -2125,15 +2020,8 @@ class Door:
         return expired
 
 
-class Contest(Value):
-    """A newcomer who waits to see whether the holder of a name is still there."""
-
-    login: HalfOpen
-    proof: Proof
-    holder: Member
-    started_at: float
-
-
+# When the head is said again, after the newest entry.
+_BEATS = dict(zip(("beat", "second beat", "heartbeat"), (*BEAT_SECONDS, HEARTBEAT_SECONDS)))
 _SERVER_TYPES = frozenset(kind.code for kind in (Offer, Later, Keys, Welcome, Refused, Entries, Room, Page))
 
 
@@ -2157,14 +2045,10 @@ class Server(Core):
         What is not of the sealed protocol goes to that kind's receive(text, address, now); it has tick(now) too.
         """
         super().__init__(epoch)
-        self.room = room
-        self.members_max = members_max
-        self.rate = rate
-        self.log = log
+        self.room, self.members_max, self.rate, self.log = room, members_max, rate, log
         self.stuck = False
         self.names: Dict[str, Member] = {}
-        self.password = password_bytes(password)
-        self.entropy = entropy
+        self.password, self.entropy = password_bytes(password), entropy
         self._id = entropy(8)
         self._door = Door(self.password, entropy)
         self._sealed = Sealed(entropy)
@@ -2175,8 +2059,8 @@ class Server(Core):
             self.receive_bytes = self._foreign.receive_bytes
         self._standing: Dict[int, Record] = {}  # What a newcomer has to know, by its number.
         self._sessions: Dict[bytes, SealedMember] = {}
-        self._ended: Dict[bytes, Tuple[Session, Bye, float]] = {}
-        self._contests: Dict[bytes, Contest] = {}
+        # Sessions that are over, of logins refused and members gone: what each answers to everything, and until when.
+        self._ended: Dict[bytes, Tuple[Session, Union[Refused, Bye], float]] = {}
         self._bans: Dict[Union[bytes, str], float] = {}
         # Members with something to take, to answer, and with something taken in this turn.
         self._submitted: Dict[bytes, SealedMember] = {}
@@ -2185,8 +2069,7 @@ class Server(Core):
         self._yielded = False
         self._ticked_at = now
         self._alarms.update(sweep=now + SWEEP_SECONDS, heartbeat=now + HEARTBEAT_SECONDS)
-        self._beats: List[float] = []
-        self._closing: List[float] = []
+        self._goodbyes = list(CLOSE_SECONDS)
         self._receivers: Dict[type, Callable[[SealedMember, Any, float], None]] = {
             Proof: self._receive_repeated_proof,
             Sync: self._receive_sync,
@@ -2218,8 +2101,13 @@ class Server(Core):
             self._take(now)
         self._flush(now)
         self._beat(now)
-        if self._closing and now >= self._closing[0]:
-            self._say_closed(now)
+        if self._alarms.due("close", now):
+            self.done = not self._goodbyes
+            for kind, members in self._members.items():
+                if kind is self._sealed or self.done:  # Plain text is not repeated.
+                    self._outgoing += [item for member in members.values() for item in kind.part(member, "closed")]
+            if not self.done:
+                self._alarms["close"] = now + self._goodbyes.pop(0)
         self._work_on_logins(now)
         if self._asked or self._door.waiting:
             self._alarms.sooner("turn", now + TURN_SECONDS)
@@ -2255,34 +2143,26 @@ class Server(Core):
 
     def close(self, now: float) -> None:
         """Tell the members that the room closes; ``done`` turns true shortly after."""
-        if not self._closing:
-            self._closing = [now + seconds for seconds in CLOSE_SECONDS]
+        self._alarms.setdefault("close", now)
 
     def release(self) -> None:
         """Close the log: its file can be opened anew at once."""
         self.log.close()
 
-    def deadline(self) -> Optional[float]:
-        """Return when tick() is due without further input."""
-        return min([*self._alarms.values(), *self._beats[:1], *self._closing[:1]])
-
     # --- strangers: fixed-size fields, one hash, no answer larger than its question
 
     def _receive(self, datagram: bytes, address: Any, now: float) -> None:
-        if self._closing:
+        if self.done or "close" in self._alarms:
             raise MalformedDatagram("closing")
         if datagram and datagram[0] < 0xF8 and self._foreign is not None:
             self._outgoing += self._foreign.receive(decode_text(datagram), address, now)
             return
         if len(datagram) < HEADER_BYTES or datagram[0] < 0xF8:
             raise MalformedDatagram("foreign")
-        code = datagram[1]
         if datagram[0] != VERSION_BYTE:
             self._advise(datagram, VERSION_MISMATCH, address)
-        elif code == Hello.code:
-            self._receive_hello(datagram, address, now)
-        elif code == Login.code:
-            self._receive_login(datagram, address, now)
+        elif datagram[1] in (Hello.code, Login.code):
+            self._receive_stranger(datagram, address, now)
         else:
             self._receive_sealed(datagram, address, now)
 
@@ -2300,23 +2180,20 @@ class Server(Core):
         nonce = datagram[2:18].ljust(16, b"\0")
         self._send_stranger(datagram[:1] + encode_unsealed(Later(nonce, code))[1:], datagram, address)
 
-    def _receive_hello(self, datagram: bytes, address: Any, now: float) -> None:
+    def _receive_stranger(self, datagram: bytes, address: Any, now: float) -> None:
         if len(datagram) != STRANGER_BYTES:
-            raise MalformedDatagram("size of HELLO")
-        nonce = decode(datagram[1], datagram[2:]).nonce
-        cookie = self._door.cookie(address, nonce, now)
-        offer = Offer(nonce, cookie, self._id, len(self.names), self.members_max, self.room)
-        self._send_stranger(encode_unsealed(offer), datagram, address)
-
-    def _receive_login(self, datagram: bytes, address: Any, now: float) -> None:
-        if len(datagram) != STRANGER_BYTES:
-            raise MalformedDatagram("size of LOGIN")
-        login = decode(datagram[1], datagram[2:])
-        self._door.check(login, address, now)
-        known = self._door.asked.get((address, datagram))
+            raise MalformedDatagram("size of HELLO or LOGIN")
+        door, message = self._door, decode(datagram[1], datagram[2:])
+        if isinstance(message, Hello):
+            cookie = door.cookie(address, message.nonce, int(now))
+            offer = Offer(message.nonce, cookie, self._id, len(self.names), self.members_max, self.room)
+            self._send_stranger(encode_unsealed(offer), datagram, address)
+            return
+        door.check(message, address, now)
+        known = door.asked.get((address, datagram))
         if known is not None:
             self._send_stranger(known.answer, datagram, address)
-        elif self.stuck or not self._door.queue(address, datagram, now):
+        elif self.stuck or not door.queue(address, datagram, now):
             self._advise(datagram, TRY_LATER, address)
 
     def _work_on_logins(self, now: float) -> None:
@@ -2332,45 +2209,36 @@ class Server(Core):
     # --- sealed datagrams
 
     def _receive_sealed(self, datagram: bytes, address: Any, now: float) -> None:
-        member = self._sessions.get(datagram[2:6])
-        if member is None:
-            self._receive_half_open(datagram[2:6], datagram, address, now)
-            return
-        message = member.session.open(datagram)
-        newest = member.session.newest
-        member.heard_at = now
-        receiver = self._receivers.get(type(message))
-        if receiver is None:
-            raise MalformedDatagram("not for a server")
-        receiver(member, message, now)
-        # SECURITY: test_an_old_datagram_cannot_move_a_member
-        if newest:
-            member.address = address
-
-    def _receive_half_open(self, name: bytes, datagram: bytes, address: Any, now: float) -> None:
-        half = self._door.half_open.get(name)
-        if half is not None:
+        name = datagram[2:6]
+        member, half = self._sessions.get(name), self._door.half_open.get(name)
+        if member is not None:
+            message = member.session.open(datagram)
+            newest = member.session.newest
+            member.heard_at = now
+            receiver = self._receivers.get(type(message))
+            if receiver is None:
+                raise MalformedDatagram("not for a server")
+            receiver(member, message, now)
+            # SECURITY: test_an_old_datagram_cannot_move_a_member
+            if newest:
+                member.address = address
+        elif half is not None:
             message = half.session.open(datagram)
             if not isinstance(message, Proof):
                 raise MalformedDatagram("not yet a member")
-            self._receive_proof(half, message, address, now)
+            if half.proof is None:
+                self._door.bucket(half.question[0], now).give(1)
+            if half.session.newest:
+                half.address = address
+            half.proof = half.proof or message
+            if half.holder is None and not self.stuck:
+                self._admit(half, half.proof, now)
         elif name in self._ended:
-            session, bye, _ = self._ended[name]
+            session, answer, _ = self._ended[name]
             session.open(datagram)
-            self._outgoing.append(Datagram(session.seal(bye), address))
+            self._outgoing.append(Datagram(session.seal(answer), address))
         else:
             self._advise(datagram, UNKNOWN_SESSION, address)
-
-    def _receive_proof(self, half: HalfOpen, proof: Proof, address: Any, now: float) -> None:
-        if not half.proven:
-            half.proven = True
-            self._door.bucket(half.question[0], now).give(1)
-        if half.session.newest:
-            half.address = address
-        if half.refusal is not None:
-            self._outgoing.append(Datagram(half.session.seal(half.refusal), half.address))
-        elif half.session.id not in self._contests and not self.stuck:
-            self._admit(half, proof, now)
 
     def _receive_repeated_proof(self, member: SealedMember, proof: Proof, now: float) -> None:
         key = self._sealed.room_key
@@ -2386,7 +2254,7 @@ class Server(Core):
                 member.early.setdefault(message.number, message)
                 self._submitted[member.id] = member
         if member.session.newest:
-            member.asked[0], member.echo = sync, member.session.highest
+            member.asked[0], member.echo = sync, member.session.window.highest
             self._asked[member.id] = member
 
     def _receive_pull(self, member: SealedMember, pull: Pull, now: float) -> None:
@@ -2405,25 +2273,25 @@ class Server(Core):
         ident = member_id(proof.instance)
         known = self._members[self._sealed].get(ident)
         if known is not None and proof.attempt < known.attempt:
-            raise MalformedDatagram("late attempt")
+            self.dropped["late attempt"] += 1
+            self._door.forget(half)
+            return
         try:
-            proof = replace(proof, name=clean_name(proof.name))
+            half.proof = proof = replace(proof, name=clean_name(proof.name))
         except UsageError as fault:
             self._refuse(half, proof.name, USERNAME_INVALID, str(fault), now)
             return
-        key = name_key(proof.name)
-        holder = self.names.get(key)
+        holder = self.names.get(name_key(proof.name))
         contested = holder is not None and holder is not known
-        reason = self.refusal(key, ident, now)
+        reason = self.refusal(name_key(proof.name), ident, now)
         if holder is not None and contested and not holder.kind.can_answer:
             reason = USERNAME_TAKEN
         if reason == ROOM_FULL and (known or contested):
             reason = ""
         if reason:
             self._refuse(half, proof.name, reason, REFUSALS[reason], now)
-        elif holder is not None and contested:
-            self._contests[half.session.id] = Contest(half, proof, holder, now)
-            half.expires_at = now + HALF_OPEN_SECONDS
+        elif contested:
+            half.holder, half.asked_at, half.expires_at = holder, now, now + HALF_OPEN_SECONDS
             self._alarms["ping"] = now
         else:
             self._join(half, proof, known, now)
@@ -2435,9 +2303,10 @@ class Server(Core):
         return ROOM_FULL if len(self.names) >= self.members_max else ""
 
     def _refuse(self, half: HalfOpen, name: str, code: str, text: str, now: float) -> None:
-        half.expires_at = now + REFUSED_SECONDS
-        half.refusal = Refused(code, text)
-        self._outgoing.append(Datagram(half.session.seal(half.refusal), half.address))
+        self._door.forget(half)
+        refused = Refused(code, text)
+        self._end_session(half.session, refused, now)
+        self._outgoing.append(Datagram(half.session.seal(refused), half.address))
         self.note(Activity("refused", name, half.address, code))
 
     def note(self, activity: Activity) -> None:
@@ -2446,32 +2315,37 @@ class Server(Core):
 
     def _decide_contests(self, now: float) -> None:
         """Ask the holders of contested names for a sign of life, and decide where they gave one or had time."""
-        for name, contest in list(self._contests.items()):
-            holder = contest.holder
+        for half in list(self._door.half_open.values()):
+            holder, proof = half.holder, half.proof
+            if holder is None or proof is None:
+                continue
             here = self.names.get(holder.key) is holder
             # SECURITY: test_the_password_is_not_enough_to_evict_a_live_member
-            if here and holder.heard_at > contest.started_at:
-                del self._contests[name]
-                self._refuse(contest.login, contest.proof.name, USERNAME_TAKEN, REFUSALS[USERNAME_TAKEN], now)
-            elif not here or now >= contest.started_at + GHOST_SECONDS:
-                del self._contests[name]
+            if here and holder.heard_at > half.asked_at:
+                self._refuse(half, proof.name, USERNAME_TAKEN, REFUSALS[USERNAME_TAKEN], now)
+            elif not here or now >= half.asked_at + GHOST_SECONDS:
+                half.holder = None
                 if here:
                     self.leave(holder, "superseded", now)
-                self._admit(contest.login, contest.proof, now)
+                self._admit(half, proof, now)
             else:
                 self._outgoing += holder.kind.ask(holder)
-        if self._contests:
+        if any(half.holder for half in self._door.half_open.values()):
             self._alarms["ping"] = now + GHOST_PING_SECONDS
 
     def _join(self, half: HalfOpen, proof: Proof, known: Optional[SealedMember], now: float) -> None:
         if known is not None and known.name != proof.name:
             self.leave(known, "left", now)
             known = None
-        resumed, start = self._start(proof)
-        head, ident = self._sealed.head, member_id(proof.instance)
-        member = known
+        head, ident, start, member = self._sealed.head, member_id(proof.instance), proof.cursor, known
+        resumed = start <= head and self.log.agrees(start, proof.entry_time)
+        if not resumed and 0 < proof.entry_time < self.log.began:
+            # Its log ended before ours began: it was here before a restart, and all of ours is news to it.
+            start = self.log.oldest - 1
+        elif not resumed:
+            start = self.log.start(proof.earlier, head + 1)
         if member is None:
-            member = SealedMember(self._sealed, ident, proof.name, half.address, self.rate_bucket(now), now)
+            member = SealedMember(self._sealed, ident, proof.name, half.address)
             member.taken = member.told = self.log.taken(ident)
             self.join(member, now)
         else:
@@ -2489,25 +2363,11 @@ class Server(Core):
         self._door.forget(half)
         self._outgoing.append(self._sealed.send(member, member.welcome))
 
-    def _start(self, proof: Proof) -> Tuple[bool, int]:
-        """Return whether a client resumes, and the cursor it is to start from.
-
-        A client whose log ended before ours began was here before a restart: all of ours is news to it.
-        """
-        if self.log.agrees(proof.cursor, proof.entry_time) and proof.cursor <= self._sealed.head:
-            return True, proof.cursor
-        if proof.entry_time and proof.entry_time < self.log.began:
-            return False, self.log.oldest - 1
-        return False, self.log.start(proof.earlier, self._sealed.head + 1)
-
-    def rate_bucket(self, now: float) -> TokenBucket:
-        """Return what rations a new member's parts."""
-        return TokenBucket(self.rate, max(self.rate * RATE_SECONDS, RUN_PARTS_MAX), now)
-
     def join(self, member: Member, now: float) -> None:
         """Let a new member in: its JOINED stands as long as it is here."""
         record = self.append(Entry(JOINED, self.wall_ms(now), member.id, name=member.name, text=member.kind.note))
-        member.joined, member.joined_at = self.log.head, now + self.epoch
+        member.joined, member.joined_at, member.heard_at = self.log.head, now + self.epoch, now
+        member.bucket = TokenBucket(self.rate, max(self.rate * RATE_SECONDS, RUN_PARTS_MAX), now)
         self._standing[member.joined] = record
         self.names[member.key] = member
         self._members[member.kind][member.id] = member
@@ -2518,21 +2378,20 @@ class Server(Core):
         del self.names[member.key], self._members[member.kind][member.id], self._standing[member.joined]
         self._outgoing += member.kind.part(member, why)
         if isinstance(member, SealedMember):
-            self._end_session(member, why, now)
+            for table in (self._submitted, self._asked, self._took):
+                table.pop(member.id, None)
+            del self._sessions[member.session.id]
+            if why != "timed out":
+                self._end_session(member.session, Bye(Sealed.BYES.get(why, "")), now)
+            self._sealed.rekey = True
         self.append(Entry(LEFT, self.wall_ms(now), member.id, name=member.name, text=why))
         self.note(Activity(why, member.name, member.address, members=len(self.names)))
 
-    def _end_session(self, member: SealedMember, why: str, now: float) -> None:
-        """Let the session of one who has left answer with its BYE for a while; nothing else of it is kept."""
-        for table in (self._submitted, self._asked, self._took):
-            table.pop(member.id, None)
-        del self._sessions[member.session.id]
-        if why != "timed out":
-            bye = Bye(Sealed.BYES.get(why, ""))
-            self._ended[member.session.id] = (member.session, bye, now + ENDED_SECONDS)
+    def _end_session(self, session: Session, answer: Union[Refused, Bye], now: float) -> None:
+        """Let a session that is over answer everything with that for a while."""
+        self._ended[session.id] = (session, answer, now + ENDED_SECONDS)
         if len(self._ended) > ENDED_MAX:
             del self._ended[next(iter(self._ended))]
-        self._sealed.rekey = True
 
     def _sweep(self, now: float) -> None:
         """Drop what has had its time."""
@@ -2541,7 +2400,7 @@ class Server(Core):
             self.leave(member, "timed out", now)
         self.log.forget(self.wall_ms(now))
         for half in self._door.sweep(now):
-            if not half.proven:
+            if half.proof is None:
                 self.note(Activity("abandoned", address=half.address))
         for name in [name for name, (_, _, until) in self._ended.items() if now >= until]:
             del self._ended[name]
@@ -2620,7 +2479,9 @@ class Server(Core):
         for member in self._took.values():
             member.told = member.taken
         sealed.head = head = self.log.head
-        sealed.draw_key()
+        # SECURITY: test_who_has_left_can_read_nothing_more
+        if sealed.rekey:
+            sealed.room_key = RoomKey(sealed.room_key.id + 1, self.entropy(32))
         self._answer(after)
         self._took.clear()
         if head > after:
@@ -2628,8 +2489,7 @@ class Server(Core):
             for kind, members in self._members.items():
                 if members:
                     self._outgoing += kind.deliver(flush, list(members.values()))
-            self._beats = [now + seconds for seconds in BEAT_SECONDS]
-            self._alarms["heartbeat"] = now + HEARTBEAT_SECONDS
+            self._alarms.update((name, now + seconds) for name, seconds in _BEATS.items())
         sealed.rekey = False
 
     def _commit(self, now: float) -> bool:
@@ -2646,7 +2506,8 @@ class Server(Core):
             self._alarms["write"] = now + STUCK_SECONDS
         if bool(reason) != self.stuck:
             self.stuck = bool(reason)
-            self._contests.clear()  # Nobody is admitted meanwhile; who still asks is contested anew.
+            for half in self._door.half_open.values():
+                half.holder = None  # Nobody is admitted meanwhile; who still asks is contested anew.
             self.note(Activity("stuck" if reason else "goes on", why=reason))
             for kind, members in self._members.items():
                 self._outgoing += kind.tell_stuck(list(members.values()), self.stuck)
@@ -2660,6 +2521,7 @@ class Server(Core):
         One turn looks at ANSWER_ENTRIES_MAX entries; who is left over comes first in the next.
         """
         work = ANSWER_ENTRIES_MAX
+        answered = (after, self._sealed.room_key.id) if after < self._sealed.head else ()  # By what is handed out.
         asked, self._asked = self._asked, {}
         for member in asked.values():
             for view, question in list(member.asked.items()):
@@ -2667,78 +2529,59 @@ class Server(Core):
                     self._asked[member.id] = member
                     break
                 del member.asked[view]
-                if isinstance(question, Pull):
-                    work -= self._answer_pull(member, question)
-                elif not self._answered_by_flush(member, question, after):
-                    work -= self._answer_sync(member, question, after)
+                if (
+                    member.id in self._took
+                    and isinstance(question, Sync)
+                    and (question.cursor, question.key_id) == answered
+                ):
+                    continue
+                work -= self._answer_question(member, view, question, after)
 
-    def _answered_by_flush(self, member: SealedMember, sync: Sync, after: int) -> bool:
-        current = sync.cursor == after < self._sealed.head and sync.key_id == self._sealed.room_key.id
-        return current and member.id in self._took and not member.early
-
-    def _answer_sync(self, member: SealedMember, sync: Sync, until: int) -> int:
-        """Send the entries above a cursor; return the work."""
-        top = min(until, max(sync.cursor, self.log.oldest - 1) + ANSWER_ENTRIES_MAX)
-        most = self._answer_datagrams(member, sync.most) if sync.cursor < until else 1
-        cut = batches(self.log, sync.cursor, top, member.id, most)
-        for batch in cut:
-            flags = ASK if batch[1] == cut[-1][1] < until else 0
-            self._outgoing.append(self._sealed.entries(member, flags, batch, member.echo))
-        if not cut:
-            self._outgoing.append(self._sealed.entries(member, 0, None, member.echo))
-        return (cut[-1][1] if cut else top) - sync.cursor + ANSWER_WORK
-
-    def _answer_datagrams(self, member: SealedMember, most: int) -> int:
-        """Return how many datagrams an answer may have."""
-        most = min(max(most, 1), ANSWER_DATAGRAMS_MAX)
-        return most if member.answers.take(most, self._ticked_at) else 1
-
-    def _answer_pull(self, member: SealedMember, pull: Pull) -> int:
-        """Send what of a view follows the last entry that the member has; return the work."""
-        start, flags, until = 0, 0, pull.until or self._sealed.head
-        if pull.view == EARLIER:
-            start = self._earlier_start(min(pull.count, EARLIER_MAX), until)
-            flags = BEGINNING * (start < self.log.oldest)
-        have, most = min(max(start, pull.have), until), self._answer_datagrams(member, pull.most)
-        if pull.view == EARLIER:
-            work = EARLIER_SEARCH_MAX
-            cut = batches(self.log, have, min(until, have + ANSWER_ENTRIES_MAX), member.id, most)
+    def _answer_question(self, member: SealedMember, view: int, question: Union[Sync, Pull], until: int) -> int:
+        """Send what follows what the member has, up to ``until`` or to the end of its view; return the work."""
+        log, start, flags, work = self.log, 0, 0, ANSWER_WORK
+        if isinstance(question, Pull):
+            have, until = question.have, question.until or self._sealed.head
         else:
-            work = len(self._standing)
+            have = question.cursor
+        if isinstance(question, Pull) and view == EARLIER:
+            work += EARLIER_SEARCH_MAX
+            start = max(log.start(min(question.count, EARLIER_MAX), until + 1), log.oldest - 1)
+            if log.start(1, start + 1) == start:  # No message stands before those: then all that is left.
+                start = log.oldest - 1
+            start = min(start, until)
+            flags = BEGINNING * (start < log.oldest)
+        have, most = min(max(start, have), until), min(max(question.most, 1), ANSWER_DATAGRAMS_MAX)
+        if have == until or not member.answers.take(most, self._ticked_at):
+            most = 1
+        if view == STANDING:
+            work += len(self._standing)
             standing = [(number, record) for number, record in self._standing.items() if have < number <= until]
             cut = cut_pieces(pieces(standing, have, until, member.id), have, most)
-        for first, last, entries in cut or [(until + 1, until, b"")]:
-            more = ASK * (bool(cut) and last == cut[-1][1] < until)
-            page = Page(pull.view, flags | more, start, encode_batch(until, first, entries))
-            self._outgoing.append(self._sealed.send(member, page))
-        return work + (cut[-1][1] - have if cut else 0) + ANSWER_WORK
-
-    def _earlier_start(self, count: int, until: int) -> int:
-        """Return the number before the last ``count`` messages; where none stands before those, of all that is left."""
-        start = max(self.log.start(count, until + 1), self.log.oldest - 1)
-        if self.log.start(1, start + 1) == start:
-            start = min(start, self.log.oldest - 1)
-        return min(start, until)
+        else:
+            top = min(until, max(have, log.oldest - 1) + ANSWER_ENTRIES_MAX)
+            cut = batches(log, have, top, member.id, most)
+        last = cut[-1][1] if cut else until
+        for batch in cut or [(until + 1, until, b"")]:
+            more = ASK if batch[1] == last < until else 0
+            if view:
+                page = Page(view, flags | more, start, encode_batch(until, batch[0], batch[2]))
+                self._outgoing.append(self._sealed.send(member, page))
+            else:
+                self._outgoing.append(self._sealed.entries(member, more, batch, member.echo))
+        return work + last - have
 
     def _beat(self, now: float) -> None:
         """Say where the head is: soon after the newest entry to those not known to be there, then to all."""
-        members = list(self._members[self._sealed].values())
-        if self._alarms.due("heartbeat", now):
-            self._alarms["heartbeat"] = now + HEARTBEAT_SECONDS
-        elif self._beats and now >= self._beats[0]:
-            members = [member for member in members if member.cursor < self._sealed.head]
-        else:
+        due = [name for name in _BEATS if self._alarms.due(name, now)]
+        if not due:
             return
-        self._beats = [at for at in self._beats if at > now]
-        self._outgoing += self._sealed.beat(members)
-
-    def _say_closed(self, now: float) -> None:
-        self._closing = [at for at in self._closing if at > now]
-        for kind, members in self._members.items():
-            if kind is self._sealed or not self._closing:  # Plain text is not repeated.
-                for member in members.values():
-                    self._outgoing += kind.part(member, "closed")
-        self.done = not self._closing
+        members, head = list(self._members[self._sealed].values()), self._sealed.head
+        if "heartbeat" in due:
+            self._alarms["heartbeat"] = now + HEARTBEAT_SECONDS
+        else:
+            members = [member for member in members if member.cursor < head]
+        self._outgoing += self._sealed.fan_out([encode_batch(head, head + 1, b"")], members)
 
 
 # ======================================================================================================
@@ -2952,7 +2795,7 @@ class LoginAttempt:
         self._tested.append(datagram)
         self.answered = True
         try:
-            session = Session(datagram[2:6], self._exchange.start(keys.share, datagram[2:6]), server=False)
+            session = Session(datagram[2:6], self._exchange.key(keys.share, datagram[2:6], server=False), server=False)
             session.verify(datagram)
         except MalformedDatagram:
             self.until = now + KEYS_SECONDS  # The true server may still speak, or another one that is asked now.
@@ -3698,7 +3541,7 @@ def encode_classic(text: str, lead: str = "") -> List[bytes]:
     ``lead``, as "NAME: ", stands before every piece, so that no piece seems to be somebody else's.
     """
     start = lead.encode("utf-8")
-    return [start + piece for piece in split_bytes(text.encode("utf-8"), CLASSIC_BYTES_MAX - len(start))]
+    return [start + piece for piece in split_parts(text, CLASSIC_BYTES_MAX - len(start))]
 
 
 def decode_classic_login(text: str) -> Optional[Tuple[str, str]]:
@@ -3787,7 +3630,7 @@ class Classic(Kind):
         for left in (holder, before):
             if left is not None:
                 self._room.leave(left, "left", now)
-        member = Member(self, self._room.entropy(8), name, address, self._room.rate_bucket(now), now)
+        member = Member(self, self._room.entropy(8), name, address)
         self._here[address] = member
         self._room.join(member, now)
 
@@ -4923,21 +4766,17 @@ class Sender:
 
     def _send(self, data: bytes, address: Any) -> None:
         try:
-            self._sockets[len(address) == 4].sendto(data, address)
-        except BlockingIOError:
-            self._send_patiently(self._sockets[len(address) == 4], data, address)
+            each = self._sockets[len(address) == 4]
+            try:
+                each.sendto(data, address)
+            except BlockingIOError:  # Wait a moment for room in its buffer.
+                each.settimeout(SEND_WAIT_SECONDS)
+                try:
+                    each.sendto(data, address)
+                finally:
+                    each.setblocking(False)
         except (OSError, KeyError):
             self.failed += 1
-
-    def _send_patiently(self, each: socket.socket, data: bytes, address: Any) -> None:
-        """Wait a moment for room in the socket's buffer; without it the datagram is lost."""
-        each.settimeout(SEND_WAIT_SECONDS)
-        try:
-            each.sendto(data, address)
-        except OSError:
-            self.failed += 1
-        finally:
-            each.setblocking(False)
 
     def _send_segmented(self, fanout: Fanout) -> None:
         """Send each member's datagrams, which are of one size, in one call."""
@@ -4957,13 +4796,12 @@ class Sender:
                 self.segmented = self.segmented and (self.failed > failed or isinstance(fault, BlockingIOError))
 
 
-class Loop:
-    """Runs a core on a thread.  Events reach the owner through ``post``, called on that thread."""
+class Loop(threading.Thread):
+    """A thread that runs a core and owns its sockets; events reach the owner through ``post``, called on it."""
 
     def __init__(self, core: Core, sockets: Sequence[socket.socket], post: Callable[[Any], None]) -> None:
-        """Own the sockets from now on; start() begins."""
-        self.core = core
-        self.post = post
+        super().__init__(name="network", daemon=True)
+        self.core, self.post = core, post
         self.sender = Sender(sockets)
         self.send = self.sender.send
         self._sockets = list(sockets)
@@ -4971,15 +4809,6 @@ class Loop:
         self._wake_in, self._wake_out = socket.socketpair()
         for each in (*self._sockets, self._wake_in, self._wake_out):
             each.setblocking(False)
-        self._thread = threading.Thread(target=self._run, name="network", daemon=True)
-
-    def start(self) -> None:
-        """Begin to run."""
-        self._thread.start()
-
-    def join(self, seconds: float) -> None:
-        """Wait for the end of the thread, for so long at most."""
-        self._thread.join(seconds)
 
     def call(self, act: Callable[[float], None]) -> None:
         """Run ``act(now)`` on the network thread; a UsageError of it becomes a CommandFailed event."""
@@ -4987,7 +4816,8 @@ class Loop:
         with contextlib.suppress(OSError):  # Full: it is going to wake anyway.  Closed: it is over.
             self._wake_out.send(b"\0")
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Take turns until the core is done, or has a fault; LoopEnded is the last event."""
         failure = ""
         try:
             with selectors.DefaultSelector() as selector:
@@ -5017,7 +4847,10 @@ class Loop:
         for key, _ in ready:
             self._drain(key.fileobj, now)
         while self._calls:
-            self._call(self._calls.popleft(), now)
+            try:
+                self._calls.popleft()(now)
+            except UsageError as fault:
+                self.post(CommandFailed(str(fault)))
         self.core.tick(now)
         outgoing = self.core.outgoing()
         if outgoing:
@@ -5037,12 +4870,6 @@ class Loop:
             except OSError:  # Nothing more; or, on Windows, one peer's port is closed, and the next turn goes on.
                 return
             receive(data, address, now)
-
-    def _call(self, act: Callable[[float], None], now: float) -> None:
-        try:
-            act(now)
-        except UsageError as fault:
-            self.post(CommandFailed(str(fault)))
 
 
 def networks() -> List[Tuple[str, str]]:
@@ -5099,11 +4926,8 @@ def open_socket(family: int, address: Any) -> socket.socket:
     """Open a UDP socket bound to the address; raises OSError."""
     opened = socket.socket(family, socket.SOCK_DGRAM)
     try:
-        for option, value in (
-            (socket.SO_RCVBUF, SOCKET_BYTES),
-            (socket.SO_SNDBUF, SOCKET_BYTES),
-            (socket.SO_BROADCAST, 1),
-        ):
+        sizes = {socket.SO_RCVBUF: SOCKET_BYTES, socket.SO_SNDBUF: SOCKET_BYTES}
+        for option, value in {**sizes, socket.SO_BROADCAST: 1}.items():
             with contextlib.suppress(OSError):
                 opened.setsockopt(socket.SOL_SOCKET, option, value)
         if family == socket.AF_INET6:
@@ -5128,32 +4952,22 @@ def open_server_sockets(host: str, port: int) -> List[socket.socket]:
     try:
         opened = [open_socket(family, addresses[0])]
     except OSError as fault:
-        raise OSError(fault.errno, bind_failure(fault, host, port)) from None
+        said = "Cannot listen on %s: %s." % (address_text((host, port)), fault.strerror)
+        if fault.errno in (errno.EADDRINUSE, getattr(errno, "WSAEADDRINUSE", -1)):
+            said = "Port %d is in use: another server may be running. Stop that one, or choose another with --port."
+            said %= port
+        elif fault.errno in (errno.EACCES, errno.EPERM):
+            said = "Port %d needs more rights than you have. Choose one above 1023 with --port." % port
+        elif fault.errno in (errno.EADDRNOTAVAIL, getattr(errno, "WSAEADDRNOTAVAIL", -1)):
+            said = "%s is no address of this machine. Leave --host out to listen on all of them."
+            said %= display_text(host, " ")
+        raise OSError(fault.errno, said) from None
     own, bound_port = opened[0].getsockname()[:2]
     if family == socket.AF_INET and own != "0.0.0.0":
         broadcast = "127.255.255.255" if own.startswith("127.") else dict(networks()).get(own)
         for heard in filter(None, {"255.255.255.255", broadcast}):
             with contextlib.suppress(OSError):
                 opened.append(open_socket(family, (heard, bound_port)))
-    return opened
-
-
-def bind_failure(fault: OSError, host: str, port: int) -> str:
-    """Return the sentence for a socket that could not be bound."""
-    if fault.errno in (errno.EADDRINUSE, getattr(errno, "WSAEADDRINUSE", -1)):
-        return "Port %d is in use: another server may be running. Stop that one, or choose another with --port." % port
-    if fault.errno in (errno.EACCES, errno.EPERM):
-        return "Port %d needs more rights than you have. Choose one above 1023 with --port." % port
-    if fault.errno in (errno.EADDRNOTAVAIL, getattr(errno, "WSAEADDRNOTAVAIL", -1)):
-        return "%s is no address of this machine. Leave --host out to listen on all of them." % display_text(host, " ")
-    return "Cannot listen on %s: %s." % (address_text((host, port)), fault.strerror)
-
-
-def open_client_sockets() -> List[socket.socket]:
-    """Open a socket for each family that this machine has; raises OSError where it has none."""
-    opened = [open_socket(socket.AF_INET, ("0.0.0.0", 0))]
-    with contextlib.suppress(OSError):
-        opened.append(open_socket(socket.AF_INET6, ("::", 0)))
     return opened
 
 
@@ -5183,10 +4997,13 @@ def start_discovery(port: int, post: Callable[[Any], None]) -> Loop:
 def start_client(
     post: Callable[[Any], None], earlier: int, patience: Optional[float] = None, classic: bool = False
 ) -> Loop:
-    """Start a client that is not logged in; ``classic`` for an original server."""
+    """Start a client that is not logged in; ``classic`` for an original server.  Raises OSError without a network."""
     epoch = time.time() - time.monotonic()
     client = ClassicClient(os.urandom, epoch) if classic else Client(os.urandom, epoch, earlier, patience)
-    loop = Loop(client, open_client_sockets(), post)
+    sockets = [open_socket(socket.AF_INET, ("0.0.0.0", 0))]
+    with contextlib.suppress(OSError):  # A machine without IPv6.
+        sockets.append(open_socket(socket.AF_INET6, ("::", 0)))
+    loop = Loop(client, sockets, post)
     loop.start()
     return loop
 

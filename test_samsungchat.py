@@ -389,7 +389,7 @@ class Insider(Peer):
         answers = self.ask(self.login)
         if answers and answers[0][1] == Keys.code:
             keys = decode(answers[0][1], answers[0][14:-16])
-            key = exchange.start(keys.share, answers[0][2:6])
+            key = exchange.key(keys.share, answers[0][2:6], server=False)
             self.session = Session(answers[0][2:6], key, server=False)
         return answers
 
@@ -954,9 +954,9 @@ class LoginTest(unittest.TestCase):
 
     def test_session_key_as_published(self):
         v = self.v
-        transcript = cpace_transcript(v["Ya"], v["ADa"], v["Yb"], v["ADb"])
-        self.assertEqual(v["ISK_IR"], cpace_key(v["ya"], v["Yb"], v["sid"], transcript))
-        self.assertEqual(v["ISK_IR"], cpace_key(v["yb"], v["Ya"], v["sid"], transcript))
+        transcript = v["Ya"], v["ADa"], v["Yb"], v["ADb"]
+        self.assertEqual(v["ISK_IR"], cpace_key(v["ya"], v["Yb"], v["sid"], *transcript))
+        self.assertEqual(v["ISK_IR"], cpace_key(v["yb"], v["Ya"], v["sid"], *transcript))
 
     def test_a_low_order_share_aborts_the_login(self):
         for point, result in LOW_ORDER.items():
@@ -970,19 +970,19 @@ class LoginTest(unittest.TestCase):
     def test_both_sides_get_the_same_key_only_with_the_same_password(self):
         for password, same in [(b"secret", True), (b"Secret", False), (b"", False)]:
             client, server = Exchange(b"secret", b"sid", b"1" * 32), Exchange(password, b"sid", b"2" * 32)
-            keys = client.start(server.share, b"name"), server.finish(client.share, b"name")
+            keys = client.key(server.share, b"name", server=False), server.key(client.share, b"name", server=True)
             self.assertEqual(same, keys[0] == keys[1])
 
     def test_a_man_in_the_middle_gets_no_key(self):
         ann, server, eve = (Exchange(word, b"sid", bytes((number,)) * 32) for word, number in EXCHANGES)
         for one, other in ((ann, eve), (eve, server)):
-            self.assertNotEqual(one.start(other.share, b"1234"), other.finish(one.share, b"1234"))
+            self.assertNotEqual(one.key(other.share, b"1234", server=False), other.key(one.share, b"1234", server=True))
 
     def test_the_key_covers_the_session_and_both_nonces(self):
         client = Exchange(b"secret", b"sid", b"1" * 32)
         for sid, session in [(b"sid", b"eman"), (b"dis", b"name")]:
             server = Exchange(b"secret", sid, b"2" * 32)
-            keys = client.start(server.share, b"name"), server.finish(client.share, session)
+            keys = client.key(server.share, b"name", server=False), server.key(client.share, session, server=True)
             self.assertNotEqual(*keys)
 
     def test_one_password_has_one_spelling(self):
@@ -993,7 +993,7 @@ class LoginTest(unittest.TestCase):
     def test_two_versions_that_say_they_are_the_same_are(self):
         """Who changes one of these bytes has made another protocol: raise the version, and then this."""
         exchange, share = Exchange(b"secret", b"n" * 16 + b"c" * 20, bytes(range(32))), b"\x09" + bytes(31)
-        keys = exchange.start(share, b"sess"), exchange.finish(share, b"sess")
+        keys = exchange.key(share, b"sess", server=False), exchange.key(share, b"sess", server=True)
         self.assertEqual("9377cb5b24d423463ad671f71b10c1dc728a3020217b1ee14c08b320e8a4e04c", exchange.share.hex())
         self.assertEqual(["0dcb2116398aaa46", "6017a407fdb54a07"], [key[:8].hex() for key in keys])
         self.assertEqual("65abb3e17bf58b67", member_id(b"i" * 16).hex())
@@ -1079,7 +1079,7 @@ class SealingTest(unittest.TestCase):
             ],
             [client.seal(Bye(KICKED)).hex(), shared.hex()],
         )
-        self.assertEqual("10a10f06754494590c199f555ab4289f", server.tag_keys(Keys(b"n" * 16, b"Y" * 32))[-16:].hex())
+        self.assertEqual("10a10f06754494590c199f555ab4289f", server.seal(Keys(b"n" * 16, b"Y" * 32))[-16:].hex())
 
     def test_every_datagram_has_its_own_keystream(self):
         sealed = [side.seal(Bye(KICKED)) for side in (self.client, self.server) for _ in range(50)]
@@ -1874,6 +1874,17 @@ class AdmissionTest(RoomCase):
             self.assertRefused(self.come("ann", key="false ann %d" % attempt, seconds=30), USERNAME_TAKEN)
         self.assertEqual(self.someone("ann").address, self.addresses()["ann"])
         self.assertEqual([], self.someone("bob").all(WENT))
+
+    def test_a_login_that_waited_for_a_name_is_late_where_a_newer_one_came_in(self):
+        self.room("ann")
+        Insider(self.network, "bob", b"b" * 16).enter()
+        early = Insider(self.network, "bob", b"c" * 16)
+        early.begin()
+        early.tell(Proof(1, early.instance, cursor=0, entry_time=0, oldest=1, earlier=0, name="bob"))
+        Insider(self.network, "carol", b"c" * 16).enter(attempt=2)
+        self.run_for(3)
+        self.assertEqual(1, self.network.server.dropped["late attempt"])
+        self.assertEqual(["ann", "carol"], sorted(self.members()))
 
     def test_a_client_that_lost_its_session_is_back_at_once(self):
         self.room("ann", "bob")
@@ -3320,7 +3331,7 @@ class AttackTest(RoomCase):
             nonce = self.network.entropy(16)
             for message in [Later(nonce, TRY_LATER), Offer(nonce, bytes(20), bytes(8), 1, 9, "Trap")]:
                 self.network.inject(encode_unsealed(message), SERVER, ann.address)
-            keys = Session(b"evil", bytes(64), server=True).tag_keys(Keys(nonce, bytes(32)))
+            keys = Session(b"evil", bytes(64), server=True).seal(Keys(nonce, bytes(32)))
             self.network.inject(keys, SERVER, ann.address)
             self.network.run(0.002)
         self.run_for(1)
@@ -3333,7 +3344,7 @@ class AttackTest(RoomCase):
         ann.login()
         nonce = decode_unsealed(self.network.wire[-1][2]).nonce
         self.network.run(0.05)
-        keys = Session(b"evil", bytes(64), server=True).tag_keys(Keys(nonce, b"\x09" + bytes(31)))
+        keys = Session(b"evil", bytes(64), server=True).seal(Keys(nonce, b"\x09" + bytes(31)))
         self.network.inject(keys, SERVER, ann.address)
         self.run_for(1)
         self.assertTrue(ann.connected())
@@ -3776,8 +3787,8 @@ class FalseServer(Peer):
     def keys(self, login, password):
         """Return the answer to a LOGIN of who takes that for the password."""
         exchange = Exchange(password, login.nonce + login.cookie, self.network.entropy(32))
-        self.session = Session(b"evil", exchange.finish(login.share, b"evil"), server=True)
-        return self.session.tag_keys(Keys(login.nonce, exchange.share))
+        self.session = Session(b"evil", exchange.key(login.share, b"evil", server=True), server=True)
+        return self.session.seal(Keys(login.nonce, exchange.share))
 
 
 class LyingServer(FalseServer):

@@ -3650,6 +3650,16 @@ class AttackTest(RoomCase):
             self.network.wake(ann.address)
             self.assertTrue(self.network.run(5, ann.connected))
 
+    def test_nobody_is_let_in_under_a_name_that_is_not_its_own(self):
+        for under, state in (("eve", State.CONNECTING), ("ANN", State.CONNECTED)):
+            self.room()
+            liar, ann = LyingServer(self.network), self.network.person("ann")
+            liar.under = under
+            ann.login(places=[liar.address])
+            self.network.run(3)
+            self.assertIs(state, ann.client.state)
+            self.assertEqual(state is State.CONNECTING, "welcome under another name" in ann.client.dropped)
+
     def test_while_reconnecting_a_false_server_gets_few_guesses(self):
         self.room("ann")
         ann = self.someone("ann")
@@ -3889,16 +3899,17 @@ class FalseServer(Peer):
 
 
 class LyingServer(FalseServer):
-    """A server that does know the password, admits everybody, and means harm."""
+    """A server that does know the password, admits everybody (``under`` another name), and means harm."""
+
+    under = ""
 
     def answers(self, datagram):
         if datagram[1] == Login.code:
             yield self.keys(decode_unsealed(datagram), b"secret")
         elif datagram[1] == Proof.code:
             proof = self.session.open(datagram)
-            yield self.session.seal(
-                Welcome(member_id(proof.instance), 0, 0, 0, 99, 0, 1, bytes(32), 1, proof.name, "Trap")
-            )
+            name = self.under or proof.name
+            yield self.session.seal(Welcome(member_id(proof.instance), 0, 0, 0, 99, 0, 1, bytes(32), 1, name, "Trap"))
         else:
             yield from super().answers(datagram)
 

@@ -6344,6 +6344,11 @@ class Program:
         """Wait for the first such event."""
         return wait_for(lambda: self.events(name, **fields), lambda: "no %s %s: %s" % (name, fields, self.shown()))[0]
 
+    def pause(self):
+        """Stop it, and wait until it stands still: signals take their time."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+
     def ended(self):
         """Return whether it has; takes what it shows, which it could not get rid of otherwise."""
         self.shown("out"), self.shown("err")
@@ -6441,7 +6446,7 @@ class OutsidePipeTest(OutsideCase):
     def test_after_a_stall_the_last_word_is_that_all_is_well(self):
         server = self.serve()
         bob, ann = self.member(server.port, "bob"), self.person(server.port, "ann")
-        server.process.send_signal(signal.SIGSTOP)
+        server.pause()
         bob.event("disconnected")
         ann.expect("not answer.*\n")
         server.process.send_signal(signal.SIGCONT)
@@ -6592,7 +6597,7 @@ class OutsideTerminalTest(OutsideCase):
         ann.expect("closed the room")
         ann.type("ok")
         ann.expect("> .*ok")
-        ann.process.send_signal(signal.SIGSTOP)
+        ann.pause()
         again = self.serve(port=server.port)
         self.member(server.port, "ann")
         ann.process.send_signal(signal.SIGCONT)
@@ -6613,7 +6618,7 @@ class OutsideTerminalTest(OutsideCase):
     def test_every_screen_shows_the_order_of_the_log(self):
         server = self.serve()
         people = [self.person(server.port, name) for name in ("ann", "bob", "cem")]
-        server.process.send_signal(signal.SIGSTOP)
+        server.pause()
         for person, text in zip(people, ("one", "two", "three")):
             for keys, shown in ((text, text), ("\r", text + "|1 waiting")):
                 person.type(keys)
@@ -6643,7 +6648,7 @@ class OutsideTerminalTest(OutsideCase):
         server = self.serve()
         ann = self.person(server.port, "ann")
         for text in ("one", "two"):
-            server.process.send_signal(signal.SIGSTOP)
+            server.pause()
             for keys, answer in ((text + "\r", "1 waiting"), ("/quit\r", "not confirmed")):
                 ann.type(keys)
                 ann.expect(answer)

@@ -164,17 +164,19 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--section", metavar="N", help="only this one, by its number")
+    parser.add_argument("--related", action="store_true", help="ask only the three test classes that are nearest")
     options = parser.parse_args()
+    most = 3 if options.related else None
     with open(chat.__file__, encoding="utf-8") as file:
         source = file.read()
     began = time.monotonic()
-    if noticed(source.encode(), in_order(["_"], "")):
+    if noticed(source.encode(), in_order(["_"], "text" if options.related else "")[:most]):
         sys.exit("the suite fails without any mutation")
     limit = 30 + 2 * options.jobs * (time.monotonic() - began)
 
     def trial(mutation):
         section = section_of(source, mutation.node)
-        found = noticed(broken(source, mutation), in_order(mutation.names or ["_"], section[1]), limit)
+        found = noticed(broken(source, mutation), in_order(mutation.names or ["_"], section[1])[:most], limit)
         place = "line %d, %s, %s" % (mutation.node.lineno, section[1], ".".join(mutation.names))
         what = "%s: %s -> %s" % (mutation.kind, " ".join(ast.unparse(mutation.node).split())[:160], mutation.text[:160])
         print("%s: %s\n    %s" % ("noticed by " + found if found else "SURVIVED", place, what), flush=True)

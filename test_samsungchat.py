@@ -3318,6 +3318,23 @@ class AttackTest(RoomCase):
         self.assertNotIn(("10.6.6.6", 666), {target for _, target, _ in self.network.wire})
         self.assertIn(Refused, map(type, insider.received()))
 
+    def test_a_late_attempt_of_an_older_login_neither_moves_a_member_nor_ends_the_server(self):
+        for vanished in (False, True):  # Then both wait until it is known that who has the name is gone.
+            self.room("ann", "bob")
+            if vanished:
+                self.network.vanish(self.someone("ann"))
+            name, sides = "ann" if vanished else "eve", []
+            for number, attempt in enumerate((5, 3)):
+                eve = Insider(self.network, name, b"e" * 16, host="10.3.0.%d" % number)
+                eve.pace = 0.05
+                eve.begin()
+                eve.tell(Proof(attempt, eve.instance, 0, 0, 1, 0, name))
+                sides.append(eve)
+            self.run_for(5)
+            self.assertEqual(1, self.server.dropped["late attempt"])
+            self.assertEqual(sides[0].address, self.addresses()[name])
+            self.say("bob", "still here")
+
     def test_advice_repeated_for_ever_causes_no_logins(self):
         self.room("ann", "bob")
         bob = self.someone("bob")

@@ -1906,17 +1906,6 @@ class AdmissionTest(RoomCase):
         self.assertEqual(self.someone("ann").address, self.addresses()["ann"])
         self.assertEqual([], self.someone("bob").all(WENT))
 
-    def test_a_login_that_waited_for_a_name_is_late_where_a_newer_one_came_in(self):
-        self.room("ann")
-        Insider(self.network, "bob", b"b" * 16).enter()
-        early = Insider(self.network, "bob", b"c" * 16)
-        early.begin()
-        early.tell(Proof(1, early.instance, cursor=0, entry_time=0, oldest=1, earlier=0, name="bob"))
-        Insider(self.network, "carol", b"c" * 16).enter(attempt=2)
-        self.run_for(3)
-        self.assertEqual(1, self.network.server.dropped["late attempt"])
-        self.assertEqual(["ann", "carol"], sorted(self.members()))
-
     def test_a_client_that_lost_its_session_is_back_at_once(self):
         self.room("ann", "bob")
         ann = self.someone("ann")
@@ -3328,6 +3317,23 @@ class AttackTest(RoomCase):
         self.run_for(3)
         self.assertNotIn(("10.6.6.6", 666), {target for _, target, _ in self.network.wire})
         self.assertIn(Refused, map(type, insider.received()))
+
+    def test_a_late_attempt_of_an_older_login_neither_moves_a_member_nor_ends_the_server(self):
+        for vanished in (False, True):  # Then both wait until it is known that who has the name is gone.
+            self.room("ann", "bob")
+            if vanished:
+                self.network.vanish(self.someone("ann"))
+            name, sides = "ann" if vanished else "eve", []
+            for number, attempt in enumerate((5, 3)):
+                eve = Insider(self.network, name, b"e" * 16, host="10.3.0.%d" % number)
+                eve.pace = 0.05
+                eve.begin()
+                eve.tell(Proof(attempt, eve.instance, 0, 0, 1, 0, name))
+                sides.append(eve)
+            self.run_for(5)
+            self.assertEqual(1, self.server.dropped["late attempt"])
+            self.assertEqual(sides[0].address, self.addresses()[name])
+            self.say("bob", "still here")
 
     def test_advice_repeated_for_ever_causes_no_logins(self):
         self.room("ann", "bob")

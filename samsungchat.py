@@ -486,6 +486,8 @@ class Value(_Fields):
     def __init__(self, *values: Any, **named: Any) -> None:
         fields, names = self.__dict__, self._names
         fields.update(zip(names, values))
+        if len(values) == len(names) and not named:
+            return  # As those that are made for every message are.
         if len(values) + len(named) > len(names):
             raise TypeError("%s has %d fields" % (type(self).__name__, len(names)))
         for name in names[len(values) :]:
@@ -524,14 +526,14 @@ class Reader:
     """Takes fields off the front of a body; raises MalformedDatagram where it is too short."""
 
     def __init__(self, data: bytes) -> None:
-        self._data, self._at = data, 0
+        self._data, self.at = data, 0
 
     def take(self, count: int) -> bytes:
         """Return the next ``count`` bytes."""
-        end = self._at + count
+        end = self.at + count
         if end > len(self._data):
             raise MalformedDatagram("truncated")
-        data, self._at = self._data[self._at : end], end
+        data, self.at = self._data[self.at : end], end
         return data
 
     def number(self, count: int) -> int:
@@ -547,7 +549,7 @@ class Reader:
 
     def rest(self) -> bytes:
         """Return all that is left."""
-        return self.take(len(self._data) - self._at)
+        return self.take(len(self._data) - self.at)
 
 
 def decode_text(data: bytes) -> str:
@@ -589,8 +591,8 @@ class Layout:
     def put(self, values: Sequence[Any]) -> bytes:
         """Encode the values of all fields."""
         data = self._fixed.pack(*values[: self._count])
-        for codec, value in zip(self._others, values[self._count :]):
-            data += codec[0](value)
+        for (put, _), value in zip(self._others, values[self._count :]):
+            data += put(value)
         return data
 
     def take(self, reader: Reader) -> List[Any]:
@@ -599,7 +601,9 @@ class Layout:
         for at in self._wide:
             if values[at] >> 63:
                 raise MalformedDatagram("number too large")
-        return values + [codec[1](reader) for codec in self._others]
+        for _, take in self._others:
+            values.append(take(reader))
+        return values
 
 
 # --- messages
@@ -829,7 +833,7 @@ def decode(code: int, body: bytes) -> Any:
         raise MalformedDatagram("unknown type")
     reader = Reader(body)
     message = kind(*kind.layout.take(reader))
-    if any(reader.rest()):
+    if any(body[reader.at :]):
         raise MalformedDatagram("trailing bytes")
     return message
 

@@ -1426,8 +1426,20 @@ class Log:
     def commit(self) -> None:
         """Make everything appended permanent, then let the oldest go; raises LogFailure, and may be tried again."""
         if self._database is not None and self._written < self.head:
+            rows = []
+            for number in range(self._written + 1, self.head + 1):
+                record = self._records[number]
+                readers = None if record.audience is None else b"".join(record.audience)
+                rows.append((number, *record[:4], readers, record.public_message()))
             with _complaints(self._path, LogFailure):
-                self._write(self._database)
+                try:
+                    self._database.execute("BEGIN IMMEDIATE")
+                    self._database.executemany(_INSERT, rows)
+                    self._database.execute("COMMIT")
+                except sqlite3.Error:
+                    with contextlib.suppress(sqlite3.Error):  # If this fails, so does the next try, which then does it.
+                        self._database.rollback()
+                    raise
         self._written = self.head
         # What is left of a run goes with its beginning.
         while self._records and (self._too_much() or not self._records[self._recent].first()):
@@ -1438,21 +1450,6 @@ class Log:
                 del self._taken[record.author]
         if self._database is None:
             self.oldest = self._recent
-
-    def _write(self, database: "sqlite3.Connection") -> None:
-        rows = []
-        for number in range(self._written + 1, self.head + 1):
-            record = self._records[number]
-            readers = None if record.audience is None else b"".join(record.audience)
-            rows.append((number, *record[:4], readers, record.public_message()))
-        try:
-            database.execute("BEGIN IMMEDIATE")
-            database.executemany(_INSERT, rows)
-            database.execute("COMMIT")
-        except sqlite3.Error:
-            with contextlib.suppress(sqlite3.Error):  # If this fails, so does the next try, which then does it.
-                database.rollback()
-            raise
 
     def _too_much(self) -> bool:
         """Return whether memory holds more than it has to; the clock may have been set back meanwhile."""
@@ -2136,7 +2133,14 @@ class Server(Core):
                     self._outgoing += [item for member in members.values() for item in kind.part(member, "closed")]
             if not self.done:
                 self._alarms["close"] = now + self._goodbyes.pop(0)
-        self._work_on_logins(now)
+        # One login a turn, but what this turn hands out goes before it, once: 2 ms are long where people talk.
+        self._yielded = bool(self._outgoing) and not self._yielded
+        if self._door.waiting and not self._yielded:
+            try:
+                half = self._door.answer((self._sessions, self._ended), now)
+                self._send_stranger(half.answer, half.question[1], half.address)
+            except MalformedDatagram as fault:
+                self.dropped[str(fault)] += 1
         if self._asked or self._door.waiting:
             self._alarms.sooner("turn", now + TURN_SECONDS)
 
@@ -2223,16 +2227,6 @@ class Server(Core):
             self._send_stranger(known.answer, datagram, address)
         elif self.stuck or not door.queue(address, datagram, now):
             self._advise(datagram, TRY_LATER, address)
-
-    def _work_on_logins(self, now: float) -> None:
-        """Answer one LOGIN; but what this turn hands out goes before it, once: 2 ms are long where people talk."""
-        self._yielded = bool(self._outgoing) and not self._yielded
-        if self._door.waiting and not self._yielded:
-            try:
-                half = self._door.answer((self._sessions, self._ended), now)
-                self._send_stranger(half.answer, half.question[1], half.address)
-            except MalformedDatagram as fault:
-                self.dropped[str(fault)] += 1
 
     # --- sealed datagrams
 
@@ -2447,13 +2441,11 @@ class Server(Core):
     def _take(self, now: float) -> None:
         """Append what members have submitted, as far as their buckets and this turn allow."""
         budget = FLUSH_DATAGRAMS_MAX * BATCH_BYTES_MAX
-        waiting, self._submitted = self._submitted, {}
-        for served, member in enumerate(list(waiting.values())):
+        for ident in list(self._submitted):
             if budget <= 0:
-                # Who was not served comes before who has more.
-                self._submitted = {**dict(list(waiting.items())[served:]), **self._submitted}
                 self._alarms["take"] = now + TURN_SECONDS
                 break
+            member = self._submitted.pop(ident)  # Who has more comes again, behind who was not served.
             try:
                 budget -= self._take_member(member, budget, now)
             except MalformedDatagram as fault:
@@ -2526,13 +2518,11 @@ class Server(Core):
         if self._alarms.get("write", now) > now:
             return False
         reason = ""
+        self._alarms.pop("write", None)
         try:
             self.log.commit()
         except LogFailure as fault:
-            reason = str(fault)
-        self._alarms.pop("write", None)
-        if reason:
-            self._alarms["write"] = now + STUCK_SECONDS
+            reason, self._alarms["write"] = str(fault), now + STUCK_SECONDS
         if bool(reason) != self.stuck:
             self.stuck = bool(reason)
             for half in self._door.half_open.values():
@@ -4945,9 +4935,8 @@ def resolve(host: str, port: int) -> List[Any]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError):
-        raise UsageError(
-            "There is no machine called %s. Check the name, or type its address." % display_text(host, " ")
-        ) from None
+        said = "There is no machine called %s. Check the name, or type its address."
+        raise UsageError(said % display_text(host, " ")) from None
     return list(dict.fromkeys(entry[4] for entry in found if entry[0] in (socket.AF_INET, socket.AF_INET6)))
 
 

@@ -461,7 +461,7 @@ def random_draw(entropy: Callable[[int], bytes], low: float, high: float) -> flo
 # Numbers are big-endian.  Decoding bytes from the network either succeeds or raises MalformedDatagram.
 
 if TYPE_CHECKING:
-    from typing_extensions import dataclass_transform
+    from typing import dataclass_transform
 
     @dataclass_transform(frozen_default=True)
     class _Fields:
@@ -1884,7 +1884,6 @@ class Sealed(Kind):
                 continue
             own = flush.seen_by(member.id) if member.id in flush.parties else flush.public
             outgoing += [self.entries(member, 0, cut) for cut in own]
-        self.rekey = False
         plain = [encode_batch(flush.head, first, entries) for first, _, entries in flush.public]
         return outgoing + self.fan_out(plain, shared)
 
@@ -3335,7 +3334,7 @@ class Client(Core):
         self._keys[entries.key_id] = entries.key
         for old in [other for other in self._keys if other < max(self._keys) - 1]:
             del self._keys[old]
-        head = self._read(entries.batch, now)
+        head = self._read(entries.batch)
         if self._outbox.note_taken(entries.taken, entries.early, head):
             self._progress()
 
@@ -3345,9 +3344,9 @@ class Client(Core):
         if key is None:
             self._alarms.sooner("ask", now + GRACE_SECONDS)
             raise MalformedDatagram("unknown room key")
-        self._read(xor_stream(key, room.nonce, room.sealed), now)
+        self._read(xor_stream(key, room.nonce, room.sealed))
 
-    def _read(self, batch: bytes, now: float) -> int:
+    def _read(self, batch: bytes) -> int:
         """Take a batch: move the cursor over what follows it, keep what is above a gap.  Returns its head."""
         head, entries = decode_batch(batch)
         missed = self._stream.cursor < self._head

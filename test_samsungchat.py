@@ -19,6 +19,7 @@ import gc
 import hashlib
 import heapq
 import io
+import itertools
 import json
 import os
 import queue
@@ -3822,6 +3823,67 @@ class AttackTest(RoomCase):
         self.assertLessEqual(number, 30 * RATE_SECONDS + 30 * 20 + 32)
         self.say("ann", "may I")
         self.assertIn("may I", self.someone("bob").texts())
+
+    def insiders(self, count):
+        return [Insider(self.network, "i%d" % n, b"%16d" % n, host="10.3.3.%d" % n).enter() for n in range(count)]
+
+    def test_a_goodbye_is_not_for_who_forges_a_datagram(self):
+        self.room()
+        (carol,) = self.insiders(1)
+        carol.tell(Bye(""))
+        data = carol.session.seal(Bye(""))
+        with self.assertDropped("forged"):
+            self.assertEqual([], carol.ask(data[:-1] + bytes((data[-1] ^ 1,))))
+        self.assertEqual(1, len(carol.ask(data)))
+
+    def test_who_asks_and_leaves_in_one_turn_gets_a_goodbye_and_nothing_else(self):
+        self.room("ann", "bob")
+        (carol,) = self.insiders(1)
+        for message in (Pull(EARLIER, 0, 1, 9, 16), Pull(STANDING, 0, 0, 0, 16), Sync(0, 1, 0, 16), Bye("")):
+            self.network.inject(carol.session.seal(message), carol.address)
+        self.run_for(0.2)
+        self.assertEqual([Bye], list(map(type, carol.received())))
+        self.assertRoomWorks()
+
+    def test_answers_are_rationed_whatever_is_asked_for(self):
+        self.room(rate=0)
+        for _ in range(1000):
+            self.server.say("x" * 100, self.network.now)
+        self.network.wake(SERVER)
+        for question in (Sync(0, 1, 0, 16), Pull(EARLIER, 0, 1000, 500, 16)):
+            with mock.patch.object(chat, "ANSWER_BURST", 32), mock.patch.object(chat, "ANSWER_RATE", 1):
+                (carol,) = self.insiders(1)
+            carol.pace = 0.01
+            answers = sum(len(carol.tell(question)) for _ in range(30))
+            self.assertTrue(32 <= answers <= 32 + 30 + 16, answers)
+
+    def test_who_was_not_served_comes_before_who_has_more(self):
+        self.room(rate=0)
+        with mock.patch.object(chat, "FLUSH_DATAGRAMS_MAX", 1):
+            crowd, first = self.insiders(5), self.network.log.head + 1
+            for member in crowd:
+                parts = tuple(part(number, "x" * 90) for number in range(1, 13))  # Ten make a turn.
+                self.network.inject(member.session.seal(Sync(0, 1, 0, 16, parts)), member.address)
+            self.run_for(1)
+        authors = [record.author for record in self.network.log.records(first, self.network.log.head)]
+        turns = [author for author, _ in itertools.groupby(authors)]
+        self.assertEqual((60, 10, 5), (len(authors), len(turns), len(set(turns[:5]))))  # Two rounds.
+
+    def test_bans_and_ended_sessions_are_bounded_and_the_oldest_go(self):
+        self.room()
+        with mock.patch.object(chat, "BANS_MAX", 4), mock.patch.object(chat, "ENDED_MAX", 2):
+            crowd = self.insiders(3)
+            for member in crowd:
+                self.server.kick(member.name, self.network.now)
+            self.network.wake(SERVER)
+            for member, kind in zip(crowd, (Later, Bye, Bye)):
+                data = member.ask(member.session.seal(Sync(0, 1, 0, 16)))[-1]
+                self.assertEqual(kind.code, data[1])
+            for member, admitted in zip(crowd, (True, False, False)):
+                again = Insider(self.network, member.name, member.instance, host="10.3.4.1")
+                again.begin()
+                answers = again.tell(Proof(9, member.instance, 0, 0, 1, 0, member.name))
+                self.assertEqual(admitted, Welcome in map(type, answers), answers)
 
     def test_the_secret_instance_is_not_shown_to_others(self):
         self.room()

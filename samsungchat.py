@@ -540,10 +540,10 @@ class Reader:
         """Return the next ``count`` bytes as a number."""
         return int.from_bytes(self.take(count), "big")
 
-    def text(self, size_bytes: int, most: int) -> str:
-        """Return UTF-8 behind its length, which has ``size_bytes`` and is at most ``most``."""
-        size = self.number(size_bytes)
-        if size > most:
+    def string(self) -> str:
+        """Return UTF-8 behind its length, a byte."""
+        size = self.number(1)
+        if size > STRING_BYTES_MAX:
             raise MalformedDatagram("long string")
         return decode_text(self.take(size))
 
@@ -560,20 +560,17 @@ def decode_text(data: bytes) -> str:
         raise MalformedDatagram("not UTF-8") from None
 
 
-def encode_string(text: str, size_bytes: int = 1, most: int = STRING_BYTES_MAX) -> bytes:
-    """Encode a length, which has ``size_bytes``, and at most ``most`` bytes of UTF-8, cut between characters."""
+def encode_string(text: str) -> bytes:
+    """Encode a length and at most STRING_BYTES_MAX bytes of UTF-8, cut between characters."""
     data = text.encode("utf-8")
-    if len(data) > most:
-        data = data[:most].decode("utf-8", "ignore").encode("utf-8")
-    return len(data).to_bytes(size_bytes, "big") + data
+    if len(data) > STRING_BYTES_MAX:
+        data = data[:STRING_BYTES_MAX].decode("utf-8", "ignore").encode("utf-8")
+    return bytes((len(data),)) + data
 
 
 Codec = Tuple[Callable[[Any], bytes], Callable[[Reader], Any]]
-_STRING: Codec = (encode_string, lambda reader: reader.text(1, STRING_BYTES_MAX))
-_TEXT: Codec = (
-    lambda text: encode_string(text, 2, DATAGRAM_BYTES_MAX),
-    lambda reader: reader.text(2, DATAGRAM_BYTES_MAX),
-)
+_STRING: Codec = (encode_string, Reader.string)
+_TEXT: Codec = (str.encode, lambda reader: decode_text(reader.rest()))  # Always the last: it has no length of its own.
 _REST: Codec = (bytes, Reader.rest)
 
 
@@ -907,14 +904,14 @@ def encode_part(
 ) -> bytes:
     """Encode a TEXT, ACTION or PRIVATE entry as encode_entry() does, several times as fast."""
     names = to + encode_string(name) + (encode_string(to_name) if to else b"")
-    size = _PART.size + len(names) + len(text)
-    return b"".join((_PART.pack(size, mark, at, author, number), names, len(text).to_bytes(2, "big"), text))
+    size = _PART.size - 2 + len(names) + len(text)
+    return _PART.pack(size, mark, at, author, number) + names + text
 
 
 def decode_entry(data: bytes) -> Entry:
     """Decode one entry; raises MalformedDatagram.
 
-    What a newer server writes does no harm: an unknown kind is a blank, and further fields are passed over.
+    What a newer server writes does no harm: an unknown kind is a blank, and fields behind its last are passed over.
     """
     reader = Reader(data)
     reader = Reader(reader.take(reader.number(2)))

@@ -804,6 +804,17 @@ class WireTest(unittest.TestCase):
         head, entries = decode_batch(encode_batch(100, 7, data) + bytes(9))
         self.assertEqual((100, list(zip(range(7, 18), ENTRIES))), (head, entries))
 
+    def test_two_versions_that_say_they_are_the_same_write_the_same_bytes(self):
+        self.assertEqual(
+            "001ec1" + "00000000000003e8" + "6161616161616161" + "00000001" + "03616e6e" + "68656c6c6f",
+            encode_entry(text_entry("hello")).hex(),
+        )
+        written = (b"".join(map(encode, MESSAGES)), b"".join(map(encode_entry, ENTRIES)))
+        self.assertEqual(
+            ["bee32e839fa1761d", "39f12446c6d5e2ce"],
+            [hashlib.blake2b(data, digest_size=8).hexdigest() for data in written],
+        )
+
     def test_the_fast_encoding_of_parts_is_the_same(self):
         for entry in [entry for entry in ENTRIES if entry.kind in (chat.TEXT, ACTION, PRIVATE)]:
             data = encode_entry(entry)
@@ -827,10 +838,11 @@ class WireTest(unittest.TestCase):
 
     def test_what_a_newer_server_writes_is_stepped_over(self):
         newer = bytes((0x3E | chat.FIRST | chat.LAST,)) + (1234).to_bytes(8, "big") + b"whatever"
-        longer = encode_entry(text_entry("hello"))[2:] + b"more"
+        joined = Entry(chat.JOINED, 1000, b"a" * 8, name="ann")
+        longer = encode_entry(joined)[2:] + b"more"
         data = b"".join(len(each).to_bytes(2, "big") + each for each in (newer, longer))
         head, entries = decode_batch(encode_batch(9, 3, data))
-        self.assertEqual([(3, Entry(SKIP, 1234, why=HIDDEN)), (4, text_entry("hello"))], entries)
+        self.assertEqual([(3, Entry(SKIP, 1234, why=HIDDEN)), (4, joined)], entries)
 
     def test_any_bytes_do_no_harm(self):
         draw = random.Random(1).random

@@ -809,11 +809,9 @@ class WireTest(unittest.TestCase):
             "001ec1" + "00000000000003e8" + "6161616161616161" + "00000001" + "03616e6e" + "68656c6c6f",
             encode_entry(text_entry("hello")).hex(),
         )
-        written = (b"".join(map(encode, MESSAGES)), b"".join(map(encode_entry, ENTRIES)))
-        self.assertEqual(
-            ["bee32e839fa1761d", "39f12446c6d5e2ce"],
-            [hashlib.blake2b(data, digest_size=8).hexdigest() for data in written],
-        )
+        written = [b"".join(map(encode, MESSAGES)), b"".join(map(encode_entry, ENTRIES))]
+        digests = [hashlib.blake2b(data, digest_size=8).hexdigest() for data in written]
+        self.assertEqual(["bee32e839fa1761d", "39f12446c6d5e2ce"], digests)
 
     def test_the_fast_encoding_of_parts_is_the_same(self):
         for entry in [entry for entry in ENTRIES if entry.kind in (chat.TEXT, ACTION, PRIVATE)]:

@@ -5673,19 +5673,15 @@ class Face:
 # pipe shows one line for each entry; a server without a terminal writes its log.
 
 
-def write_line(text: str) -> None:
-    """Write one line to standard output; raises OutputClosed."""
+def write(text: str) -> None:
+    """Write to standard output; raises OutputClosed, and lets nothing more come out then."""
     try:
-        print(text, flush=True)
+        print(text, end="", flush=True)
     except (OSError, ValueError) as fault:
         discard_output()
-        raise OutputClosed(output_failure(fault)) from None
-
-
-def output_failure(fault: Exception) -> str:
-    """Return why standard output cannot be written."""
-    full = isinstance(fault, OSError) and fault.errno == errno.ENOSPC
-    return "there is no space left for standard output" if full else "standard output was closed"
+        full = getattr(fault, "errno", 0) == errno.ENOSPC
+        why = "there is no space left for standard output" if full else "standard output was closed"
+        raise OutputClosed(why) from None
 
 
 def discard_output() -> None:
@@ -5741,14 +5737,9 @@ _NAME_SGR = ("36", "32", "33", "35", "34", "96", "92", "95")
 _LEADS = {"error": "!! ", "presence": "-- ", "divider": "-- ", "day": "-- ", "help": "-- "}
 
 
-def wants_colour() -> bool:
-    """Return whether standard output shows colours: a terminal, unless NO_COLOR or TERM=dumb say otherwise."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
 def paint(text: str, sgr: str, colour: bool) -> str:
     """Wrap a text in a Select Graphic Rendition sequence (ECMA-48), where colours are shown."""
-    return "\x1b[%sm%s\x1b[0m" % (sgr, text) if colour and sgr else text
+    return "\x1b[%sm%s\x1b[0m" % (sgr, text) if colour and sgr and text else text
 
 
 def paint_line(line: Line, colour: bool, columns: int = 0) -> str:
@@ -5764,8 +5755,13 @@ def paint_line(line: Line, colour: bool, columns: int = 0) -> str:
         text = line.text + (" --" if line.kind in ("divider", "day") else "")
         rows = _rows(text, 3, 3, columns)
         return paint(_LEADS[line.kind] + "\n   ".join(rows), "31" if line.kind == "error" else "2", colour)
-    clock = local_time(line.at).strftime("%H:%M ")
-    lead, painted = _line_lead(line, colour)
+    clock, lead = local_time(line.at).strftime("%H:%M "), "*** "
+    painted = paint(lead, "1", colour)
+    if line.kind != "notice":
+        private = " (%s)" % ("private" if line.private.startswith("from") else line.private) if line.private else ""
+        form = "* %s%s " if line.kind == "action" else "%s%s: "
+        lead = form % (line.name, private)
+        painted = form % (paint(line.name, "1;" + _NAME_SGR[line.colour], colour), paint(private, "35", colour))
     rows = _rows(line.text, len(clock) + text_width(lead), len(clock), columns)
     dim = line.earlier or line.state in ("pending", "failed")
     sgr = "1;33" if line.mention else "2" if dim else "1" if line.kind == "notice" else ""
@@ -5777,16 +5773,6 @@ def _rows(text: str, first: int, indent: int, columns: int) -> List[str]:
     rows = fold(text, max(columns - 1 - first, 8), max(columns - 1 - indent, 8)) if columns else text.split("\n")
     more = len(rows) - MESSAGE_ROWS_MAX
     return rows if more <= 0 else [*rows[:MESSAGE_ROWS_MAX], "... %s" % plural(more, "more row")]
-
-
-def _line_lead(line: Line, colour: bool) -> Tuple[str, str]:
-    """Return what stands before the text of a message: as it is, and painted."""
-    if line.kind == "notice":
-        return "*** ", paint("*** ", "1", colour)
-    private = " (%s)" % ("private" if line.private.startswith("from") else line.private) if line.private else ""
-    form = "* %s%s " if line.kind == "action" else "%s%s: "
-    name = paint(line.name, "1;" + _NAME_SGR[line.colour], colour)
-    return form % (line.name, private), form % (name, paint(private, "35" if private else "", colour))
 
 
 class Terminal(Face):
@@ -5803,7 +5789,7 @@ class Terminal(Face):
         self._question = self._default = ""
         self._held: Optional[Line] = None  # A run of joins and leaves, which waits a moment for more of the same.
         self._held_until = 0.0
-        self._colour = wants_colour()
+        self._colour = not os.environ.get("NO_COLOR")
         self._foot: Tuple[Any, ...] = ()
         self._row = 0
         self._saved: Any = None
@@ -5813,7 +5799,7 @@ class Terminal(Face):
         else:
             self._set_raw()
             start_reader(read_bytes, app.inbox, False)
-        self._write("\x1b[?2004h")  # Bracketed paste, which also old terminals ignore without harm.
+        write("\x1b[?2004h")  # Bracketed paste, which also old terminals ignore without harm.
 
     def _set_raw(self) -> None:
         import termios
@@ -5840,7 +5826,7 @@ class Terminal(Face):
     def close(self) -> None:
         """Give the terminal back."""
         with contextlib.suppress(OutputClosed):
-            self._write(self._erased() + "\x1b[?2004l")
+            write(self._erased() + "\x1b[?2004l")
         if self._saved is not None:
             import termios
 
@@ -5857,7 +5843,7 @@ class Terminal(Face):
             os.kill(0, signal.SIGTSTP)
             self._set_raw()
             termios.tcflush(0, termios.TCIFLUSH)  # What was typed while stopped was meant for the shell.
-            self._write("\x1b[?2004h")
+            write("\x1b[?2004h")
 
     # --- what is typed
 
@@ -5893,7 +5879,7 @@ class Terminal(Face):
         elif action == "suspend":
             self._suspend()
         elif action == "redraw":
-            self._write("\x1b[2J\x1b[H")
+            write("\x1b[2J\x1b[H")
             self._row = 0
 
     def put_back(self, text: str, reason: str) -> None:
@@ -5947,10 +5933,9 @@ class Terminal(Face):
             self._tell(need.hint)
         if need.code == KICKED:
             self.app.end(3)
-        elif not need.searching:
-            self._ask_field(need, self.app.values.get(need.field, ""))
-
-    def _ask_field(self, need: Need, known: str) -> None:
+        if need.code == KICKED or need.searching:
+            return
+        known = self.app.values.get(need.field, "")
         wrong = known if need.errors and not need.code and need.field != "password" else ""
         default, form = "", "Press Enter to try again%s: "
         if need.field == "server":
@@ -5976,28 +5961,19 @@ class Terminal(Face):
         on_way, prompt, hidden = self._foot
         columns = shutil.get_terminal_size().columns
         rows, row, cell = self._editor().layout(prompt, columns, hidden)
-        above += "".join(self._on_way_row(line, columns) + "\r\n" for line in on_way[-ON_WAY_ROWS_MAX:])
+        for line in on_way[-ON_WAY_ROWS_MAX:]:
+            text = paint_line(line, False).replace("\n", "\u21b5")
+            above += paint(shorten(text[:columns], columns - 2, text_width), "2", self._colour) + "\r\n"
         up = "\x1b[%dA" % (len(rows) - 1 - row) if row < len(rows) - 1 else ""
         right = "\x1b[%dC" % cell if cell else ""
         text = self._erased() + above + "\r\n".join(rows) + up + "\r" + right
         self._row = row + len(on_way[-ON_WAY_ROWS_MAX:])
-        self._write(text)
-
-    def _on_way_row(self, line: Line, columns: int) -> str:
-        text = paint_line(line, False).replace("\n", "\u21b5")
-        return paint(shorten(text[:columns], columns - 2, text_width), "2", self._colour)
+        write(text)
 
     def _erased(self) -> str:
         up = "\x1b[%dA" % self._row if self._row else ""
         self._row = 0
         return up + "\r\x1b[J"
-
-    def _write(self, text: str) -> None:
-        try:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-        except (OSError, ValueError) as fault:
-            raise OutputClosed(output_failure(fault)) from None
 
 
 # --- pipe, log
@@ -6045,9 +6021,10 @@ class Pipe(Face):
     def show(self, event: Any, lines: Sequence[Line]) -> None:
         """Write what an event is to a program or a reader; what is about the client itself, to standard error."""
         for each in event.events if isinstance(event, EarlierRead) else [event]:
-            text = self._text(each)
-            if text is not None and not self._deaf:
-                self._write(text)
+            author = each.entry.author if isinstance(each, Happened) else b""
+            found = json_object(each, self.app.transcript.is_classic(author)) if self._json else plain_line(each)
+            if found is not None and not self._deaf:
+                self._write(json.dumps(found) if self._json else str(found))
         if isinstance(event, NotSent):
             self.failed = self.failed or 2
             complain("not sent: %s: %s" % (display_text(event.code, " "), event.reason))
@@ -6056,17 +6033,10 @@ class Pipe(Face):
             if told or line.kind == "help" or (isinstance(event, Listed) and not self._json):
                 complain(line.text)
 
-    def _text(self, event: Any) -> Optional[str]:
-        if not self._json:
-            return plain_line(event)
-        author = event.entry.author if isinstance(event, Happened) else b""
-        found = json_object(event, self.app.transcript.is_classic(author))
-        return None if found is None else json.dumps(found)
-
     def _write(self, text: str) -> None:
         """Write a line; where nobody reads any more, only what is still to be sent is a reason to stay."""
         try:
-            write_line(text)
+            write(text + "\n")
         except OutputClosed as fault:
             self._deaf, self.failed = True, 1
             complain("%s; leaving when everything is sent." % fault)
@@ -6090,11 +6060,11 @@ class PlainLog(Face):
     def show(self, event: Any, lines: Sequence[Line]) -> None:
         """Write lines."""
         for line in lines:
-            write_line(paint_line(line, False))
+            write(paint_line(line, False) + "\n")
 
     def put_back(self, text: str, reason: str) -> None:
         """Say why a line was not obeyed."""
-        write_line(reason)
+        write(reason + "\n")
 
 
 # ======================================================================================================

@@ -2842,8 +2842,9 @@ class Stream:
             yield self._step(self.cursor + 1, self._above[self.cursor + 1])
 
     def _step(self, end: int, entry: Entry) -> Entry:
-        for number in range(self.cursor + 1, min(end, self.cursor + BUFFER_ENTRIES_MAX) + 1):
-            self._above.pop(number, None)
+        if self._above:
+            for number in range(self.cursor + 1, min(end, self.cursor + BUFFER_ENTRIES_MAX) + 1):
+                self._above.pop(number, None)
         covered, self.cursor, self.time = end - self.cursor, end, entry.time
         return entry if entry.count == covered else replace(entry, count=covered)
 
@@ -2851,7 +2852,7 @@ class Stream:
 def happened(seq: int, entry: Entry, text: str, earlier: bool = False) -> Optional[Happened]:
     """Return the event for an entry at ``seq``, ``text`` being that of its run; None where there is nothing to tell."""
     told = entry.kind != REFUSED and (entry.kind != SKIP or entry.why == TRIMMED)
-    return Happened(seq, entry, text, earlier) if told else None
+    return Happened(seq, entry, text, earlier, 0) if told else None
 
 
 class Roster:

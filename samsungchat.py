@@ -94,24 +94,17 @@ from typing import (
     Union,
 )
 
-
-def _when_used(name: str) -> Any:
-    """Import a module when something of it is first used."""
-    if name not in sys.modules:
-        spec = importlib.util.find_spec(name)
-        assert spec is not None and spec.loader is not None, "%s is part of Python" % name
-        spec.loader = importlib.util.LazyLoader(spec.loader)
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
 if TYPE_CHECKING:
     import hashlib
     import hmac
     import sqlite3
-else:  # OpenSSL and SQLite are a tenth of the memory at the start; --help needs neither, and a client no SQLite.
-    hashlib, hmac, sqlite3 = map(_when_used, ("hashlib", "hmac", "sqlite3"))
+else:  # Imported when first used: OpenSSL and SQLite are a tenth of the memory at the start, and --help needs neither.
+    for spec in map(importlib.util.find_spec, ("hashlib", "hmac", "sqlite3")):
+        if spec.name not in sys.modules:
+            spec.loader = importlib.util.LazyLoader(spec.loader)
+            sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(sys.modules[spec.name])
+        globals()[spec.name] = sys.modules[spec.name]
 
 __version__ = "1.0.0"
 
@@ -265,7 +258,6 @@ class UsageError(Exception):
     """What the person typed cannot be used: the sentence that says what to do, and ``code``, its word for programs."""
 
     def __init__(self, text: str, code: str = "BAD_COMMAND") -> None:
-        """``code`` is one of those in ``not_sent``."""
         super().__init__(text)
         self.code = code
 
@@ -333,14 +325,11 @@ def clean_name(text: str) -> str:
 
 
 def _script(character: str) -> str:
-    """Name the script of a character: the first word of its Unicode name, East Asia's counted as one.
-
-    It is "" for what goes with any script: ASCII's digits and signs, and general marks.
-    """
+    """Name the script of a character: the first word of its Unicode name, East Asia's counted as one."""
     name = unicodedata.name(character, "UNNAMED")
     word = name.split(" ")[0]
     if character < "A" or character == "_" or word == "COMBINING":
-        return ""
+        return ""  # It goes with any script.
     if "ARABIC" in name:
         return "ARABIC"
     return "EAST ASIAN" if word in _EAST_ASIAN else word
@@ -355,17 +344,13 @@ def name_key(name: str) -> str:
 
 def clean_text(text: str) -> str:
     """Return a message's text as it is sent, or raise UsageError: empty, or too long (with its size)."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8", "replace").decode("utf-8")
-    size = len(text.encode("utf-8"))
+    data = text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8", "replace")
     if not text.strip():
         raise UsageError("There is nothing to send.")
-    if size > TEXT_BYTES_MAX:
-        raise UsageError(
-            "This message has %s bytes; at most %s fit. Send it in pieces."
-            % (format(size, ","), format(TEXT_BYTES_MAX, ",")),
-            TOO_LONG,
-        )
-    return text
+    if len(data) > TEXT_BYTES_MAX:
+        sizes = "{:,} bytes; at most {:,}".format(len(data), TEXT_BYTES_MAX)
+        raise UsageError("This message has %s fit. Send it in pieces." % sizes, TOO_LONG)
+    return data.decode("utf-8")
 
 
 def split_parts(text: str, most: int = PART_BYTES_MAX) -> List[bytes]:
@@ -467,8 +452,6 @@ if TYPE_CHECKING:
     class _Fields:
         """What type checkers have to be told of Value."""
 
-        _names: ClassVar[Tuple[str, ...]]
-
 else:
     _Fields = object
 
@@ -479,6 +462,8 @@ class Value(_Fields):
     The standard library's take a fifth of the time to start, compiling half a dozen methods for each.
     """
 
+    _names: ClassVar[Tuple[str, ...]]
+
     def __init_subclass__(cls, **_: Any) -> None:
         """Note the fields; what the class has under a field's name is its default."""
         cls._names = tuple(getattr(cls, "__annotations__", ()))
@@ -488,12 +473,10 @@ class Value(_Fields):
         fields.update(zip(names, values))
         if len(values) == len(names) and not named:
             return  # As those that are made for every message are.
-        if len(values) + len(named) > len(names):
-            raise TypeError("%s has %d fields" % (type(self).__name__, len(names)))
         for name in names[len(values) :]:
             fields[name] = named.pop(name) if name in named else getattr(type(self), name)
-        if named:
-            raise TypeError("%s has no %s of its own" % (type(self).__name__, ", ".join(named)))
+        if named or len(values) > len(names):
+            raise TypeError("%s has the fields %s" % (type(self).__name__, ", ".join(names)))
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("%s is a value" % type(self).__name__)
@@ -516,40 +499,9 @@ def replace(value: Some, **changes: Any) -> Some:
     return type(value)(**{**vars(value), **changes})
 
 
-VERSION = 2
-VERSION_BYTE = 0xF8 | VERSION  # Never the first byte of UTF-8 text.
+VERSION_BYTE = 0xF8 | 2  # The version of the protocol.  Never the first byte of UTF-8 text.
 HEADER_BYTES = 14  # Version, type, session (4), counter (8).
 TAG_BYTES = 16
-
-
-class Reader:
-    """Takes fields off the front of a body; raises MalformedDatagram where it is too short."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data, self.at = data, 0
-
-    def take(self, count: int) -> bytes:
-        """Return the next ``count`` bytes."""
-        end = self.at + count
-        if end > len(self._data):
-            raise MalformedDatagram("truncated")
-        data, self.at = self._data[self.at : end], end
-        return data
-
-    def number(self, count: int) -> int:
-        """Return the next ``count`` bytes as a number."""
-        return int.from_bytes(self.take(count), "big")
-
-    def string(self) -> str:
-        """Return UTF-8 behind its length, a byte."""
-        size = self.number(1)
-        if size > STRING_BYTES_MAX:
-            raise MalformedDatagram("long string")
-        return decode_text(self.take(size))
-
-    def rest(self) -> bytes:
-        """Return all that is left."""
-        return self.take(len(self._data) - self.at)
 
 
 def decode_text(data: bytes) -> str:
@@ -568,10 +520,20 @@ def encode_string(text: str) -> bytes:
     return bytes((len(data),)) + data
 
 
-Codec = Tuple[Callable[[Any], bytes], Callable[[Reader], Any]]
-_STRING: Codec = (encode_string, Reader.string)
-_TEXT: Codec = (str.encode, lambda reader: decode_text(reader.rest()))  # Always the last: it has no length of its own.
-_REST: Codec = (bytes, Reader.rest)
+def decode_string(data: bytes, at: int) -> Tuple[str, int]:
+    """Decode what encode_string() wrote at ``at``, and tell where it ends; raises MalformedDatagram."""
+    if at >= len(data) or at + data[at] >= len(data):
+        raise MalformedDatagram("truncated")
+    if data[at] > STRING_BYTES_MAX:
+        raise MalformedDatagram("long string")
+    end = at + 1 + data[at]
+    return decode_text(data[at + 1 : end]), end
+
+
+Codec = Tuple[Callable[[Any], bytes], Callable[[bytes, int], Tuple[Any, int]]]
+_STRING: Codec = (encode_string, decode_string)
+_TEXT: Codec = (str.encode, lambda data, at: (decode_text(data[at:]), len(data)))  # Always the last, without a length.
+_REST: Codec = (bytes, lambda data, at: (data[at:], len(data)))
 
 
 class Layout:
@@ -579,11 +541,9 @@ class Layout:
 
     def __init__(self, fixed: str, *others: Codec) -> None:
         """``fixed`` has a letter of struct's for each field; numbers have at most 63 bits."""
-        self._fixed = struct.Struct(">" + fixed)
+        self._fixed, self._others = struct.Struct(">" + fixed), others
         letters = re.findall(r"[a-zA-Z]", fixed)
-        self._wide = [at for at, letter in enumerate(letters) if letter == "Q"]
-        self._count = len(letters)
-        self._others = others
+        self._count, self._wide = len(letters), [at for at, letter in enumerate(letters) if letter == "Q"]
 
     def put(self, values: Sequence[Any]) -> bytes:
         """Encode the values of all fields."""
@@ -592,15 +552,19 @@ class Layout:
             data += put(value)
         return data
 
-    def take(self, reader: Reader) -> List[Any]:
-        """Decode the values of all fields; raises MalformedDatagram."""
-        values = list(self._fixed.unpack(reader.take(self._fixed.size)))
-        for at in self._wide:
-            if values[at] >> 63:
+    def take(self, data: bytes, at: int = 0) -> Tuple[List[Any], int]:
+        """Decode the values of all fields, which begin at ``at``, and tell where they end; raises MalformedDatagram."""
+        end = at + self._fixed.size
+        if end > len(data):
+            raise MalformedDatagram("truncated")
+        values = list(self._fixed.unpack_from(data, at))
+        for wide in self._wide:
+            if values[wide] >> 63:
                 raise MalformedDatagram("number too large")
         for _, take in self._others:
-            values.append(take(reader))
-        return values
+            value, end = take(data, end)
+            values.append(value)
+        return values, end
 
 
 # --- messages
@@ -658,18 +622,14 @@ class Keys(Message, code=5, layout=Layout("16s32s")):
 
 
 class Proof(Message, code=6, layout=Layout("I16sQQIH", _STRING)):
-    """Client, sealed: who I am, and how far I have read.
-
-    ``entry_time`` is the time of the entry at ``cursor``; ``oldest`` the lowest number that is not yet taken;
-    ``earlier`` how many messages of history to start with.
-    """
+    """Client, sealed: who I am, and how far I have read."""
 
     attempt: int
     instance: bytes
     cursor: int
-    entry_time: int
-    oldest: int
-    earlier: int
+    entry_time: int  # Of the entry at the cursor.
+    oldest: int  # The lowest number that is not yet taken.
+    earlier: int  # Messages of history to start with.
     name: str
 
 
@@ -697,13 +657,10 @@ class Refused(Message, code=8, layout=Layout("", _STRING, _TEXT)):
 
 
 class Submission(NamedTuple):
-    """A part on its way into the log; ``kind`` is an entry's, with FIRST and LAST.
-
-    A tuple, because one is made for every part that arrives, in a quarter of the time.
-    """
+    """A part on its way into the log; a tuple, because one is made for every part, in a quarter of the time."""
 
     number: int
-    kind: int
+    kind: int  # An entry's, with FIRST and LAST.
     to: bytes
     text: bytes
 
@@ -717,10 +674,9 @@ def encode_submission(message: Submission) -> bytes:
     return head + len(message.text).to_bytes(2, "big") + message.text
 
 
-def _take_submissions(reader: Reader) -> Tuple[Submission, ...]:
+def _take_submissions(data: bytes, at: int) -> Tuple[Tuple[Submission, ...], int]:
     """Decode the parts in a SYNC: the one loop over what strangers wrote that runs for every message."""
-    data, at, messages = reader.rest(), 0, []
-    end = len(data)
+    messages, end = [], len(data)
     while at < end:
         if at + _SUBMISSION.size > end:
             raise MalformedDatagram("truncated")
@@ -737,37 +693,29 @@ def _take_submissions(reader: Reader) -> Tuple[Submission, ...]:
         text = data[start:at]
         decode_text(text)
         messages.append(Submission(number, kind, to, text))
-    return tuple(messages)
+    return tuple(messages), end
 
 
 _SUBMISSIONS: Codec = (lambda messages: b"".join(map(encode_submission, messages)), _take_submissions)
 
 
 class Sync(Message, code=9, layout=Layout("QIHB", _SUBMISSIONS)):
-    """Client: I have everything up to ``cursor``; and here are messages that you have not taken yet.
-
-    ``most``: answer with so many datagrams at most.
-    """
+    """Client: I have everything up to ``cursor``; and here are messages that you have not taken yet."""
 
     cursor: int
     key_id: int
     rtt_ms: int
-    most: int
+    most: int  # Datagrams of the answer.
     messages: Tuple[Submission, ...] = ()
 
 
 class Entries(Message, code=10, layout=Layout("QIIBI32s", _REST)):
-    """Server: entries from its log (maybe none), and how far it has taken yours.
+    """Server: entries from its log (maybe none), and how far it has taken yours."""
 
-    Bit n of ``early``: it also has your part ``taken`` + 1 + n, which waits for its turn or for those before it.
-    ``echo`` is the counter of the SYNC that this answers, or 0; ``flags`` may hold ASK (SYNC now) and STUCK
-    (messages wait until the server's disk has room).
-    """
-
-    echo: int
+    echo: int  # The counter of the SYNC that this answers, or 0.
     taken: int
-    early: int
-    flags: int
+    early: int  # Bit n: it also has your part taken + 1 + n, which waits for its turn or for those before it.
+    flags: int  # ASK (SYNC now), STUCK (messages wait until the server's disk has room).
     key_id: int
     key: bytes
     batch: bytes
@@ -782,27 +730,20 @@ class Room(Message, code=11, layout=Layout("I8s", _REST)):
 
 
 class Pull(Message, code=12, layout=Layout("BQQHB")):
-    """Client: show me a view of the log up to ``until``; I have everything up to ``have``.
+    """Client: show me a view of the log up to ``until``; I have everything up to ``have``."""
 
-    STANDING is what holds now, such as the joins of those who are here, as of ``until`` (0: as of now).  EARLIER is
-    the last ``count`` messages up to ``until``.  ``most``: answer with so many datagrams at most.
-    """
-
-    view: int
+    view: int  # STANDING, what holds now, such as the joins of those who are here, or EARLIER messages.
     have: int
-    until: int
-    count: int
-    most: int
+    until: int  # 0: as of now.
+    count: int  # Of EARLIER: the last so many messages.
+    most: int  # Datagrams of the answer.
 
 
 class Page(Message, code=13, layout=Layout("BBQ", _REST)):
-    """Server: some of a view's entries, which begin behind ``start``; the batch's head is where the view ends.
-
-    ``flags`` may hold ASK (there is more) and BEGINNING (nothing stands before this view).
-    """
+    """Server: some of a view's entries, which begin behind ``start``; the batch's head is where the view ends."""
 
     view: int
-    flags: int
+    flags: int  # ASK (there is more), BEGINNING (nothing stands before this view).
     start: int
     batch: bytes
 
@@ -828,11 +769,10 @@ def decode(code: int, body: bytes) -> Any:
     kind = MESSAGE_TYPES.get(code)
     if kind is None:
         raise MalformedDatagram("unknown type")
-    reader = Reader(body)
-    message = kind(*kind.layout.take(reader))
-    if any(body[reader.at :]):
+    values, end = kind.layout.take(body)
+    if any(body[end:]):
         raise MalformedDatagram("trailing bytes")
-    return message
+    return kind(*values)
 
 
 def encode_unsealed(message: Message) -> bytes:
@@ -850,14 +790,14 @@ HIDDEN, TRIMMED = 1, 2  # Why numbers are skipped.
 
 
 class Entry(Value):
-    """A line of the log.  Times are milliseconds since 1970; which fields count depends on the kind.
+    """A line of the log; which fields count depends on the kind.
 
     A long text is a run of entries from one with FIRST to one with LAST.  A SKIP covers ``count`` numbers and
     has the time of the last of them.  REFUSED stands where its author's text would, ``text`` being the code word.
     """
 
     kind: int
-    time: int = 0
+    time: int = 0  # Milliseconds since 1970.
     author: bytes = b""
     number: int = 0
     name: str = ""
@@ -871,14 +811,12 @@ class Entry(Value):
 
 
 _SAID = (("time", "author", "number", "name", "text"), Layout("Q8sI", _STRING, _TEXT))
+_PRIVATE = (("time", "author", "number", "to", "name", "to_name", "text"), Layout("Q8sI8s", _STRING, _STRING, _TEXT))
 _CAME = (("time", "author", "name", "text"), Layout("Q8s", _STRING, _STRING))
 _ENTRY_LAYOUTS: Dict[int, Tuple[Tuple[str, ...], Layout]] = {
     TEXT: _SAID,
     ACTION: _SAID,
-    PRIVATE: (
-        ("time", "author", "number", "to", "name", "to_name", "text"),
-        Layout("Q8sI8s", _STRING, _STRING, _TEXT),
-    ),
+    PRIVATE: _PRIVATE,
     JOINED: _CAME,
     LEFT: _CAME,
     NOTICE: (("time", "text"), Layout("Q", _TEXT)),
@@ -913,14 +851,15 @@ def decode_entry(data: bytes) -> Entry:
 
     What a newer server writes does no harm: an unknown kind is a blank, and fields behind its last are passed over.
     """
-    reader = Reader(data)
-    reader = Reader(reader.take(reader.number(2)))
-    mark = reader.number(1)
-    kind = mark & KIND_BITS
+    end = 2 + int.from_bytes(data[:2], "big")
+    if not 2 < end <= len(data):
+        raise MalformedDatagram("truncated")
+    mark, kind = data[2], data[2] & KIND_BITS
     if kind not in _ENTRY_LAYOUTS:
-        return Entry(SKIP, reader.number(8) & (1 << 63) - 1, why=HIDDEN)
+        return Entry(SKIP, int.from_bytes(data[3 : min(11, end)], "big") & (1 << 63) - 1, why=HIDDEN)
     names, layout = _ENTRY_LAYOUTS[kind]
-    return Entry(kind, first=bool(mark & FIRST), last=bool(mark & LAST), **dict(zip(names, layout.take(reader))))
+    values, _ = layout.take(data[:end], 3)
+    return Entry(kind, first=bool(mark & FIRST), last=bool(mark & LAST), **dict(zip(names, values)))
 
 
 class RunReader:
@@ -941,9 +880,9 @@ class RunReader:
         return "".join(parts)
 
 
-BATCH_HEAD_BYTES = 16
+_BATCH = Layout("QQ", _REST)
 # What is left for entries in the largest of the sealed forms, ENTRIES.
-BATCH_BYTES_MAX = DATAGRAM_BYTES_MAX - HEADER_BYTES - TAG_BYTES - 53 - BATCH_HEAD_BYTES
+BATCH_BYTES_MAX = DATAGRAM_BYTES_MAX - HEADER_BYTES - TAG_BYTES - 53 - 16
 
 
 def encode_batch(head: int, first: int, entries: bytes) -> bytes:
@@ -956,12 +895,8 @@ def decode_batch(data: bytes) -> Tuple[int, List[Tuple[int, Entry]]]:
 
     An entry of length 0 ends it: the rest is padding.
     """
-    if len(data) < BATCH_HEAD_BYTES:
-        raise MalformedDatagram("truncated")
-    head, number = int.from_bytes(data[:8], "big"), int.from_bytes(data[8:16], "big")
-    if (head | number) >> 63:
-        raise MalformedDatagram("number too large")
-    entries, at = [], BATCH_HEAD_BYTES
+    (head, number, data), _ = _BATCH.take(data)
+    entries, at = [], 0
     while at < len(data):
         size = int.from_bytes(data[at : at + 2], "big")
         if not size:
@@ -985,7 +920,6 @@ def decode_batch(data: bytes) -> Tuple[int, List[Tuple[int, Entry]]]:
 _P = 2**255 - 19
 _A = 486662
 _DSI = b"CPace255"
-_HASH_BLOCK_BYTES = 128  # SHA-512's.
 _CI = b"\x14SamsungChat 1 client\x14SamsungChat 1 server"
 
 
@@ -1038,7 +972,7 @@ def _lv(data: bytes) -> bytes:
 
 def cpace_generator(password: bytes, channel: bytes, sid: bytes) -> bytes:
     """Derive the generator from password, channel identifier and session id (draft: calculate_generator)."""
-    zeros = max(0, _HASH_BLOCK_BYTES - 1 - len(_lv(password)) - len(_lv(_DSI)))
+    zeros = max(0, 128 - 1 - len(_lv(password)) - len(_lv(_DSI)))  # SHA-512's block.
     seed = _lv(_DSI) + _lv(password) + _lv(bytes(zeros)) + _lv(channel) + _lv(sid)
     return _elligator2(hashlib.sha512(seed).digest()[:32])
 
@@ -1135,9 +1069,7 @@ class Session:
             return hashlib.blake2b(label, key=key, digest_size=32).digest()
 
         # SECURITY: test_a_datagram_cannot_be_reflected_to_its_sender
-        ours, theirs = (
-            (b"server to client", b"client to server") if server else (b"client to server", b"server to client")
-        )
+        ours, theirs = (b"server to client", b"client to server")[:: 1 if server else -1]
         self.id = session
         self.sent = 0
         self.newest = False
@@ -1282,9 +1214,7 @@ _SETTINGS = """
     PRAGMA busy_timeout = 0; PRAGMA user_version = %d;  -- Fails where the file is read-only.
     PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON
 """
-_SELECT_STATE = """
-    SELECT (SELECT CAST(began AS INTEGER) FROM room), (SELECT max(seq) FROM entries), (SELECT min(seq) FROM entries)
-"""
+_STATE = ("CAST(max(began) AS INTEGER) FROM room", "max(seq) FROM entries", "min(seq) FROM entries")
 _INSERT = "INSERT INTO entries (seq, data, time, author, number, audience, public) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _SELECT_RECORDS = """
     SELECT seq, data, time, author, number, audience FROM entries WHERE seq BETWEEN ? AND ?
@@ -1297,7 +1227,7 @@ _COMPLAINTS = (
     ("full", "The disk of %s is full; make room on it."),
     ("unable to open", "%s cannot be opened; check the folder and your rights to it."),
     ("not a database", "%s is not a history of SamsungChat; choose another file."),
-    ("malformed|no such|^$", "%s is damaged; put a copy back in its place, or choose another file."),
+    ("malformed|no such|codec|^$", "%s is damaged; put a copy back in its place, or choose another file."),
     ("disk i/o", "%s cannot be written: the disk or your share of it is full, or broken."),
 )
 
@@ -1311,9 +1241,8 @@ def _complaints(path: str, fault: Type[Exception]) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, UnicodeDecodeError) as complaint:
-        said = str(complaint) if isinstance(complaint, sqlite3.Error) else ""
-        sentences = [sentence for words, sentence in _COMPLAINTS if re.search(words, said.lower())]
-        raise fault(sentences[0] % path if sentences else "%s cannot be used: %s." % (path, said)) from None
+        sentences = [sentence for words, sentence in _COMPLAINTS if re.search(words, str(complaint).lower())]
+        raise fault(sentences[0] % path if sentences else "%s cannot be used: %s." % (path, complaint)) from None
 
 
 def open_history(path: str, create: bool = False) -> "sqlite3.Connection":
@@ -1324,8 +1253,7 @@ def open_history(path: str, create: bool = False) -> "sqlite3.Connection":
     place = pathlib.Path(path).resolve().as_uri()
     if os.path.isfile(path):
         with contextlib.closing(sqlite3.connect(place + "?mode=ro&immutable=1", uri=True)) as database:
-            mark = database.execute("PRAGMA application_id").fetchone()[0]
-            version = database.execute("PRAGMA user_version").fetchone()[0]
+            mark, version = database.execute("SELECT * FROM pragma_application_id, pragma_user_version").fetchone()
         if mark != _APPLICATION_ID and os.path.getsize(path):
             raise UsageError("%s is not a history of SamsungChat; choose another file." % path)
         if mark and version != _SCHEMA_VERSION:
@@ -1340,10 +1268,8 @@ def read_history(path: str) -> Iterator[Tuple[int, Entry]]:
     """Yield every (number, entry) of a history file, also while a server writes to it; raises UsageError."""
     try:
         with _complaints(path, UsageError), contextlib.closing(open_history(path)) as database:
-            for number, data in database.execute("SELECT seq, data FROM entries ORDER BY seq"):
-                if not isinstance(data, bytes):
-                    raise MalformedDatagram("damaged row")
-                yield number, decode_entry(data)
+            for number, data in database.execute("SELECT seq, CAST(data AS BLOB) FROM entries ORDER BY seq"):
+                yield number, decode_entry(data or b"")
     except MalformedDatagram:
         raise UsageError("%s is damaged; what came before this line could be read." % path) from None
 
@@ -1364,10 +1290,9 @@ def _record(data: bytes, at: int, author: bytes, number: int, audience: Optional
 class Log:
     """The log: keeps the newest entries in memory, by LOG_ENTRIES_MIN, LOG_SECONDS_MIN and LOG_BYTES_MAX.
 
-    With a file, all are kept there, and what commit() has returned for is there after a crash and a power cut:
-    WAL with a full sync for each commit, in which all entries of one flush are one transaction.  A second database
-    beside it, ``FILE-lock``, is held locked, so that no two servers write to one file; the system frees it however
-    a server ends.  Readers, such as an export, may come at any time.
+    With a file, all are kept there, and what commit() has returned for is there after a crash and a power cut.
+    ``FILE-lock`` beside it is held locked, so that no two servers write to one file; the system frees it however a
+    server ends.  Readers, such as an export, may come at any time.
     """
 
     def __init__(self, began: int, path: str = "", keep_days: int = 0) -> None:
@@ -1383,25 +1308,22 @@ class Log:
         self._opened = contextlib.ExitStack()
         if path:
             with _complaints(path, UsageError), contextlib.ExitStack() as opened:
-                self._open(opened)
+                self._database = database = opened.enter_context(contextlib.closing(open_history(path, create=True)))
+                if database.execute("PRAGMA quick_check(1)").fetchone()[0] != b"ok":
+                    raise sqlite3.DatabaseError("malformed")
+                lock = sqlite3.connect(self._path + "-lock", timeout=0, isolation_level=None, check_same_thread=False)
+                opened.enter_context(contextlib.closing(lock)).execute("BEGIN EXCLUSIVE")
+                if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                    database.executescript(_SCHEMA % (began, _APPLICATION_ID, _SCHEMA_VERSION))
+                state = [database.execute("SELECT " + number).fetchone()[0] or 0 for number in _STATE]
+                self.began, self.head, self.oldest = state[0], state[1], state[2] or 1
+                database.executescript(_SETTINGS % _SCHEMA_VERSION)
                 self._opened = opened.pop_all()
         self._records: Dict[int, Record] = {}
         self._recent = self.head + 1  # The lowest number in memory.
         self._written = self.head
         self._taken: Dict[bytes, int] = {}
         self._bytes = 0
-
-    def _open(self, opened: contextlib.ExitStack) -> None:
-        self._database = database = opened.enter_context(contextlib.closing(open_history(self._path, create=True)))
-        if database.execute("PRAGMA quick_check(1)").fetchone()[0] != b"ok":
-            raise sqlite3.DatabaseError("malformed")
-        lock = sqlite3.connect(self._path + "-lock", timeout=0, isolation_level=None, check_same_thread=False)
-        opened.enter_context(contextlib.closing(lock)).execute("BEGIN EXCLUSIVE")
-        if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            database.executescript(_SCHEMA % (self.began, _APPLICATION_ID, _SCHEMA_VERSION))
-        began, newest, oldest = database.execute(_SELECT_STATE).fetchone()
-        self.began, self.head, self.oldest = began or 0, newest or 0, oldest or 1
-        database.executescript(_SETTINGS % _SCHEMA_VERSION)
 
     def _number(self, query: str, *values: Any) -> int:
         """Return the number that a query finds in the file, or 0; raises LogFailure where it cannot be read."""
@@ -1438,21 +1360,19 @@ class Log:
                         self._database.rollback()
                     raise
         self._written = self.head
-        # What is left of a run goes with its beginning.
-        while self._records and (self._too_much() or not self._records[self._recent].first()):
-            record = self._records.pop(self._recent)
+        while self._records:
+            record = self._records[self._recent]
+            age = abs(self._records[self.head].time - record.time)  # The clock may have been set back meanwhile.
+            many = len(self._records) > LOG_ENTRIES_MIN and age > LOG_SECONDS_MIN * 1000
+            if record.first() and not many and self._bytes <= LOG_BYTES_MAX:
+                break  # What is left of a run goes with its beginning.
+            del self._records[self._recent]
             self._recent += 1
             self._bytes -= len(record.data) + RECORD_BYTES
             if self._taken.get(record.author) == record.number:
                 del self._taken[record.author]
         if self._database is None:
             self.oldest = self._recent
-
-    def _too_much(self) -> bool:
-        """Return whether memory holds more than it has to; the clock may have been set back meanwhile."""
-        age = abs(self._records[self.head].time - self._records[self._recent].time)
-        many = len(self._records) > LOG_ENTRIES_MIN and age > LOG_SECONDS_MIN * 1000
-        return many or self._bytes > LOG_BYTES_MAX
 
     def records(self, first: int, last: int) -> Iterator[Record]:
         """Yield the records from ``first`` to ``last``, all of which are kept."""

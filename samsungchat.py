@@ -755,7 +755,7 @@ class Bye(Message, code=14, layout=Layout("", _STRING)):
 
 
 ASK, STUCK, BEGINNING = 1, 2, 4  # Flags.
-STANDING, EARLIER = 1, 2  # Views.
+MISSING, STANDING, EARLIER = 0, 1, 2  # Views; the first is what SYNC asks for.
 MESSAGE_TYPES: Dict[int, Type[Any]] = {kind.code: kind for kind in Message.__subclasses__()}
 
 
@@ -1709,27 +1709,28 @@ class Kind:
     can_answer = False  # Whether a member can be asked whether it is still there.
     silent_seconds = SILENT_SECONDS  # Who says nothing for so long has left.
 
-    def deliver(self, flush: Flush, members: Sequence[Any]) -> Outgoing:
-        """Return what carries the new entries to members of this kind."""
+    def __init__(self) -> None:
+        """``members`` are by what their datagrams are known by; ``stuck`` is whether the log cannot be written."""
+        self.members: Dict[Any, Any] = {}
+        self.stuck = False
+
+    def deliver(self, flush: Flush) -> Outgoing:
+        """Return what carries the new entries to all members of this kind."""
         raise NotImplementedError
 
-    def ask(self, member: Any) -> Outgoing:
-        """Return what makes a member show that it is still there, where it can."""
-        return []
-
-    def part(self, member: Any, why: str) -> Outgoing:
-        """Return what a member is told who is out now: "left", "timed out", "kicked", "superseded", "closed"."""
+    def tell(self, members: Iterable[Any], what: str) -> Outgoing:
+        """Return what says that the room is "closed" or ``stuck`` has changed, or asks for a sign of life ("ask")."""
         raise NotImplementedError
 
-    def tell_stuck(self, members: Sequence[Any], stuck: bool) -> Outgoing:
-        """Return what says that the log cannot be written now, or can again."""
+    def part(self, member: Any, why: str, now: float) -> Outgoing:
+        """Let go of a member, and return what it is told: "left", "timed out", "kicked" or "superseded"."""
         raise NotImplementedError
 
 
 class SealedMember(Member):
     """A member whose client speaks the sealed protocol: its session, its cursor, and what it has sent."""
 
-    __slots__ = ("session", "attempt", "welcome", "cursor", "early", "answers", "asked", "echo", "told")
+    __slots__ = ("session", "attempt", "welcome", "cursor", "early", "answers", "echo", "told")
 
     session: Session
     attempt: int
@@ -1741,7 +1742,6 @@ class SealedMember(Member):
         self.session, self.address, self.attempt, self.heard_at = session, address, attempt, now
         self.cursor = self.echo = 0
         self.early: Dict[int, Submission] = {}
-        self.asked: Dict[int, Union[Sync, Pull]] = {}  # What waits to be answered, by view; a SYNC is 0.
         self.answers = TokenBucket(ANSWER_RATE, ANSWER_BURST, now)
 
     def held_parts(self) -> int:
@@ -1768,16 +1768,18 @@ class SealedMember(Member):
 
 
 class Sealed(Kind):
-    """The members of the sealed protocol, who share a room key that is drawn anew when one has left."""
+    """The members of the sealed protocol, by session, who share a room key that is drawn anew when one has left."""
 
     can_answer = True
-    BYES = {"kicked": KICKED, "superseded": SUPERSEDED, "closed": SERVER_CLOSED}
+    BYES = {"left": "", "kicked": KICKED, "superseded": SUPERSEDED}
 
     def __init__(self, entropy: Callable[[int], bytes]) -> None:
-        """``head`` is the newest number that is out; ``stuck`` whether the log can be written."""
+        """``head`` is the newest number that is out; ``ended`` what sessions that are over answer, and until when."""
+        super().__init__()
         self.head = 0
-        self.stuck = self.rekey = False
+        self.rekey = False
         self.room_key = RoomKey(1, entropy(32))
+        self.ended: Dict[bytes, Tuple[Session, Union[Refused, Bye], float]] = {}
 
     def send(self, member: SealedMember, message: Message) -> Datagram:
         """Seal a message for a member."""
@@ -1791,11 +1793,11 @@ class Sealed(Kind):
         key = self.room_key
         return self.send(member, Entries(echo, member.told, member.held_parts(), flags, key.id, key.key, batch))
 
-    def deliver(self, flush: Flush, members: Sequence[SealedMember]) -> Outgoing:
+    def deliver(self, flush: Flush) -> Outgoing:
         """Seal the entries once for all where all may read them, else for each; a new key goes to each."""
         outgoing: Outgoing = []
         shared = []
-        for member in members:
+        for member in self.members.values():
             if not self.rekey and member.id not in flush.parties:
                 shared.append(member)
                 continue
@@ -1812,18 +1814,25 @@ class Sealed(Kind):
         bodies = [self.room_key.seal(batch.ljust(size, b"\0")) for batch in plain]
         return [Fanout(bodies, [(member.address, member.session) for member in members])]
 
-    def ask(self, member: SealedMember) -> Outgoing:
-        """Ask for a SYNC."""
-        return [self.entries(member, ASK)]
+    def tell(self, members: Iterable[SealedMember], what: str) -> Outgoing:
+        """Say goodbye, or anything else with an ENTRIES."""
+        if what == "closed":
+            return [self.send(member, Bye(SERVER_CLOSED)) for member in members]
+        return [self.entries(member, ASK * (what == "ask")) for member in members]
 
-    def part(self, member: SealedMember, why: str) -> Outgoing:
-        """Say goodbye, except to who is silent."""
-        return [] if why == "timed out" else [self.send(member, Bye(self.BYES.get(why, "")))]
+    def part(self, member: SealedMember, why: str, now: float) -> Outgoing:
+        """Take its keys from a member, and say goodbye, except to who is silent."""
+        self.rekey = True
+        del self.members[member.session.id]
+        member.early.clear()
+        return [] if why == "timed out" else self.end(member.session, member.address, Bye(self.BYES[why]), now)
 
-    def tell_stuck(self, members: Sequence[SealedMember], stuck: bool) -> Outgoing:
-        """Say it with an ENTRIES."""
-        self.stuck = stuck
-        return [self.entries(member) for member in members]
+    def end(self, session: Session, address: Any, answer: Union[Refused, Bye], now: float) -> Outgoing:
+        """Let a session answer with that, now and for a while to everything."""
+        self.ended[session.id] = (session, answer, now + ENDED_SECONDS)
+        if len(self.ended) > ENDED_MAX:
+            del self.ended[next(iter(self.ended))]
+        return [Datagram(session.seal(answer), address)]
 
 
 # ======================================================================================================
@@ -1870,9 +1879,9 @@ class ServerReport(Value):
 class HalfOpen:
     """A login between LOGIN and PROOF, and until it is decided whose its name is."""
 
-    def __init__(self, session: Session, question: Tuple[Any, bytes], answer: bytes, now: float) -> None:
-        """``question`` (from where, the LOGIN) and ``answer`` (the KEYS) are for when the LOGIN is repeated."""
-        self.session, self.question, self.answer, self.address = session, question, answer, question[0]
+    def __init__(self, session: Session, answer: bytes, address: Any, now: float) -> None:
+        """``answer`` is the KEYS, for when the LOGIN comes again."""
+        self.session, self.answer, self.address = session, answer, address
         self.expires_at = now + HALF_OPEN_SECONDS
         self.proof: Optional[Proof] = None
         self.holder: Optional[Member] = None  # Has the name; is asked whether it is still there ...
@@ -1883,9 +1892,8 @@ class Door:
     """Logins between HELLO and PROOF: cookies that are kept nowhere, one login a turn, bounded tables."""
 
     def __init__(self, password: bytes, entropy: Callable[[int], bytes]) -> None:
-        """``waiting`` are LOGINs to be answered, ``asked`` those that were, ``half_open`` the same by session id."""
+        """``waiting`` are LOGINs to be answered, ``half_open`` those that were, by session id."""
         self.waiting: Dict[Any, bytes] = {}  # By address: who asks anew, because we are slow, keeps his place.
-        self.asked: Dict[Tuple[Any, bytes], HalfOpen] = {}
         self.half_open: Dict[bytes, HalfOpen] = {}
         self._password = password
         self._entropy = entropy
@@ -1896,6 +1904,10 @@ class Door:
         """Return what proves, for COOKIE_SECONDS from that one, that a client receives at an address."""
         stamp, place = second.to_bytes(4, "big"), repr(address[:2]).encode()
         return stamp + hashlib.blake2b(stamp + nonce + place, key=self._cookie_key, digest_size=16).digest()
+
+    def session_id(self, address: Any, datagram: bytes) -> bytes:
+        """Return the name of a LOGIN's session: the same when it comes again."""
+        return hashlib.blake2b(repr(address).encode() + datagram, key=self._cookie_key, digest_size=4).digest()
 
     def check(self, login: Login, address: Any, now: float) -> None:
         """Check a LOGIN's cookie; raises MalformedDatagram."""
@@ -1921,41 +1933,30 @@ class Door:
     def bucket(self, address: Any, now: float) -> TokenBucket:
         """Return the bucket of an address, an IPv6 one counted by its /64; an empty one when all are in use."""
         place = address_place(address[0])
-        bucket = self._addresses.get(place)
-        if bucket is None:
-            bucket = TokenBucket(1 / LOGIN_SECONDS, LOGIN_BURST, now)
+        if place not in self._addresses:
             if len(self._addresses) >= ADDRESSES_MAX:
                 return TokenBucket(1 / LOGIN_SECONDS, 0, now)
-            self._addresses[place] = bucket
-        return bucket
+            self._addresses[place] = TokenBucket(1 / LOGIN_SECONDS, LOGIN_BURST, now)
+        return self._addresses[place]
 
-    def answer(self, used: Sequence[Dict[bytes, Any]], now: float) -> HalfOpen:
-        """Do the arithmetic of the LOGIN that waits longest, 2 to 3 ms; session ids in ``used`` are not given again.
+    def answer(self, now: float) -> HalfOpen:
+        """Do the arithmetic of the LOGIN that waits longest, 2 to 3 ms.
 
         Raises MalformedDatagram for a share that can only be an attack.
         """
         address = next(iter(self.waiting))
         datagram = self.waiting.pop(address)
-        login = decode(datagram[1], datagram[2:])
-        name = self._entropy(4)
-        while any(name in table for table in (self.half_open, *used)):
-            name = self._entropy(4)
+        login, name = decode(datagram[1], datagram[2:]), self.session_id(address, datagram)
         exchange = Exchange(self._password, login.nonce + login.cookie, self._entropy(32))
         session = Session(name, exchange.key(login.share, name, server=True), server=True)
-        half = HalfOpen(session, (address, datagram), session.seal(Keys(login.nonce, exchange.share)), now)
-        self.half_open[name] = self.asked[half.question] = half
+        self.half_open[name] = half = HalfOpen(session, session.seal(Keys(login.nonce, exchange.share)), address, now)
         return half
-
-    def forget(self, half: HalfOpen) -> None:
-        """A login is over."""
-        self.half_open.pop(half.session.id, None)
-        self.asked.pop(half.question, None)
 
     def sweep(self, now: float) -> List[HalfOpen]:
         """Drop what has had its time; return the logins among it."""
         expired = [half for half in self.half_open.values() if now >= half.expires_at]
         for half in expired:
-            self.forget(half)
+            del self.half_open[half.session.id]
         for place in [place for place, bucket in self._addresses.items() if bucket.full(now)]:
             del self._addresses[place]
         return expired
@@ -1987,36 +1988,27 @@ class Server(Core):
         """
         super().__init__(epoch)
         self.room, self.members_max, self.rate, self.log = room, members_max, rate, log
-        self.stuck = False
-        self.names: Dict[str, Member] = {}
+        self.names: Dict[str, Member] = {}  # All members by name ...
+        self.members: Dict[bytes, Any] = {}  # ... and by id.
         self.password, self.entropy = password_bytes(password), entropy
         self._id = entropy(8)
         self._door = Door(self.password, entropy)
         self._sealed = Sealed(entropy)
         self._foreign = foreign(self, now) if foreign else None
-        self._members: Dict[Kind, Dict[bytes, Any]] = {self._sealed: {}}
+        self._kinds: List[Kind] = [self._sealed]
         if self._foreign is not None:
-            self._members[self._foreign] = {}
+            self._kinds.append(self._foreign)
             self.receive_bytes = self._foreign.receive_bytes
         self._standing: Dict[int, Record] = {}  # What a newcomer has to know, by its number.
-        self._sessions: Dict[bytes, SealedMember] = {}
-        # Sessions that are over, of logins refused and members gone: what each answers to everything, and until when.
-        self._ended: Dict[bytes, Tuple[Session, Union[Refused, Bye], float]] = {}
         self._bans: Dict[Union[bytes, str], float] = {}
-        # Members with something to take, to answer, and with something taken in this turn.
+        # Who has something to take, what has been asked by whom and view, and who has something taken in this turn.
         self._submitted: Dict[bytes, SealedMember] = {}
-        self._asked: Dict[bytes, SealedMember] = {}
+        self._asked: Dict[Tuple[bytes, int], Tuple[SealedMember, Any]] = {}
         self._took: Dict[bytes, SealedMember] = {}
         self._yielded = False
         self._ticked_at = now
         self._alarms.update(sweep=now + SWEEP_SECONDS, heartbeat=now + HEARTBEAT_SECONDS)
         self._goodbyes = list(CLOSE_SECONDS)
-        self._receivers: Dict[type, Callable[[SealedMember, Any, float], None]] = {
-            Proof: self._receive_repeated_proof,
-            Sync: self._receive_sync,
-            Pull: self._receive_pull,
-            Bye: self._receive_bye,
-        }
         self.append(Entry(STARTED, self.wall_ms(now), text="The room was opened."))
         log.commit()
         log.forget(self.wall_ms(now))
@@ -2030,31 +2022,32 @@ class Server(Core):
             for member in self.names.values():
                 member.heard_at = now
         self._ticked_at = now
-        for name in ("turn", "take"):  # Due or not, what they are for is done now.
-            self._alarms.pop(name, None)
+        self._alarms.pop("turn", None)  # Due or not, what it is for is done now.
         if self._alarms.due("sweep", now):
             self._sweep(now)
         if self._alarms.due("ping", now):
-            self._decide_contests(now)
+            for half in list(self._door.half_open.values()):
+                if half.holder is not None and half.proof is not None:
+                    self._admit(half, half.proof, now)
         if self._foreign is not None:
             self._foreign.tick(now)
-        if self._submitted and not self.stuck:
+        if self._submitted and not self._sealed.stuck:
             self._take(now)
         self._flush(now)
         self._beat(now)
         if self._alarms.due("close", now):
             self.done = not self._goodbyes
-            for kind, members in self._members.items():
+            for kind in self._kinds:
                 if kind is self._sealed or self.done:  # Plain text is not repeated.
-                    self._outgoing += [item for member in members.values() for item in kind.part(member, "closed")]
+                    self._outgoing += kind.tell(kind.members.values(), "closed")
             if not self.done:
                 self._alarms["close"] = now + self._goodbyes.pop(0)
         # One login a turn, but what this turn hands out goes before it, once: 2 ms are long where people talk.
         self._yielded = bool(self._outgoing) and not self._yielded
         if self._door.waiting and not self._yielded:
             try:
-                half = self._door.answer((self._sessions, self._ended), now)
-                self._send_stranger(half.answer, half.question[1], half.address)
+                half = self._door.answer(now)
+                self._outgoing.append(Datagram(half.answer, half.address))
             except MalformedDatagram as fault:
                 self.dropped[str(fault)] += 1
         if self._asked or self._door.waiting:
@@ -2063,9 +2056,9 @@ class Server(Core):
     def say(self, text: str, now: float) -> None:
         """Announce something to all; raises UsageError."""
         parts = split_parts(clean_text(text))
-        last, at = len(parts) - 1, self.wall_ms(now)
-        for position, part in enumerate(parts):
-            self.append(Entry(NOTICE, at, text=part.decode("utf-8"), first=position == 0, last=position == last))
+        for part in parts:
+            marks = part is parts[0], part is parts[-1]
+            self.append(Entry(NOTICE, self.wall_ms(now), text=part.decode("utf-8"), first=marks[0], last=marks[1]))
 
     def kick(self, name: str, now: float) -> None:
         """Remove a member and keep its id and name out for BAN_SECONDS; raises UsageError."""
@@ -2081,13 +2074,12 @@ class Server(Core):
 
     def report(self) -> None:
         """Ask for a ServerReport among the events."""
-        rows = tuple(
-            MemberRow(member.name, member.address, member.rtt_ms, member.messages, member.joined_at, bool(kind.note))
-            for kind, members in self._members.items()
-            for member in members.values()
-        )
+        rows = [
+            MemberRow(each.name, each.address, each.rtt_ms, each.messages, each.joined_at, bool(each.kind.note))
+            for each in self.names.values()
+        ]
         drops = tuple(sorted(self.dropped.items()))
-        self._events.append(ServerReport(rows, self.members_max, self._sealed.head, drops))
+        self._events.append(ServerReport(tuple(rows), self.members_max, self._sealed.head, drops))
 
     def close(self, now: float) -> None:
         """Tell the members that the room closes; ``done`` turns true shortly after."""
@@ -2138,51 +2130,60 @@ class Server(Core):
             self._send_stranger(encode_unsealed(offer), datagram, address)
             return
         door.check(message, address, now)
-        known = door.asked.get((address, datagram))
-        if known is not None:
-            self._send_stranger(known.answer, datagram, address)
-        elif self.stuck or not door.queue(address, datagram, now):
+        name = door.session_id(address, datagram)
+        if name in door.half_open:
+            self._send_stranger(door.half_open[name].answer, datagram, address)
+        elif name in self._sealed.members or name in self._sealed.ended:
+            raise MalformedDatagram("late login")
+        elif self._sealed.stuck or not door.queue(address, datagram, now):
             self._advise(datagram, TRY_LATER, address)
 
     # --- sealed datagrams
 
     def _receive_sealed(self, datagram: bytes, address: Any, now: float) -> None:
-        name = datagram[2:6]
-        member, half = self._sessions.get(name), self._door.half_open.get(name)
+        name, sealed = datagram[2:6], self._sealed
+        member, half = sealed.members.get(name), self._door.half_open.get(name)
         if member is not None:
             message = member.session.open(datagram)
-            newest = member.session.newest
             member.heard_at = now
-            receiver = self._receivers.get(type(message))
-            if receiver is None:
-                raise MalformedDatagram("not for a server")
-            receiver(member, message, now)
+            self._receive_message(member, message, now)
             # SECURITY: test_an_old_datagram_cannot_move_a_member
-            if newest:
+            if member.session.newest:
                 member.address = address
         elif half is not None:
             message = half.session.open(datagram)
             if not isinstance(message, Proof):
                 raise MalformedDatagram("not yet a member")
             if half.proof is None:
-                self._door.bucket(half.question[0], now).give(1)
+                half.proof = message
+                self._door.bucket(half.address, now).give(1)
             if half.session.newest:
                 half.address = address
-            half.proof = half.proof or message
-            if half.holder is None and not self.stuck:
+            if half.holder is None and not sealed.stuck:
                 self._admit(half, half.proof, now)
-        elif name in self._ended:
-            session, answer, _ = self._ended[name]
+        elif name in sealed.ended:
+            session, answer, _ = sealed.ended[name]
             session.open(datagram)
             self._outgoing.append(Datagram(session.seal(answer), address))
         else:
             self._advise(datagram, UNKNOWN_SESSION, address)
 
-    def _receive_repeated_proof(self, member: SealedMember, proof: Proof, now: float) -> None:
-        key = self._sealed.room_key
-        self._outgoing.append(self._sealed.send(member, replace(member.welcome, key_id=key.id, key=key.key)))
+    def _receive_message(self, member: SealedMember, message: Any, now: float) -> None:
+        if isinstance(message, Sync):
+            self._receive_sync(member, message)
+        elif isinstance(message, Pull):
+            if message.view not in (STANDING, EARLIER) or message.until > self._sealed.head:
+                raise MalformedDatagram("view above the head")
+            self._asked[member.id, message.view] = member, message
+        elif isinstance(message, Proof):  # It has not got its WELCOME.
+            key = self._sealed.room_key
+            self._outgoing.append(self._sealed.send(member, replace(member.welcome, key_id=key.id, key=key.key)))
+        elif isinstance(message, Bye):
+            self.leave(member, "left", now)
+        else:
+            raise MalformedDatagram("not for a server")
 
-    def _receive_sync(self, member: SealedMember, sync: Sync, now: float) -> None:
+    def _receive_sync(self, member: SealedMember, sync: Sync) -> None:
         if sync.cursor > self._sealed.head:
             raise MalformedDatagram("cursor above the head")
         member.cursor = max(member.cursor, sync.cursor)
@@ -2192,46 +2193,44 @@ class Server(Core):
                 member.early.setdefault(message.number, message)
                 self._submitted[member.id] = member
         if member.session.newest:
-            member.asked[0], member.echo = sync, member.session.window.highest
-            self._asked[member.id] = member
-
-    def _receive_pull(self, member: SealedMember, pull: Pull, now: float) -> None:
-        if pull.view not in (STANDING, EARLIER) or pull.until > self._sealed.head:
-            raise MalformedDatagram("view above the head")
-        member.asked[pull.view] = pull
-        self._asked[member.id] = member
-
-    def _receive_bye(self, member: SealedMember, bye: Bye, now: float) -> None:
-        self.leave(member, "left", now)
+            member.echo = member.session.window.highest
+            self._asked[member.id, MISSING] = member, sync
 
     # --- admission
 
     def _admit(self, half: HalfOpen, proof: Proof, now: float) -> None:
-        """Let a newcomer in, refuse it, or ask the holder of its name whether it is still there."""
-        ident = member_id(proof.instance)
-        known = self._members[self._sealed].get(ident)
+        """Let a newcomer in, refuse it, or ask the holder of its name whether it is still there, and see again."""
+        ident, text = member_id(proof.instance), ""
+        known, holder = self.members.get(ident), self.names.get(name_key(proof.name))
         if known is not None and proof.attempt < known.attempt:
             # SECURITY: test_a_late_attempt_of_an_older_login_neither_moves_a_member_nor_ends_the_server
             self.dropped["late attempt"] += 1  # Not raised: this may be the end of a contest, in tick().
-            self._door.forget(half)
+            del self._door.half_open[half.session.id]
             return
         try:
             half.proof = proof = replace(proof, name=clean_name(proof.name))
+            reason = self.refusal(name_key(proof.name), ident, now)
         except UsageError as fault:
-            self._refuse(half, proof.name, USERNAME_INVALID, str(fault), now)
-            return
-        holder = self.names.get(name_key(proof.name))
-        contested = holder is not None and holder is not known
-        reason = self.refusal(name_key(proof.name), ident, now)
-        if holder is not None and contested and not holder.kind.can_answer:
-            reason = USERNAME_TAKEN
-        if reason == ROOM_FULL and (known or contested):
+            reason, text = USERNAME_INVALID, str(fault)
+        if reason == ROOM_FULL and (known or holder):
             reason = ""
+        if holder is not None and holder is not known and not reason:
+            if half.holder is not holder:
+                half.holder, half.asked_at, half.expires_at = holder, now, now + HALF_OPEN_SECONDS
+            # SECURITY: test_the_password_is_not_enough_to_evict_a_live_member
+            if holder.heard_at > half.asked_at or not holder.kind.can_answer:
+                reason = USERNAME_TAKEN
+            elif now < half.asked_at + GHOST_SECONDS:
+                self._outgoing += holder.kind.tell([holder], "ask")
+                self._alarms.sooner("ping", now + GHOST_PING_SECONDS)
+                return
+            else:
+                self.leave(holder, "superseded", now)
+        del self._door.half_open[half.session.id]
         if reason:
-            self._refuse(half, proof.name, reason, REFUSALS[reason], now)
-        elif contested:
-            half.holder, half.asked_at, half.expires_at = holder, now, now + HALF_OPEN_SECONDS
-            self._alarms["ping"] = now
+            refused = Refused(reason, text or REFUSALS[reason])
+            self._outgoing += self._sealed.end(half.session, half.address, refused, now)
+            self.note(Activity("refused", proof.name, half.address, reason))
         else:
             self._join(half, proof, known, now)
 
@@ -2241,36 +2240,9 @@ class Server(Core):
             return KICKED
         return ROOM_FULL if len(self.names) >= self.members_max else ""
 
-    def _refuse(self, half: HalfOpen, name: str, code: str, text: str, now: float) -> None:
-        self._door.forget(half)
-        refused = Refused(code, text)
-        self._end_session(half.session, refused, now)
-        self._outgoing.append(Datagram(half.session.seal(refused), half.address))
-        self.note(Activity("refused", name, half.address, code))
-
     def note(self, activity: Activity) -> None:
         """Report something for the server's own log."""
         self._events.append(activity)
-
-    def _decide_contests(self, now: float) -> None:
-        """Ask the holders of contested names for a sign of life, and decide where they gave one or had time."""
-        for half in list(self._door.half_open.values()):
-            holder, proof = half.holder, half.proof
-            if holder is None or proof is None:
-                continue
-            here = self.names.get(holder.key) is holder
-            # SECURITY: test_the_password_is_not_enough_to_evict_a_live_member
-            if here and holder.heard_at > half.asked_at:
-                self._refuse(half, proof.name, USERNAME_TAKEN, REFUSALS[USERNAME_TAKEN], now)
-            elif not here or now >= half.asked_at + GHOST_SECONDS:
-                half.holder = None
-                if here:
-                    self.leave(holder, "superseded", now)
-                self._admit(half, proof, now)
-            else:
-                self._outgoing += holder.kind.ask(holder)
-        if any(half.holder for half in self._door.half_open.values()):
-            self._alarms["ping"] = now + GHOST_PING_SECONDS
 
     def _join(self, half: HalfOpen, proof: Proof, known: Optional[SealedMember], now: float) -> None:
         if known is not None and known.name != proof.name:
@@ -2288,7 +2260,7 @@ class Server(Core):
             member.taken = member.told = self.log.taken(ident)
             self.join(member, now)
         else:
-            del self._sessions[member.session.id]
+            del self._sealed.members[member.session.id]
             self.note(Activity("back", member.name, half.address, members=len(self.names)))
         member.taken = max(member.taken, proof.oldest - 1)
         member.told = max(member.told, proof.oldest - 1)
@@ -2298,8 +2270,7 @@ class Server(Core):
             *(ident, start, self.log.time_at(start), resumed, head, member.told, key.id, key.key, here),
             *(proof.name, self.room),
         )
-        self._sessions[half.session.id] = member
-        self._door.forget(half)
+        self._sealed.members[half.session.id] = member
         self._outgoing.append(self._sealed.send(member, member.welcome))
 
     def join(self, member: Member, now: float) -> None:
@@ -2309,28 +2280,15 @@ class Server(Core):
         member.bucket = TokenBucket(self.rate, max(self.rate * RATE_SECONDS, RUN_PARTS_MAX), now)
         self._standing[member.joined] = record
         self.names[member.key] = member
-        self._members[member.kind][member.id] = member
+        self.members[member.id] = member
         self.note(Activity("joined", member.name, member.address, members=len(self.names)))
 
     def leave(self, member: Member, why: str, now: float) -> None:
         """Remove a member, and tell it so."""
-        del self.names[member.key], self._members[member.kind][member.id], self._standing[member.joined]
-        self._outgoing += member.kind.part(member, why)
-        if isinstance(member, SealedMember):
-            for table in (self._submitted, self._asked, self._took):
-                table.pop(member.id, None)
-            del self._sessions[member.session.id]
-            if why != "timed out":
-                self._end_session(member.session, Bye(Sealed.BYES.get(why, "")), now)
-            self._sealed.rekey = True
+        del self.names[member.key], self.members[member.id], self._standing[member.joined]
+        self._outgoing += member.kind.part(member, why, now)
         self.append(Entry(LEFT, self.wall_ms(now), member.id, name=member.name, text=why))
         self.note(Activity(why, member.name, member.address, members=len(self.names)))
-
-    def _end_session(self, session: Session, answer: Union[Refused, Bye], now: float) -> None:
-        """Let a session that is over answer everything with that for a while."""
-        self._ended[session.id] = (session, answer, now + ENDED_SECONDS)
-        if len(self._ended) > ENDED_MAX:
-            del self._ended[next(iter(self._ended))]
 
     def _sweep(self, now: float) -> None:
         """Drop what has had its time."""
@@ -2341,10 +2299,8 @@ class Server(Core):
         for half in self._door.sweep(now):
             if half.proof is None:
                 self.note(Activity("abandoned", address=half.address))
-        for name in [name for name, (_, _, until) in self._ended.items() if now >= until]:
-            del self._ended[name]
-        for key in [key for key, until in self._bans.items() if now >= until]:
-            del self._bans[key]
+        for name in [name for name, (_, _, until) in self._sealed.ended.items() if now >= until]:
+            del self._sealed.ended[name]
 
     # --- messages
 
@@ -2359,7 +2315,7 @@ class Server(Core):
         budget = FLUSH_DATAGRAMS_MAX * BATCH_BYTES_MAX
         for ident in list(self._submitted):
             if budget <= 0:
-                self._alarms["take"] = now + TURN_SECONDS
+                self._alarms["turn"] = now + TURN_SECONDS
                 break
             member = self._submitted.pop(ident)  # Who has more comes again, behind who was not served.
             try:
@@ -2380,18 +2336,14 @@ class Server(Core):
         if run:
             self._submitted[member.id] = member
             ready_at = now if size >= budget else member.bucket.ready_at(len(run))
-            self._alarms.sooner("take", max(ready_at, now + TURN_SECONDS))
+            self._alarms.sooner("turn", max(ready_at, now + TURN_SECONDS))
         return size
 
     def append_run(self, member: Member, run: Sequence[Submission], now: float) -> int:
         """Append the parts of one message, or its refusal; return their bytes."""
-        at, to, to_name = self.wall_ms(now), run[0].to, ""
-        audience: Optional[Tuple[bytes, ...]] = None
-        recipient = None
-        if to:
-            recipient = next((members[to] for members in self._members.values() if to in members), None)
-            audience = (member.id, to) if recipient else (member.id,)
-            to_name = recipient.name if recipient else ""
+        at, to, recipient = self.wall_ms(now), run[0].to, self.members.get(run[0].to)
+        to_name = recipient.name if recipient else ""
+        audience = None if not to else (member.id, to) if recipient else (member.id,)
         records = []
         for part in run:
             if to and not recipient:
@@ -2423,29 +2375,27 @@ class Server(Core):
         self._took.clear()
         if head > after:
             flush = Flush(self.log, after, head)
-            for kind, members in self._members.items():
-                if members:
-                    self._outgoing += kind.deliver(flush, list(members.values()))
+            for kind in self._kinds:
+                self._outgoing += kind.deliver(flush)
             self._alarms.update((name, now + seconds) for name, seconds in _BEATS.items())
         sealed.rekey = False
 
     def _commit(self, now: float) -> bool:
         """Write the log and return whether that worked; if not, members are told, and it is tried again."""
-        if self._alarms.get("write", now) > now:
+        if "write" in self._alarms and not self._alarms.due("write", now):
             return False
         reason = ""
-        self._alarms.pop("write", None)
         try:
             self.log.commit()
         except LogFailure as fault:
             reason, self._alarms["write"] = str(fault), now + STUCK_SECONDS
-        if bool(reason) != self.stuck:
-            self.stuck = bool(reason)
+        if bool(reason) != self._sealed.stuck:
             for half in self._door.half_open.values():
                 half.holder = None  # Nobody is admitted meanwhile; who still asks is contested anew.
             self.note(Activity("stuck" if reason else "goes on", why=reason))
-            for kind, members in self._members.items():
-                self._outgoing += kind.tell_stuck(list(members.values()), self.stuck)
+            for kind in self._kinds:
+                kind.stuck = bool(reason)
+                self._outgoing += kind.tell(kind.members.values(), "stuck")
         return not reason
 
     # --- answers
@@ -2458,28 +2408,23 @@ class Server(Core):
         work = ANSWER_ENTRIES_MAX
         answered = (after, self._sealed.room_key.id) if after < self._sealed.head else ()  # By what is handed out.
         asked, self._asked = self._asked, {}
-        for member in asked.values():
-            for view, question in list(member.asked.items()):
-                if work <= 0:
-                    self._asked[member.id] = member
-                    break
-                del member.asked[view]
-                if (
-                    member.id in self._took
-                    and isinstance(question, Sync)
-                    and (question.cursor, question.key_id) == answered
-                ):
-                    continue
+        for (ident, view), (member, question) in asked.items():
+            if work <= 0:
+                self._asked[ident, view] = member, question
+                continue
+            gone = member.session.id not in self._sealed.members
+            coming = ident in self._took and view == MISSING and (question.cursor, question.key_id) == answered
+            if not gone and not coming:
                 work -= self._answer_question(member, view, question, after)
 
-    def _answer_question(self, member: SealedMember, view: int, question: Union[Sync, Pull], until: int) -> int:
+    def _answer_question(self, member: SealedMember, view: int, question: Any, until: int) -> int:
         """Send what follows what the member has, up to ``until`` or to the end of its view; return the work."""
         log, start, flags, work = self.log, 0, 0, ANSWER_WORK
-        if isinstance(question, Pull):
-            have, until = question.have, question.until or self._sealed.head
+        if view == MISSING:
+            have: int = question.cursor
         else:
-            have = question.cursor
-        if isinstance(question, Pull) and view == EARLIER:
+            have, until = question.have, question.until or self._sealed.head
+        if view == EARLIER:
             work += EARLIER_SEARCH_MAX
             start = max(log.start(min(question.count, EARLIER_MAX), until + 1), log.oldest - 1)
             if log.start(1, start + 1) == start:  # No message stands before those: then all that is left.
@@ -2499,7 +2444,7 @@ class Server(Core):
         last = cut[-1][1] if cut else until
         for batch in cut or [(until + 1, until, b"")]:
             more = ASK if batch[1] == last < until else 0
-            if view:
+            if view != MISSING:
                 page = Page(view, flags | more, start, encode_batch(until, batch[0], batch[2]))
                 self._outgoing.append(self._sealed.send(member, page))
             else:
@@ -2511,7 +2456,7 @@ class Server(Core):
         due = [name for name in _BEATS if self._alarms.due(name, now)]
         if not due:
             return
-        members, head = list(self._members[self._sealed].values()), self._sealed.head
+        members, head = list(self._sealed.members.values()), self._sealed.head
         if "heartbeat" in due:
             self._alarms["heartbeat"] = now + HEARTBEAT_SECONDS
         else:
@@ -3505,10 +3450,10 @@ class Classic(Kind):
 
     def __init__(self, room: Server, now: float, admitted: bool = True) -> None:
         """``room`` is the server that they are members of."""
+        super().__init__()
         self.receive_bytes = RECEIVE_CLASSIC_MAX if admitted else RECEIVE_BYTES_MAX
         self._room = room
         self._admitted = admitted
-        self._here: Dict[Any, Member] = {}  # By address.
         self._guesses = TokenBucket(CLASSIC_GUESS_RATE, LOGIN_BURST, now)
         self._seen: Dict[str, None] = {}
         self._runs = RunReader()
@@ -3516,7 +3461,7 @@ class Classic(Kind):
 
     def receive(self, text: str, address: Any, now: float) -> Outgoing:
         """Take a datagram: a login, or a text of one who has logged in; return the answer."""
-        member, login = self._here.get(address), decode_classic_login(text)
+        member, login = self.members.get(address), decode_classic_login(text)
         if not self._admitted:
             place = address_place(address[0])
             if login is not None and place not in self._seen and len(self._seen) < CLASSIC_SEEN_MAX:
@@ -3527,7 +3472,7 @@ class Classic(Kind):
         if member is not None and not text.startswith("LOGIN "):
             self._take(member, text, now)
             return []
-        if login is None or self._room.stuck:
+        if login is None or self.stuck:
             raise MalformedDatagram("not logged in")
         return [Datagram(self._login(*login, address, now).encode(), address)]
 
@@ -3560,14 +3505,14 @@ class Classic(Kind):
         return "" if holder.kind is self and holder.address[0] == address[0] else USERNAME_TAKEN
 
     def _join(self, name: str, address: Any, now: float) -> None:
-        holder, before = self._room.names.get(name_key(name)), self._here.get(address)
+        holder, before = self._room.names.get(name_key(name)), self.members.get(address)
         if before is not None and before is holder:
             return
         for left in (holder, before):
             if left is not None:
                 self._room.leave(left, "left", now)
         member = Member(self, self._room.entropy(8), name, address)
-        self._here[address] = member
+        self.members[address] = member
         self._room.join(member, now)
 
     def _take(self, member: Member, text: str, now: float) -> None:
@@ -3577,44 +3522,46 @@ class Classic(Kind):
             parts = split_parts(clean_text(text))
         except UsageError:
             raise MalformedDatagram("size of a text") from None
-        if self._room.stuck or not member.bucket.take(len(parts), now):
+        if self.stuck or not member.bucket.take(len(parts), now):
             raise MalformedDatagram("too much at once")
         marks = [TEXT | FIRST * (part is parts[0]) | LAST * (part is parts[-1]) for part in parts]
         numbered = enumerate(zip(marks, parts), member.taken + 1)
         self._room.append_run(member, [Submission(number, mark, b"", part) for number, (mark, part) in numbered], now)
 
-    def deliver(self, flush: Flush, members: Sequence[Member]) -> Outgoing:
+    def deliver(self, flush: Flush) -> Outgoing:
         """Return each entry as text for all who may see it, but for nobody his own."""
         outgoing: Outgoing = []
         for record in flush.records:
             entry = decode_entry(record.data)
             text = self._runs.read(entry)
             if text is not None and entry.kind != REFUSED:
-                readers = [each for each in members if each.id != entry.author and record.visible(each.id)]
+                readers = [
+                    each for each in self.members.values() if each.id != entry.author and record.visible(each.id)
+                ]
                 outgoing += self._send(classic_datagrams(entry, text) if readers else [], readers)
         return outgoing
 
     @staticmethod
-    def _send(texts: Sequence[bytes], members: Sequence[Member]) -> Outgoing:
+    def _send(texts: Sequence[bytes], members: Iterable[Member]) -> Outgoing:
         return [Datagram(data, member.address) for member in members for data in texts]
 
-    def part(self, member: Member, why: str) -> Outgoing:
-        """Return a goodbye, where there is more to say than goodbye."""
-        if why != "closed":
-            del self._here[member.address]
-        return self._send([CLASSIC_GOODBYES[why].encode()] if why in CLASSIC_GOODBYES else [], [member])
-
-    def tell_stuck(self, members: Sequence[Member], stuck: bool) -> Outgoing:
+    def tell(self, members: Iterable[Member], what: str) -> Outgoing:
         """Return it as a line of the server's."""
-        return self._send(encode_classic(CLASSIC_STUCK if stuck else CLASSIC_GOES_ON), members)
+        text = CLASSIC_GOODBYES["closed"] if what == "closed" else CLASSIC_STUCK if self.stuck else CLASSIC_GOES_ON
+        return self._send(encode_classic(text), members)
+
+    def part(self, member: Member, why: str, now: float) -> Outgoing:
+        """Return a goodbye, where there is more to say than goodbye."""
+        del self.members[member.address]
+        return self._send([CLASSIC_GOODBYES[why].encode()] if why in CLASSIC_GOODBYES else [], [member])
 
     def tick(self, now: float) -> None:
         """Tell all when the first of this kind has come, and when the last one has left."""
-        if self._told == bool(self._here):
+        if self._told == bool(self.members):
             return
-        self._told = bool(self._here)
+        self._told = bool(self.members)
         text = "Nobody uses the original program any more: the room is encrypted again."
-        for member in list(self._here.values())[:1]:
+        for member in list(self.members.values())[:1]:
             text = "%s uses the original program: from now on the room's messages also travel unencrypted."
             text %= member.name
         self._room.say(text, now)

@@ -140,8 +140,8 @@ RECEIVE_DATAGRAMS_MAX = 256  # Read from a socket in one turn.
 REPLAY_WINDOW = 1024  # Counters; reordering wider than this loses datagrams, which repair brings back.
 OUTBOX_PARTS_MAX = 4096  # Typed but not yet taken.
 SHOWN_MEMBERS_MAX = 4096  # Member ids of which a client remembers the highest number shown.
-ROSTER_MAX = 65535  # Members that a client lists.
-HELD_EVENTS_MAX = 20_000  # What a client keeps until the roster has come, or of history that was asked for.
+ROSTER_MAX = 65535  # Members that a client lists, and entries of a view that it keeps.
+HELD_EVENTS_MAX = 20_000  # What a client keeps until the roster has come.
 
 LOG_ENTRIES_MIN = 10_000  # Kept in any case ...
 LOG_SECONDS_MIN = 60  # ... and as long as this ...
@@ -2520,11 +2520,7 @@ class Queued(Value):
 
 
 class Sent(Value):
-    """The text with that number is not waited for any more, though its entry did not come.
-
-    Either it is in the log (``confirmed``) and was trimmed meanwhile, or it went to an original server, which confirms
-    nothing.
-    """
+    """The text with that number is in the log, and trimmed there; or, not ``confirmed``, with an original server."""
 
     number: int
     confirmed: bool
@@ -2583,10 +2579,6 @@ class ServerFound(Value):
     address: Any
 
 
-class DiscoveryEnded(Value):
-    """The search is over."""
-
-
 class LoginAttempt:
     """HELLO, LOGIN and PROOF of one login: finds a server that proves the password, and its session.
 
@@ -2598,27 +2590,19 @@ class LoginAttempt:
         self.address: Any = None
         self.session: Optional[Session] = None
         self.answered = False
+        self.failure = NO_ANSWER  # Why it fails, if it does now.
         self.until = now + LOOK_SECONDS
         self.timer = Timer(entropy)
-        self._advice = NO_ANSWER
+        self.timer.start(now, HELLO_SECONDS, 2 * HELLO_SECONDS, at_once=True)
         self._password = password
         self._addresses = addresses
         self._entropy = entropy
         self._nonce = entropy(16)
-        self._offers: Dict[bytes, Tuple[Offer, Any]] = {}
+        self._offers: Dict[bytes, Tuple[Offer, Any]] = {}  # By server; each is asked when those before it are tested.
         self._tested: List[bytes] = []
         self._exchange: Optional[Exchange] = None
         self._login = b""
         self._unanswered = 0
-        self._ask_at_once(now)
-
-    def _ask_at_once(self, now: float) -> None:
-        self.timer.start(now, HELLO_SECONDS, 2 * HELLO_SECONDS, at_once=True)
-
-    def failure(self) -> str:
-        """Return the code word for why it has failed."""
-        # SECURITY: test_advice_does_not_undo_a_wrong_password
-        return WRONG_PASSWORD if self._tested and self.session is None else self._advice
 
     def questions(self, proof: Proof, now: float) -> List[Datagram]:
         """Return what to send now, and arm the timer for the repeat."""
@@ -2638,19 +2622,19 @@ class LoginAttempt:
 
     def receive(self, datagram: bytes, address: Any, now: float) -> None:
         """Take an OFFER, KEYS or LATER; raises MalformedDatagram for what is not of this attempt."""
-        if datagram[1] == Keys.code:
-            self._receive_keys(datagram, now)
-            return
-        message = decode(datagram[1], datagram[2:])
+        tagged = datagram[1] == Keys.code
+        message = decode(datagram[1], datagram[HEADER_BYTES:-TAG_BYTES] if tagged else datagram[2:])
         if not hmac.compare_digest(message.nonce, self._nonce):
             raise MalformedDatagram("not of this login")
         if not self.answered:
             self.answered, self.until = True, now + LOOK_SECONDS
-        if isinstance(message, Later):
-            if message.reason in (TRY_LATER, VERSION_MISMATCH):
-                self._advice = message.reason
-            if message.reason == TRY_LATER and not self._tested:
-                self.until = now
+        if isinstance(message, Keys):
+            self._receive_keys(message, datagram, now)
+        elif isinstance(message, Later):
+            # SECURITY: test_advice_does_not_undo_a_wrong_password
+            if message.reason in (TRY_LATER, VERSION_MISMATCH) and not self._tested:
+                self.failure = message.reason
+                self.until = now if message.reason == TRY_LATER else self.until
         elif message.server not in self._offers and len(self._offers) < KEYS_TESTED_MAX:
             self._offers[message.server] = (message, address)
             if len(self._offers) == len(self._tested) + 1:
@@ -2664,25 +2648,24 @@ class LoginAttempt:
             self._login = encode_unsealed(Login(self._nonce, offer.cookie, self._exchange.share))
             self._unanswered = 0
             self.until = now + LOOK_SECONDS
-            self._ask_at_once(now)
+            self.timer.start(now, HELLO_SECONDS, 2 * HELLO_SECONDS, at_once=True)
 
-    def _receive_keys(self, datagram: bytes, now: float) -> None:
-        keys = decode(datagram[1], datagram[HEADER_BYTES:-TAG_BYTES])
+    def _receive_keys(self, keys: Keys, datagram: bytes, now: float) -> None:
         # SECURITY: test_a_false_server_tests_two_guesses_at_most
         fresh = self.session is None and datagram not in self._tested and len(self._tested) < KEYS_TESTED_MAX
-        if self._exchange is None or not fresh or not hmac.compare_digest(keys.nonce, self._nonce):
+        if self._exchange is None or not fresh:
             raise MalformedDatagram("not of this login")
         self._tested.append(datagram)
-        self.answered = True
         try:
             session = Session(datagram[2:6], self._exchange.key(keys.share, datagram[2:6], server=False), server=False)
             session.verify(datagram)
         except MalformedDatagram:
+            self.failure = WRONG_PASSWORD
             self.until = now + KEYS_SECONDS  # The true server may still speak, or another one that is asked now.
             self._answer_offer(now)
             raise
-        self.session, self.until = session, now + LOOK_SECONDS
-        self._ask_at_once(now)
+        self.session, self.failure, self.until = session, NO_ANSWER, now + LOOK_SECONDS
+        self.timer.start(now, HELLO_SECONDS, 2 * HELLO_SECONDS, at_once=True)
 
 
 class Stream:
@@ -2694,118 +2677,50 @@ class Stream:
         self.time = entry_time
         self._above: Dict[int, Entry] = {}
 
-    def read(self, entries: Sequence[Tuple[int, Entry]]) -> Iterator[Entry]:
-        """Yield what comes next, of a SKIP what is new; the cursor is behind each as it is yielded."""
-        for number, entry in entries:
-            end = number + entry.count - 1
-            if number <= self.cursor + 1 <= end:
-                yield self._step(end, entry)
-            # A SKIP is kept whole or not at all: the cursor may end where it ends, whose time is known, but not in it.
-            elif self.cursor < number and end <= self.cursor + BUFFER_ENTRIES_MAX:
-                self._above.update(dict.fromkeys(range(number, end + 1), entry))
-        while self.cursor + 1 in self._above:
-            yield self._step(self.cursor + 1, self._above[self.cursor + 1])
-
-    def _step(self, end: int, entry: Entry) -> Entry:
-        if self._above:
-            for number in range(self.cursor + 1, min(end, self.cursor + BUFFER_ENTRIES_MAX) + 1):
-                self._above.pop(number, None)
-        covered, self.cursor, self.time = end - self.cursor, end, entry.time
-        return entry if entry.count == covered else replace(entry, count=covered)
+    def read(self, entries: Sequence[Tuple[int, Entry]]) -> Iterator[Tuple[int, Entry]]:
+        """Yield what comes next, of a SKIP what is new, each with the cursor that is then behind it."""
+        ready: Iterable[Tuple[int, Entry]] = entries
+        if self._above or entries and entries[0][0] > self.cursor + 1:
+            self._above.update(pair for pair in entries if pair[0] <= self.cursor + BUFFER_ENTRIES_MAX)
+            ready = ((number, self._above[number]) for number in sorted(self._above))
+        for number, entry in ready:
+            if number > self.cursor + 1:
+                break
+            self._above.pop(number, None)
+            covered = number + entry.count - 1 - self.cursor
+            if covered > 0:
+                self.cursor, self.time = self.cursor + covered, entry.time
+                yield self.cursor, entry if entry.count == covered else replace(entry, count=covered)
 
 
-def happened(seq: int, entry: Entry, text: str, earlier: bool = False) -> Optional[Happened]:
+def happened(seq: int, entry: Entry, text: Optional[str], earlier: bool = False) -> Optional[Happened]:
     """Return the event for an entry at ``seq``, ``text`` being that of its run; None where there is nothing to tell."""
-    told = entry.kind != REFUSED and (entry.kind != SKIP or entry.why == TRIMMED)
-    return Happened(seq, entry, text, earlier, 0) if told else None
+    silent = entry.kind == REFUSED or entry.kind == SKIP and entry.why != TRIMMED
+    return None if text is None or silent else Happened(seq, entry, text, earlier, 0)
 
 
-class Roster:
-    """Who is here: what the standing view says, and the joins and leaves of the log that are newer.
+class Pages(Stream):
+    """A view of the log up to ``until``, read page by page; see Pull."""
 
-    While the view is being read, the newest that is known of a member counts, wherever it came from.
-    """
-
-    def __init__(self) -> None:
-        self._rows: Dict[bytes, Tuple[int, Entry, bool]] = {}  # Number and JOINED or LEFT; whether the view lists it.
-        self._as_of = 0
-
-    def start(self, keep: bool) -> None:
-        """A new view is going to be read; ``keep`` what is known, which is of the same log."""
-        self._as_of = 0
-        self._rows = {ident: (seq, entry, False) for ident, (seq, entry, _) in self._rows.items() if keep}
-
-    def read(self, seq: int, entry: Entry, listed: bool = False) -> None:
-        """Take an entry of the log, or one that is ``listed`` in the view."""
-        if seq <= self._as_of:
-            return
-        if entry.kind == STARTED:
-            self._rows = {ident: row for ident, row in self._rows.items() if row[0] > seq}
-        elif entry.kind == LEFT and self._as_of:
-            self._rows.pop(entry.author, None)
-        elif entry.kind in (JOINED, LEFT):
-            known = self._rows.get(entry.author, (0, entry, False))
-            if seq + listed > known[0] and (known[0] or len(self._rows) < ROSTER_MAX):
-                self._rows[entry.author] = (seq, entry, listed)
-
-    def finish(self, as_of: int) -> None:
-        """The view is read: who joined before it was made and is not listed has left, wherever the LEFT may be."""
-        self._as_of = as_of
-        self._rows = {
-            ident: row for ident, row in self._rows.items() if row[1].kind == JOINED and (row[2] or row[0] > as_of)
-        }
-
-    def members(self) -> Dict[bytes, Entry]:
-        """Return the JOINED of everybody by member id."""
-        return {ident: entry for ident, (_, entry, _) in self._rows.items() if entry.kind == JOINED}
-
-    def find(self, name: str) -> bytes:
-        """Return the id of the member with that name; raises UsageError."""
-        for ident, entry in self.members().items():
-            if name_key(entry.name) == name_key(name):
-                return ident
-        raise UsageError("Nobody here is called %s." % display_text(name, " "), NO_SUCH_NAME)
-
-
-class ViewReader:
-    """Reads one view of the log, page by page, as a cursor does."""
-
-    def __init__(self, view: int, until: int, count: int = 0) -> None:
-        """See Pull; until 0 is where the server's head is."""
-        self.view = view
-        self.until = until
-        self.count = count
-        self.first = 0
+    def __init__(self, until: int, count: int = 0) -> None:
+        """``until`` 0 is where the server's head is."""
+        super().__init__(0, 0)
+        self.until, self.count = until, count
+        self.entries: List[Tuple[int, Entry]] = []
+        self.start: Optional[int] = None
         self.beginning = False
-        self.events: List[Happened] = []
-        self._stream: Optional[Stream] = None
-        self._runs = RunReader()
 
-    def question(self, most: int) -> Pull:
-        """Return what asks for the rest."""
-        return Pull(self.view, self._stream.cursor if self._stream else 0, self.until, self.count, most)
-
-    def read(self, page: Page) -> Iterator[Tuple[int, Entry]]:
-        """Take a page; yield what comes next, as (number, entry); raises MalformedDatagram."""
+    def read_page(self, page: Page) -> bool:
+        """Take a page; return whether it brings something new; raises MalformedDatagram."""
         head, entries = decode_batch(page.batch)
-        if self._stream is None and page.start <= head and self.until in (0, head):
-            self._stream, self.first, self.until = Stream(page.start, 0), page.start + 1, head
-        if self._stream is None or head != self.until:
+        if self.start is None and page.start <= head and self.until in (0, head):
+            self.start, self.cursor, self.until = page.start, page.start, head
+        if self.start is None or head != self.until:
             raise MalformedDatagram("not asked for")
-        self.beginning = bool(page.flags & BEGINNING)
-        for entry in self._stream.read(entries):
-            yield self._stream.cursor, entry
-
-    def gather(self, seq: int, entry: Entry) -> None:
-        """Note what is to be told of an entry once everything has come."""
-        text = self._runs.read(entry)
-        event = None if text is None else happened(seq, entry, text, earlier=True)
-        if event is not None and len(self.events) < HELD_EVENTS_MAX:
-            self.events.append(event)
-
-    def done(self) -> bool:
-        """Return whether everything has come."""
-        return self._stream is not None and self._stream.cursor >= self.until
+        self.beginning, before = bool(page.flags & BEGINNING), self.cursor
+        self.entries += [pair for pair in self.read(entries) if pair[1].why != HIDDEN]
+        del self.entries[ROSTER_MAX:]
+        return self.cursor > before
 
 
 class Outbox:
@@ -2874,9 +2789,6 @@ class Outbox:
         return [queued for queued in map(self.settle, gone) if queued is not None]
 
 
-NOT_SENT = {HAS_LEFT: "%s has left; nobody got your private message."}
-
-
 class Client(Core):
     """One member.
 
@@ -2915,10 +2827,11 @@ class Client(Core):
         self._runs = RunReader()
         self._head = self._earlier_until = 0
         self._first = 1  # The first number that was reported, or would have been.
-        self._views: Dict[int, ViewReader] = {}
+        self._views: Dict[int, Pages] = {}
         self._shown: Dict[bytes, int] = {}
-        self._roster = Roster()
-        self._held: List[Any] = []  # What happened in the room, until the roster has come.
+        self._members: Dict[bytes, Entry] = {}  # The JOINED of who is here: as the view had it, and the log behind it.
+        self._members_as_of = 0
+        self._held: List[Any] = []  # What happened in the room, until the members are known.
         self._stuck = False
         # Writing.
         self._outbox = Outbox()
@@ -2952,8 +2865,10 @@ class Client(Core):
         self._said = number = number or self._said + 1
         try:
             text = clean_text(text)
-            to = self._roster.find(to_name) if to_name else b""
-            kind = PRIVATE if to else ACTION if action else TEXT
+            here = [ident for ident, entry in self._members.items() if name_key(entry.name) == name_key(to_name)]
+            if to_name and not here:
+                raise UsageError("Nobody here is called %s." % display_text(to_name, " "), NO_SUCH_NAME)
+            kind, to = (PRIVATE, here[0]) if to_name else (ACTION if action else TEXT, b"")
             entry = Entry(kind, self.wall_ms(now), self._id, 0, self._name, to, to_name, text)
             self._events.append(self._outbox.add(Queued(number, entry), split_parts(text)))
         except UsageError as fault:
@@ -2964,7 +2879,7 @@ class Client(Core):
         if self._first <= 1:
             self._events.append(EarlierRead((), True))
         elif EARLIER not in self._views:
-            self._views[EARLIER] = ViewReader(EARLIER, self._first - 1, min(max(count, 1), EARLIER_MAX))
+            self._views[EARLIER] = Pages(self._first - 1, min(max(count, 1), EARLIER_MAX))
             if self._session is not None:  # Else it is asked with the next one.
                 self._alarms["ask"] = now
 
@@ -2995,11 +2910,18 @@ class Client(Core):
         self._ticked_at = now
         if self._session is not None and self.state is not State.LEAVING:
             self._tick_session(now)
-        if self.state is State.LEAVING:
-            self._tick_leave(now)
+        if self.state is State.LEAVING and now >= self._alarms["left"]:
+            self._enter(State.ENDED)
+        elif self.state is State.LEAVING and self._retry.due(now):
+            self._send(Bye(""))
+            self._retry.again(now)
         elif self.state in (State.CONNECTING, State.CONNECTED, State.RECONNECTING):
             self._tick_login(now)
-        self._tell_status(now)
+        silent = 0 if self._unanswered_at is None else int(now - self._unanswered_at)
+        status = Status(self.state, len(self._outbox.texts), self._round_trip.milliseconds(), silent)
+        if status != self._status:
+            self._status = status
+            self._events.append(status)
 
     # --- outputs
 
@@ -3015,28 +2937,34 @@ class Client(Core):
             alarms += [self._attempt.timer.at, self._attempt.until]
         return earliest(*alarms)
 
-    def _report(self, event: Any) -> None:
-        """Report what happened in the room, behind Connected."""
-        (self._held if STANDING in self._views else self._events).append(event)
-        if len(self._held) > HELD_EVENTS_MAX:
-            self._report_connected()
+    def _report(self, *events: Any) -> None:
+        """Report what happened in the room, behind Connected, and note who came and went."""
+        if STANDING in self._views:
+            self._held += events
+            if len(self._held) > HELD_EVENTS_MAX:
+                del self._views[STANDING]
+                self._report_connected()
+                self._views[STANDING] = Pages(self._stream.cursor)  # What was told now is part of that view.
+            return
+        for event in events:
+            self._events.append(event)
+            if isinstance(event, Happened) and not event.earlier and event.seq > self._members_as_of:
+                entry = event.entry
+                if entry.kind == JOINED and len(self._members) < ROSTER_MAX:
+                    self._members[entry.author] = entry
+                elif entry.kind == LEFT:
+                    self._members.pop(entry.author, None)
+                elif entry.kind == STARTED:
+                    self._members.clear()
 
     def _report_connected(self) -> None:
-        members = self._roster.members()
-        # Its own JOINED may be newer than the roster, and is not reported.
-        names = {self._id: self._name, **{ident: entry.name for ident, entry in members.items()}}
-        classic = tuple(ident for ident, entry in members.items() if entry.text == CLASSIC_TEXT)
+        # Its own JOINED may be newer than the view, and is not reported.
+        names = {self._id: self._name, **{ident: entry.name for ident, entry in self._members.items()}}
+        classic = tuple(ident for ident, entry in self._members.items() if entry.text == CLASSIC_TEXT)
         self._events.append(Connected(self._room, self._name, self._id, tuple(names.items()), self._returns, classic))
-        self._events += self._held
-        self._held.clear()
         self._returns = True
-
-    def _tell_status(self, now: float) -> None:
-        silent = 0 if self._unanswered_at is None else int(now - self._unanswered_at)
-        status = Status(self.state, len(self._outbox.texts), self._round_trip.milliseconds(), silent)
-        if status != self._status:
-            self._status = status
-            self._events.append(status)
+        held, self._held = self._held, []
+        self._report(*held)
 
     # --- login
 
@@ -3063,7 +2991,7 @@ class Client(Core):
         if self._patience and lost_at is not None and now >= lost_at + self._patience:
             self._fail(NO_ANSWER, "The connection was lost and did not come back.")
         elif self._attempt is not None and now >= self._attempt.until:
-            self._attempt_failed(self._attempt.failure(), now)
+            self._attempt_failed(self._attempt.failure, now)
         elif self._attempt is not None and self._attempt.timer.due(now):
             here, oldest = self._stream, self._outbox.settled + 1
             who = (self._attempts, self._instance, here.cursor, here.time, oldest, self._earlier, self._name)
@@ -3106,13 +3034,13 @@ class Client(Core):
         if not welcome.resumed:
             self._stream, self._runs = Stream(welcome.start, welcome.start_time), RunReader()
             self._first = welcome.start + 1
+            self._members.clear()
             asked = self._views.pop(EARLIER, None)
             if asked is not None:
                 self.earlier(asked.count, now)
-        # What is still held was before the roster that is asked for now.
+        # What is still held was before the view of the members that is asked for now.
         self._held = [replace(event, earlier=True) if isinstance(event, Happened) else event for event in self._held]
-        self._roster.start(keep=bool(welcome.resumed))
-        self._views[STANDING] = ViewReader(STANDING, 0)
+        self._views[STANDING] = Pages(0)
         self._outbox.start(welcome.taken, welcome.head)
         self._asked_at.clear()
         self._alarms["ask"] = now
@@ -3128,31 +3056,25 @@ class Client(Core):
         code, name, attempt, session = datagram[1], datagram[2:6], self._attempt, self._session
         mine = session is not None and name == session.id
         if code == Later.code and mine:
-            self._receive_advice(datagram, now)
-        elif code in (Offer.code, Keys.code, Later.code):
-            if attempt is None:
-                raise MalformedDatagram("not of this login")
+            # A server says, unsealed, that it does not know this session: look for it anew, give nothing up.
+            unanswered = self._unanswered_at is not None and now - self._unanswered_at >= ADVICE_SECONDS
+            # SECURITY: test_advice_that_is_not_sealed_disconnects_nobody
+            if decode(code, datagram[2:]).reason == UNKNOWN_SESSION and unanswered:
+                self._look(now)
+            return
+        if code in (Offer.code, Keys.code, Later.code) and attempt is not None:
             attempt.receive(datagram, address, now)
-        elif session is not None and mine:
-            self._take(session.open(datagram), self._RECEIVERS, now)
+            return
+        if session is not None and mine:
+            message, receivers = session.open(datagram), self._RECEIVERS
         elif attempt is not None and attempt.session is not None and name == attempt.session.id:
-            message = attempt.session.open(datagram)
+            message, receivers = attempt.session.open(datagram), self._VERDICTS
             attempt.until = now + LOOK_SECONDS
-            self._take(message, self._VERDICTS, now)
         else:
             raise MalformedDatagram("unknown session")
-
-    def _take(self, message: Any, receivers: Dict[type, Any], now: float) -> None:
         if type(message) not in receivers:
             raise MalformedDatagram("out of place")
         receivers[type(message)](self, message, now)
-
-    def _receive_advice(self, datagram: bytes, now: float) -> None:
-        """A server says, unsealed, that it does not know this session: look for it anew, give nothing up."""
-        unanswered = self._unanswered_at is not None and now - self._unanswered_at >= ADVICE_SECONDS
-        # SECURITY: test_advice_that_is_not_sealed_disconnects_nobody
-        if decode(datagram[1], datagram[2:]).reason == UNKNOWN_SESSION and unanswered:
-            self._look(now)
 
     def _hear(self, now: float) -> None:
         """The session lives: whatever else was tried meanwhile is not needed."""
@@ -3214,15 +3136,14 @@ class Client(Core):
         head, entries = decode_batch(batch)
         missed = self._stream.cursor < self._head
         self._head = max(self._head, head)
-        for entry in self._stream.read(entries):
-            self._advance(self._stream.cursor, entry)
+        for seq, entry in self._stream.read(entries):
+            self._advance(seq, entry)
             if missed:
                 self._progress()
         return head
 
     def _advance(self, seq: int, entry: Entry) -> None:
         """Report what the cursor has just moved over, unless it was shown before."""
-        self._roster.read(seq, entry)
         text, earlier = self._runs.read(entry), seq <= self._earlier_until
         if text is None:
             return
@@ -3230,8 +3151,9 @@ class Client(Core):
         if entry.kind == REFUSED or entry.author == self._id:
             queued = self._outbox.settle(entry.number)
             if queued is not None and entry.kind == REFUSED:
-                reason = NOT_SENT.get(entry.text, "The server does not take this.")
-                reason = reason.replace("%s", display_text(queued.entry.to_name, " "))
+                reason = "The server does not take this."
+                if entry.text == HAS_LEFT:
+                    reason = "%s has left; nobody got your private message." % display_text(queued.entry.to_name, " ")
                 event = NotSent(queued.number, entry.text, queued.entry.text, reason)
             elif queued is not None:
                 event = Happened(seq, entry, text, earlier, queued.number)
@@ -3250,26 +3172,24 @@ class Client(Core):
 
     def _receive_page(self, page: Page, now: float) -> None:
         self._hear(now)
-        reader = self._views.get(page.view)
-        if reader is None:
+        view = self._views.get(page.view)
+        if view is None:
             raise MalformedDatagram("not asked for")
-        for seq, entry in reader.read(page):
+        if view.read_page(page):
             self._progress()
-            if page.view == EARLIER:
-                reader.gather(seq, entry)
-            else:
-                self._roster.read(seq, entry, listed=True)
-        if not reader.done():
+        if view.cursor < view.until:
             if page.flags & ASK:
                 self._alarms["ask"] = now
             return
         del self._views[page.view]
-        if page.view == EARLIER:
-            self._first = reader.first
-            self._events.append(EarlierRead(tuple(reader.events), reader.beginning))
-        else:
-            self._roster.finish(reader.until)
+        if page.view == STANDING:
+            self._members = {entry.author: entry for _, entry in view.entries if entry.kind == JOINED}
+            self._members_as_of = view.until
             self._report_connected()
+        else:
+            runs, self._first = RunReader(), page.start + 1
+            told = [happened(seq, entry, runs.read(entry), earlier=True) for seq, entry in view.entries]
+            self._events.append(EarlierRead(tuple(filter(None, told)), view.beginning))
 
     _RECEIVERS: ClassVar[Dict[type, Any]] = {Bye: _receive_bye, Entries: _receive_entries}
     _RECEIVERS.update({Room: _receive_room, Page: _receive_page})
@@ -3286,8 +3206,8 @@ class Client(Core):
         most = max(ANSWER_DATAGRAMS_MAX >> self._repeats, 1)
         parts = self._outbox.parts(again=repeat)
         if repeat or asked:
-            for reader in self._views.values():
-                self._send(reader.question(most))
+            for view, reader in self._views.items():
+                self._send(Pull(view, reader.cursor, reader.until, reader.count, most))
         if repeat or asked or parts or self._alarms.due("quiet", now) or self._alarms.due("keep", now):
             self._send_sync(parts, most, now)
         self._arm(now, repeat)
@@ -3329,13 +3249,6 @@ class Client(Core):
         elif repeat or self._retry.at is None:
             self._retry.start(now, max(self._round_trip.retry_seconds(), GRACE_SECONDS), RETRY_SECONDS_MAX)
 
-    def _tick_leave(self, now: float) -> None:
-        if now >= self._alarms["left"]:
-            self._enter(State.ENDED)
-        elif self._retry.due(now):
-            self._send(Bye(""))
-            self._retry.again(now)
-
     def _send(self, message: Message) -> int:
         """Seal a message for the server; return its counter."""
         assert self._session is not None, "only a session seals"
@@ -3348,16 +3261,12 @@ _SYNC_BYTES_MAX = DATAGRAM_BYTES_MAX - HEADER_BYTES - TAG_BYTES - 15
 
 def group_submissions(parts: Sequence[Submission]) -> List[Tuple[Submission, ...]]:
     """Share parts out over SYNCs by their size; there is always one SYNC."""
-    groups: List[List[Submission]] = [[]]
-    size = 0
+    groups: List[Tuple[Submission, ...]] = [()]
     for part in parts:
-        count = len(encode_submission(part))
-        if groups[-1] and size + count > _SYNC_BYTES_MAX:
-            groups.append([])
-            size = 0
-        groups[-1].append(part)
-        size += count
-    return [tuple(group) for group in groups]
+        groups[-1] += (part,)
+        if sum(len(encode_submission(each)) for each in groups[-1]) > _SYNC_BYTES_MAX:
+            groups[-1:] = [groups[-1][:-1], (part,)]
+    return groups
 
 
 class Discovery(Core):
@@ -3368,8 +3277,8 @@ class Discovery(Core):
         super().__init__(0.0)
         self._nonce = entropy(16)
         self._addresses = addresses
-        self._until = now + DISCOVERY_SECONDS
-        self._hellos = [now + DISCOVERY_SECONDS * share for share in (0.0, 0.2, 0.5)]
+        shares = (("first", 0.0), ("second", 0.2), ("third", 0.5), ("end", 1.0))
+        self._alarms.update((name, now + DISCOVERY_SECONDS * share) for name, share in shares)
         self._found: Dict[bytes, None] = {}
 
     def _receive(self, datagram: bytes, address: Any, now: float) -> None:
@@ -3383,16 +3292,11 @@ class Discovery(Core):
 
     def tick(self, now: float) -> None:
         """Ask again where it is time; end where it is over."""
-        while self._hellos and now >= self._hellos[0]:
-            del self._hellos[0]
-            self._outgoing += [Datagram(encode_unsealed(Hello(self._nonce)), address) for address in self._addresses]
-        if now >= self._until and not self.done:
-            self.done = True
-            self._events.append(DiscoveryEnded())
-
-    def deadline(self) -> Optional[float]:
-        """Return when tick() is due."""
-        return None if self.done else min([self._until] + self._hellos)
+        for name in ("first", "second", "third"):
+            if self._alarms.due(name, now):
+                hello = encode_unsealed(Hello(self._nonce))
+                self._outgoing += [Datagram(hello, address) for address in self._addresses]
+        self.done = self.done or self._alarms.due("end", now)
 
 
 # ======================================================================================================
@@ -7481,8 +7385,7 @@ def history_lines(path: str, as_json: bool) -> Iterator[str]:
     """Yield the lines of an export; raises UsageError."""
     runs, classics = RunReader(), set()
     for number, entry in read_history(path):
-        text = runs.read(entry)
-        event = happened(number, entry, text) if text is not None else None
+        event = happened(number, entry, runs.read(entry))
         if entry.kind == JOINED and entry.text == CLASSIC_TEXT:
             classics.add(entry.author)
         if event is not None and as_json:

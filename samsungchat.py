@@ -2737,7 +2737,7 @@ class Outbox:
         self._early = (0, 0)  # Which parts the server holds and has not taken: see ENTRIES.
         self._taken_head = 0  # Where the log ended when that much was taken.
 
-    def add(self, queued: Queued, parts: Sequence[bytes]) -> Queued:
+    def add(self, queued: Queued, parts: Sequence[bytes]) -> None:
         """Take a text on its way; raises UsageError where too much waits."""
         if len(self._parts) + len(parts) > OUTBOX_PARTS_MAX:
             raise UsageError("Too much is waiting to be sent; try again when the connection is back.", FULL)
@@ -2747,7 +2747,6 @@ class Outbox:
             marks = FIRST * (position == 0) | LAST * (position == last)
             self._parts[self.newest] = Submission(self.newest, entry.kind | marks, entry.to, part)
         self.texts[self.newest] = queued
-        return queued
 
     def parts(self, again: bool) -> List[Submission]:
         """Return what may be sent now and was not yet; ``again``: and what was, but may be lost."""
@@ -2864,15 +2863,21 @@ class Client(Core):
         """
         self._said = number = number or self._said + 1
         try:
-            text = clean_text(text)
-            here = [ident for ident, entry in self._members.items() if name_key(entry.name) == name_key(to_name)]
-            if to_name and not here:
-                raise UsageError("Nobody here is called %s." % display_text(to_name, " "), NO_SUCH_NAME)
-            kind, to = (PRIVATE, here[0]) if to_name else (ACTION if action else TEXT, b"")
-            entry = Entry(kind, self.wall_ms(now), self._id, 0, self._name, to, to_name, text)
-            self._events.append(self._outbox.add(Queued(number, entry), split_parts(text)))
+            text, kind = clean_text(text), PRIVATE if to_name else ACTION if action else TEXT
+            self._submit(Queued(number, Entry(kind, self.wall_ms(now), self._id, 0, self._name, b"", to_name, text)))
         except UsageError as fault:
             self._events.append(NotSent(number, fault.code, text, str(fault)))
+
+    def _submit(self, queued: Queued) -> None:
+        """Put a text on its way; raises UsageError."""
+        entry = queued.entry
+        if entry.kind == PRIVATE:
+            here = [ident for ident, each in self._members.items() if name_key(each.name) == name_key(entry.to_name)]
+            if not here:
+                raise UsageError("Nobody here is called %s." % display_text(entry.to_name, " "), NO_SUCH_NAME)
+            queued = replace(queued, entry=replace(entry, to=here[0]))
+        self._outbox.add(queued, split_parts(entry.text))
+        self._events.append(queued)
 
     def earlier(self, count: int, now: float) -> None:
         """Ask for the last ``count`` messages before the first that was shown; reports EarlierRead."""
@@ -3004,23 +3009,23 @@ class Client(Core):
         helps = answered and code in (TRY_LATER, NO_ANSWER) and now < self._login_until
         most = AGAIN_WRONG_SECONDS_MAX if code == WRONG_PASSWORD else AGAIN_SECONDS_MAX
         if self.state is State.CONNECTING and not helps:
-            self._fail(code, REFUSALS[code])
+            self._fail(code)
         elif self._again.most < most:
             self._again.start(now, AGAIN_SECONDS, most)
         else:  # A longer wait is not shortened by another kind of failure.
             self._again.again(now)
 
-    def _fail(self, code: str, text: str) -> None:
+    def _fail(self, code: str, text: str = "") -> None:
         """Stop trying and say why."""
         self._enter(State.IDLE)
-        self._events.append(LoginFailed(code, text))
+        self._events.append(LoginFailed(code, text or REFUSALS[code]))
 
     def _receive_refused(self, refused: Refused, now: float) -> None:
         if refused.reason == ROOM_FULL and self.state is not State.CONNECTING:
             self._attempt_failed(ROOM_FULL, now)
         else:
             code = refused.reason if refused.reason in REFUSALS else TRY_LATER
-            self._fail(code, display_text(refused.text, " ") or REFUSALS[code])
+            self._fail(code, display_text(refused.text, " "))
 
     def _receive_welcome(self, welcome: Welcome, now: float) -> None:
         attempt = self._attempt
@@ -3093,9 +3098,9 @@ class Client(Core):
         if self.state is State.LEAVING:
             self._enter(State.ENDED)
         elif bye.reason in (KICKED, SUPERSEDED):
-            self._fail(bye.reason, REFUSALS[bye.reason])
+            self._fail(bye.reason)
         elif self.state is State.CONNECTING:
-            self._fail(SERVER_CLOSED, REFUSALS[SERVER_CLOSED])
+            self._fail(SERVER_CLOSED)
         else:
             if self.state is State.CONNECTED:
                 self._events.append(Disconnected(REFUSALS[SERVER_CLOSED]))
@@ -3307,6 +3312,7 @@ class Discovery(Core):
 # and addresses prove nothing.
 
 CLASSIC_WELCOME, CLASSIC_WRONG = "Login berhasil!", "Password salah!"
+CLASSIC_REFUSALS = {CLASSIC_WRONG: WRONG_PASSWORD, USERNAME_TAKEN: USERNAME_TAKEN}
 CLASSIC_STUCK = "-- The server's disk is full: what you say is lost until there is room."
 CLASSIC_GOES_ON = "-- The server's disk has room again."
 CLASSIC_GOODBYES = {
@@ -3471,8 +3477,8 @@ class Classic(Kind):
         self._room.say(text, now)
 
 
-class ClassicClient(Core):
-    """A member of an original server: its plain text, and nothing else.  Inputs and outputs as Client's.
+class ClassicClient(Client):
+    """A member of an original server: its plain text, and nothing else.
 
     That protocol has no encryption, no receipts, no roster, no history and no goodbye; what cannot be known is
     not claimed: a text becomes Sent, unconfirmed.
@@ -3480,105 +3486,53 @@ class ClassicClient(Core):
 
     receive_bytes = RECEIVE_CLASSIC_MAX
 
-    def __init__(self, entropy: Callable[[int], bytes], epoch: float) -> None:
-        """``entropy`` and ``epoch`` as Client's."""
-        super().__init__(epoch)
-        self.state = State.IDLE
-        self._timer = Timer(entropy)
-        self._login = b""
-        self._name = ""
-        self._addresses: Sequence[Any] = ()
-        self._until = 0.0
-        self._seq = self._said = 0
-
     def login(self, name: str, password: str, addresses: Sequence[Any], now: float) -> None:
         """Send LOGIN until the server answers; ends in Connected or LoginFailed."""
-        self._name, self._addresses = name, addresses[:1]
         self._login = ("LOGIN %s %s" % (name, password)).encode("utf-8", "surrogateescape")
-        self._until = now + LOOK_SECONDS
-        self._timer.start(now, 4 * HELLO_SECONDS, LOOK_SECONDS, at_once=True)
-        self._enter(State.CONNECTING)
-
-    def _enter(self, state: State) -> None:
-        self.state = state
-        self._events.append(Status(state, 0, 0, 0))
-
-    def say(self, text: str, now: float, action: bool = False, to_name: str = "", number: int = 0) -> None:
-        """Send a text to all; reports Queued and Sent, or NotSent."""
-        self._said = number = number or self._said + 1
-        try:
-            text = clean_text(text)
-            if action or to_name:
-                raise UsageError("An original server has no /me and no /msg.")
-        except UsageError as fault:
-            self._events.append(NotSent(number, fault.code, text, str(fault)))
-            return
-        self._send(encode_classic(text))
-        entry = Entry(TEXT, self.wall_ms(now), name=self._name, text=text)
-        self._events += [Queued(number, entry), Sent(number, False)]
-
-    def _send(self, datagrams: Sequence[bytes]) -> None:
-        self._outgoing += [Datagram(data, address) for data in datagrams for address in self._addresses]
-
-    def earlier(self, count: int, now: float) -> None:
-        """Report that an original server keeps nothing."""
-        self._events.append(EarlierRead((), True))
+        super().login(name, password, addresses[:1], now)
 
     def finish(self, now: float) -> None:
         """Leave: there is no receipt to wait for."""
         self.leave(now)
 
-    def leave(self, now: float) -> None:
-        """End; the protocol knows no goodbye."""
-        self._enter(State.ENDED)
-        self.done = True
+    def _look(self, now: float) -> None:
+        self._retry.start(now, 4 * HELLO_SECONDS, LOOK_SECONDS, at_once=True)
+        self._alarms["failed"] = now + LOOK_SECONDS
+
+    def _tick_login(self, now: float) -> None:
+        if self._alarms.due("failed", now):
+            self._fail(NO_ANSWER, REFUSALS[NO_ANSWER] + " Ours needs --classic to answer here.")
+        elif self._retry.due(now):
+            self._retry.again(now)
+            self._send_text([self._login])
+
+    def _submit(self, queued: Queued) -> None:
+        if queued.entry.kind != TEXT:
+            raise UsageError("An original server has no /me and no /msg.")
+        self._send_text(encode_classic(queued.entry.text))
+        self._events += [queued, Sent(queued.number, False)]
+
+    def _send_text(self, datagrams: Sequence[bytes]) -> None:
+        self._outgoing += [Datagram(data, address) for data in datagrams for address in self._addresses]
 
     def _receive(self, datagram: bytes, address: Any, now: float) -> None:
         if address[:2] not in [each[:2] for each in self._addresses]:
             raise MalformedDatagram("not from the server")
-        text = decode_text(datagram).rstrip("\r\n")
-        if self.state is State.CONNECTING:
-            self._receive_verdict(text, now)
-        elif self.state is State.CONNECTED and text not in (CLASSIC_WELCOME, ""):
-            self._receive_text(text, now)
-
-    def _receive_verdict(self, text: str, now: float) -> None:
-        if text == CLASSIC_WELCOME:
-            self._timer.stop()
+        text, at = decode_text(datagram).rstrip("\r\n"), self.wall_ms(now)
+        if self.state is State.CONNECTED and text not in (CLASSIC_WELCOME, ""):
+            self._head += 1
+            entry, said = Entry(NOTICE, at), text[3:] if text.startswith("-- ") else text
+            name, colon, rest = text.partition(": ")
+            if colon and 0 < len(name) <= NAME_CHARACTERS_MAX and not text.startswith("-- "):
+                entry, said = Entry(TEXT, at, member_id(name.encode("utf-8")), name=name), rest
+            self._events.append(Happened(self._head, entry, said))
+        elif self.state is State.CONNECTING and text == CLASSIC_WELCOME:
             self._enter(State.CONNECTED)
             own = member_id(self._name.encode("utf-8"))
             self._events.append(Connected("original room", self._name, own, ((own, self._name),), False, (own,)))
-            self._events.append(Happened(0, Entry(NOTICE, self.wall_ms(now)), CLASSIC_NOTICE))
-        elif text in (CLASSIC_WRONG, USERNAME_TAKEN):
-            code = WRONG_PASSWORD if text == CLASSIC_WRONG else USERNAME_TAKEN
-            self._fail(code, REFUSALS[code])
-
-    def _fail(self, code: str, text: str) -> None:
-        self._timer.stop()
-        self._enter(State.IDLE)
-        self._events.append(LoginFailed(code, text))
-
-    def _receive_text(self, text: str, now: float) -> None:
-        self._seq += 1
-        name, colon, said = text.partition(": ")
-        if colon and 0 < len(name) <= NAME_CHARACTERS_MAX and not text.startswith("-- "):
-            author = member_id(name.encode("utf-8"))
-            self._events.append(Happened(self._seq, Entry(TEXT, self.wall_ms(now), author, name=name), said))
-        else:
-            notice = text[3:] if text.startswith("-- ") else text
-            self._events.append(Happened(self._seq, Entry(NOTICE, self.wall_ms(now)), notice))
-
-    def tick(self, now: float) -> None:
-        """Repeat LOGIN, or give it up."""
-        if self.state is State.CONNECTING and now >= self._until:
-            self._fail(NO_ANSWER, REFUSALS[NO_ANSWER] + " Ours needs --classic to answer here.")
-        elif self._timer.due(now):
-            self._send([self._login])
-            self._timer.again(now)
-
-    def deadline(self) -> Optional[float]:
-        """Return when tick() is due."""
-        return earliest(self._timer.at, self._until) if self.state is State.CONNECTING else None
+            self._events.append(Happened(0, Entry(NOTICE, at), CLASSIC_NOTICE))
+        elif self.state is State.CONNECTING and text in CLASSIC_REFUSALS:
+            self._fail(CLASSIC_REFUSALS[text])
 
 
 # ======================================================================================================
@@ -4785,7 +4739,7 @@ def start_client(
 ) -> Loop:
     """Start a client that is not logged in; ``classic`` for an original server.  Raises OSError without a network."""
     epoch = time.time() - time.monotonic()
-    client = ClassicClient(os.urandom, epoch) if classic else Client(os.urandom, epoch, earlier, patience)
+    client = (ClassicClient if classic else Client)(os.urandom, epoch, earlier, patience)
     sockets = [open_socket(socket.AF_INET, ("0.0.0.0", 0))]
     with contextlib.suppress(OSError):  # A machine without IPv6.
         sockets.append(open_socket(socket.AF_INET6, ("::", 0)))
@@ -4798,7 +4752,7 @@ def start_login(loop: Loop, server: str, port: int, name: str, password: str) ->
     """Find the server's addresses and log in there; Connected or LoginFailed comes as an event."""
 
     def act(now: float) -> None:
-        assert isinstance(loop.core, (Client, ClassicClient)), "only a client logs in"
+        assert isinstance(loop.core, Client), "only a client logs in"
         try:
             addresses = resolve(server, port)
         except UsageError as fault:

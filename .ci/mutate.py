@@ -45,7 +45,7 @@ OPERATORS = {  # What each is called, and what takes its place.
     ast.In: ("in", "not in"),
     ast.NotIn: ("not in", "in"),
 }
-TEXT_CHECKS = ("FileTest", "ReadmeTest")
+TEXT_CHECKS = ("FileTest",)
 TAKEN_AWAY = (ast.Expr, ast.Assign, ast.AugAssign, ast.If, ast.Raise, ast.Return, ast.Continue, ast.Break)
 
 Mutation = collections.namedtuple("Mutation", "kind, node, text, names")

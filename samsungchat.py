@@ -3608,44 +3608,34 @@ def parse_input(text: str, commands: Dict[str, Tuple[str, str]]) -> Command:
         more = "; a text that starts with a slash begins with two" if "msg" in commands else ""
         raise UsageError("There is no command /%s; /help lists them%s." % (shown, more))
     arguments = commands[word][0]
-    to_name = ""
-    if arguments.startswith("NAME"):
-        to_name, _, rest = rest.partition(" ")
-        rest = rest.strip()
-    if (arguments.startswith("NAME") and not to_name) or (arguments.endswith("TEXT") and not rest):
+    to_name, _, rest = rest.partition(" ") if "NAME" in arguments else ("", "", rest)
+    if ("NAME" in arguments and not to_name) or ("TEXT" in arguments and not rest.strip()):
         raise UsageError("Write /%s %s." % (word, arguments))
-    return Command(word, rest, to_name)
+    return Command(word, rest.strip(), to_name)
 
 
 def parse_server(text: str, port: int) -> Tuple[str, int]:
     """Split HOST, HOST:PORT, [IPV6]:PORT or IPV6 into host and port; raises UsageError."""
     match = re.fullmatch(r"\[([^\]]+)\](?::(\d+))?|([^:\s]+):(\d+)|(\S+)", text.strip())
-    if match is None:
-        raise UsageError("Write the server as HOST or HOST:PORT, like 192.168.1.5 or lab1:11111.")
-    host = match.group(1) or match.group(3) or match.group(5)
+    try:
+        if match is None:
+            raise ValueError
+        if match.group(5) and ":" in match.group(5):
+            ipaddress.IPv6Address(match.group(5).split("%")[0])
+    except ValueError:
+        raise UsageError("Write the server as HOST or HOST:PORT, like 192.168.1.5 or lab1:11111.") from None
     number = whole_number(match.group(2) or match.group(4) or str(port))
     if not 0 < number < 65536:
         raise UsageError("A port is a number from 1 to 65535.")
-    if match.group(5) and ":" in host and not _is_ipv6(host):
-        raise UsageError("Write the server as HOST or HOST:PORT, like 192.168.1.5 or lab1:11111.")
-    return host, number
-
-
-def _is_ipv6(host: str) -> bool:
-    try:
-        return bool(ipaddress.IPv6Address(host.split("%")[0]))
-    except ValueError:
-        return False
+    return match.group(1) or match.group(3) or match.group(5), number
 
 
 def commands_help(commands: Dict[str, Tuple[str, str]]) -> List[str]:
     """Return one line for each command, and how to send a slash."""
-    rows = ["/" + " ".join(filter(None, (name, arguments))) for name, (arguments, _) in commands.items()]
-    width = max(map(len, rows))
-    lines = ["%-*s  %s" % (width, row, about) for row, (_, about) in zip(rows, commands.values())]
-    return lines + (
-        ["%-*s  %s" % (width, "//TEXT", "say something that starts with a slash")] if "msg" in commands else []
-    )
+    rows = [(("/%s %s" % (name, arguments)).rstrip(), about) for name, (arguments, about) in commands.items()]
+    rows += [("//TEXT", "say something that starts with a slash")] if "msg" in commands else []
+    width = max(len(row) for row, _ in rows)
+    return ["%-*s  %s" % (width, *row) for row in rows]
 
 
 def complete(text: str, names: Sequence[str], commands: Dict[str, Tuple[str, str]]) -> List[str]:
@@ -3654,10 +3644,8 @@ def complete(text: str, names: Sequence[str], commands: Dict[str, Tuple[str, str
         return ["/" + name + " " for name in commands if ("/" + name).startswith(text)]
     head, _, word = text.rpartition(" ")
     start = word[1:] if word.startswith("@") else word
-    at_start = not head
     found = [name for name in names if start and name_key(name).startswith(name_key(start))]
-    lead = text[: len(text) - len(start)]
-    return [lead + name + (": " if at_start else " ") for name in found]
+    return [text[: len(text) - len(start)] + name + (" " if head else ": ") for name in found]
 
 
 def name_colour(name: str) -> int:
@@ -3680,16 +3668,14 @@ def plural(count: int, word: str) -> str:
 
 def status_text(status: Status) -> str:
     """Return the state of the connection in a few words."""
-    words = [status.state.value]
+    words = status.state.value
     if status.state is State.CONNECTED and status.silent >= 1:
-        words = ["waiting for the server since %d s" % status.silent]
+        words = "waiting for the server since %d s" % status.silent
     elif status.state is State.RECONNECTING:
-        words = ["reconnecting since %d s" % status.silent]
+        words = "reconnecting since %d s" % status.silent
     elif status.state is State.CONNECTED and status.rtt_ms:
-        words.append("%d ms" % status.rtt_ms)
-    if status.waiting:
-        words.append("%d waiting" % status.waiting)
-    return ", ".join(words)
+        words += ", %d ms" % status.rtt_ms
+    return words + (", %d waiting" % status.waiting if status.waiting else "")
 
 
 class Listed(Value):
@@ -3706,62 +3692,74 @@ class Transcript:
     """
 
     def __init__(self) -> None:
-        self.room = ""
-        self.name = ""
+        self.room = self.name = ""
         self.status = Status(State.IDLE, 0, 0, 0)
         self.unread = 0
         self._reading = True
         self._unread: Optional[Line] = None
         self._id = b""
-        self._members: Dict[bytes, str] = {}
-        self._classics: Dict[bytes, None] = {}
-        self._spoke: Dict[str, None] = {}
+        self._members: Dict[bytes, Tuple[str, bool]] = {}  # Names, and whether what they are sent is not encrypted.
+        self._spoke: List[str] = []  # Names, who spoke last first.
         self._key = 0
         self._day: Optional[datetime.date] = None
         self._earlier = False
         self._on_way: Dict[int, Line] = {}
         self._presence: Optional[Line] = None
         self._came: Dict[str, str] = {}
-        self._appliers: Dict[type, Callable[[Any], List[Line]]] = {
-            Connected: self._apply_connected,
-            Happened: self._apply_happened,
-            Queued: self._apply_queued,
-            Sent: self._apply_sent,
-            NotSent: self._apply_not_sent,
-            EarlierRead: self._apply_earlier,
-            Status: self._apply_status,
-            Listed: lambda event: [self.note("%s here: %s" % (self._count(), ", ".join(self.described())))],
-            ServerStuck: lambda event: [self.note(*_STUCK[event.stuck])],
-            Disconnected: lambda event: [self.note(event.text + " Trying again; what you type is kept.", "error")],
-        }
 
     def apply(self, event: Any) -> List[Line]:
         """Take an event of the client and return the lines to show or to replace."""
-        applier = self._appliers.get(type(event))
-        return applier(event) if applier else []
+        if isinstance(event, Happened):
+            return self._apply_happened(event)
+        if isinstance(event, EarlierRead):
+            return self._apply_earlier(event)
+        if isinstance(event, Connected):
+            self.room, self.name, self._id = display_text(event.room, " "), display_text(event.name, " "), event.member
+            self._members = {ident: (display_text(name, " "), ident in event.classic) for ident, name in event.members}
+            self._earlier = False
+            words = "Connected again to %s as %s; %s here." if event.again else "Welcome to %s, %s; %s here."
+            return [self.note(words % (self.room, self.name, plural(len(self._members), "member")))]
+        if isinstance(event, Queued):
+            self._on_way[event.number] = self._message(event.entry, event.entry.text, "pending")
+        elif isinstance(event, (Sent, NotSent)):
+            line = self._on_way.pop(event.number, None)
+            if line is None:  # It never was on its way: it is put back to be mended, and leaves no line.
+                return []
+            if isinstance(event, NotSent):
+                return [replace(line, state="failed"), self.note("Not sent: " + event.reason, "error")]
+            return [replace(line, state="sent" if event.confirmed else "unconfirmed")]
+        elif isinstance(event, Status):
+            self.status = event
+        elif isinstance(event, Listed):
+            here = self.described().values()
+            return [self.note("%s here: %s" % (plural(len(self._members), "member"), ", ".join(here)))]
+        elif isinstance(event, ServerStuck):
+            return [self.note(*_STUCK[event.stuck])]
+        elif isinstance(event, Disconnected):
+            return [self.note(event.text + " Trying again; what you type is kept.", "error")]
+        return []
 
     def on_way(self) -> List[Line]:
         """Return own texts that are not in the log yet."""
         return list(self._on_way.values())
 
+    def described(self) -> Dict[str, str]:
+        """Return those here, in order: by name, safe to show, with a mark where what they are sent is not encrypted."""
+        here = sorted(self._members.values(), key=lambda member: name_key(member[0]))
+        return {name: name + " (%s)" % CLASSIC_TEXT * classic for name, classic in here}
+
     def members(self) -> List[str]:
         """Return the names of those here, safe to show, in order."""
-        return sorted(self._members.values(), key=name_key)
-
-    def described(self) -> List[str]:
-        """Return the names of those here, marked where what is sent to them is not encrypted."""
-        marked = {name: " (%s)" % CLASSIC_TEXT for member, name in self._members.items() if member in self._classics}
-        return [name + marked.get(name, "") for name in self.members()]
+        return list(self.described())
 
     def is_classic(self, author: bytes) -> bool:
         """Return whether somebody here uses the original program, whose messages are not encrypted."""
-        return author in self._classics
+        return self._members.get(author, ("", False))[1]
 
     def names(self) -> List[str]:
         """Return the other members for completion: who spoke last first."""
         here = [name for name in self.members() if name_key(name) != name_key(self.name)]
-        spoke = [name for name in reversed(list(self._spoke)) if name in here]
-        return spoke + [name for name in here if name not in self._spoke]
+        return [name for name in self._spoke if name in here] + [name for name in here if name not in self._spoke]
 
     def read(self, reading: bool) -> None:
         """Note whether the person looks at the conversation; if so, nothing is unread."""
@@ -3787,8 +3785,21 @@ class Transcript:
         self._key += 1
         return Line(self._key, kind, text, at, **more)
 
-    def _count(self) -> str:
-        return plural(len(self._members), "member")
+    def _apply_happened(self, event: Happened) -> List[Line]:
+        entry, at = event.entry, event.entry.time / 1000
+        self._on_way.pop(event.number, None)
+        if entry.kind == SKIP:
+            return [self.note(skip_words(entry) + ".")]
+        lines = self._dated(event)
+        if entry.kind in (JOINED, LEFT):
+            return [*lines, self._came_or_went(entry, event.earlier)]
+        if entry.kind in (NOTICE, STARTED):
+            return [*lines, self._line("notice", display_text(event.text), at, earlier=event.earlier)]
+        if not event.number:
+            lines += self._count_unread(event.earlier)
+            name = display_text(entry.name, " ")
+            self._spoke = [name, *(each for each in self._spoke if each != name)][:MEMBERS_MAX]
+        return [*lines, self._message(entry, event.text, "sent" if event.number else "", event.earlier)]
 
     def _dated(self, event: Happened) -> List[Line]:
         """Return the dividers that go before the line of an entry."""
@@ -3804,41 +3815,19 @@ class Transcript:
             self._presence = None
         return lines
 
-    def _apply_connected(self, event: Connected) -> List[Line]:
-        self.room, self.name, self._id = display_text(event.room, " "), display_text(event.name, " "), event.member
-        self._members = {member: display_text(name, " ") for member, name in event.members}
-        self._classics = dict.fromkeys(event.classic)
-        self._earlier = False
-        words = "Connected again to %s as %s; %s here." if event.again else "Welcome to %s, %s; %s here."
-        return [self.note(words % (self.room, self.name, self._count()))]
+    def _message(self, entry: Entry, text: str, state: str, earlier: bool = False) -> Line:
+        """Return the line of what somebody said; ``state`` is "" unless this client said it."""
+        name, kind, private = display_text(entry.name, " "), "action" if entry.kind == ACTION else "message", ""
+        if entry.kind == PRIVATE:
+            own = state or entry.author == self._id
+            private = "to " + display_text(entry.to_name, " ") if own else "from " + name
+        mention = not (state or earlier) and (entry.kind == PRIVATE or self._mentioned(text))
+        more = {"name": name, "colour": name_colour(entry.name), "state": state, "private": private}
+        return self._line(kind, display_text(text), entry.time / 1000, mention=mention, earlier=earlier, **more)
 
-    def _apply_happened(self, event: Happened) -> List[Line]:
-        entry, more = event.entry, {"at": event.entry.time / 1000, "earlier": event.earlier}
-        self._on_way.pop(event.number, None)
-        if entry.kind == SKIP:
-            return [self.note(plural(entry.count, "earlier line") + " no longer available.")]
-        lines = self._dated(event)
-        if entry.kind in (JOINED, LEFT):
-            return [*lines, self._came_or_went(entry, more)]
-        if entry.kind in (NOTICE, STARTED):
-            return [*lines, self._line("notice", display_text(event.text), **more)]
-        if event.number:
-            return [*lines, self._message(entry, event.text, state="sent", **more)]
-        lines += self._count_unread(event.earlier)
-        name = display_text(entry.name, " ")
-        self._spoke.pop(name, None)
-        self._spoke[name] = None
-        if len(self._spoke) > MEMBERS_MAX:
-            del self._spoke[next(iter(self._spoke))]
-        mention = not event.earlier and (entry.kind == PRIVATE or self._mentioned(event.text))
-        return [*lines, self._message(entry, event.text, mention=mention, **more)]
-
-    def _message(self, entry: Entry, text: str, **more: Any) -> Line:
-        name, kind = display_text(entry.name, " "), "action" if entry.kind == ACTION else "message"
-        own = bool(more.get("state")) or entry.author == self._id
-        private = "to " + display_text(entry.to_name, " ") if own else "from " + name
-        more["private"] = private if entry.kind == PRIVATE else ""
-        return self._line(kind, display_text(text), name=name, colour=name_colour(entry.name), **more)
+    def _mentioned(self, text: str) -> bool:
+        name = re.escape(name_key(self.name))
+        return bool(name) and bool(re.search(r"(?<!\w)%s(?!\w)" % name, name_key(text[:MENTION_CHARACTERS])))
 
     def _count_unread(self, earlier: bool) -> List[Line]:
         """Count a message; return a line to go above the first that nobody saw, and the older one of its kind, gone."""
@@ -3851,44 +3840,23 @@ class Transcript:
         self._unread = self._line("unread", "new")
         return [*gone, self._unread]
 
-    def _mentioned(self, text: str) -> bool:
-        name = re.escape(name_key(self.name))
-        return bool(name) and bool(re.search(r"(?<!\w)%s(?!\w)" % name, name_key(text[:MENTION_CHARACTERS])))
-
-    def _apply_queued(self, event: Queued) -> List[Line]:
-        entry = event.entry
-        self._on_way[event.number] = self._message(entry, entry.text, at=entry.time / 1000, state="pending")
-        return []
-
-    def _apply_sent(self, event: Sent) -> List[Line]:
-        line = self._on_way.pop(event.number, None)
-        return [replace(line, state="sent" if event.confirmed else "unconfirmed")] if line else []
-
-    def _apply_not_sent(self, event: NotSent) -> List[Line]:
-        """Return the line that failed; what never was on its way is put back to be mended, and leaves no line."""
-        line = self._on_way.pop(event.number, None)
-        return [replace(line, state="failed"), self.note("Not sent: " + event.reason, "error")] if line else []
-
-    def _came_or_went(self, entry: Entry, more: Dict[str, Any]) -> Line:
+    def _came_or_went(self, entry: Entry, earlier: bool) -> Line:
         """Note who is here; collapse a run of joins and leaves into one line."""
-        name, why = display_text(entry.name, " "), display_text(presence_word(entry), " ")
-        if not more["earlier"]:  # The list of members is newer.
+        name = display_text(entry.name, " ")
+        if not earlier:  # The list of members is newer.
             self._members.pop(entry.author, None)
-            self._classics.pop(entry.author, None)
             if entry.kind == JOINED:
-                self._members[entry.author] = name
-                if entry.text == CLASSIC_TEXT:
-                    self._classics[entry.author] = None
+                self._members[entry.author] = (name, entry.text == CLASSIC_TEXT)
         if self._presence is None:
             self._came = {}
-            self._presence = self._line("presence", "", **more)
+            self._presence = self._line("presence", "", entry.time / 1000, earlier=earlier)
         self._came.pop(name, None)
-        self._came[name] = why
+        self._came[name] = presence_words(entry)
         groups: Dict[str, List[str]] = {}
         for who, what in list(self._came.items())[-PRESENCE_NAMES_MAX:]:
             groups.setdefault(what, []).append(who)
         rest = len(self._came) - PRESENCE_NAMES_MAX
-        words = ["%s %s" % (", ".join(names), PRESENCE_WORDS.get(what, what)) for what, names in groups.items()]
+        words = ["%s %s" % (", ".join(names), what) for what, names in groups.items()]
         self._presence = replace(self._presence, text=("%d more; " % rest if rest > 0 else "") + "; ".join(words))
         return self._presence
 
@@ -3904,10 +3872,6 @@ class Transcript:
         self._key = past._key
         return [top, *found.values(), end]
 
-    def _apply_status(self, event: Status) -> List[Line]:
-        self.status = event
-        return []
-
 
 _STUCK = {
     True: ("The server's disk is full: messages wait until there is room on it.", "error"),
@@ -3920,11 +3884,16 @@ PRESENCE_WORDS = {
 }
 
 
-def presence_word(entry: Entry) -> str:
-    """Return what is said of somebody who came (JOINED) or went (LEFT): a key of PRESENCE_WORDS, or words."""
-    if entry.kind == LEFT:
-        return entry.text
-    return "joined (%s)" % CLASSIC_TEXT if entry.text == CLASSIC_TEXT else "joined"
+def presence_words(entry: Entry) -> str:
+    """Return what is said of somebody who came (JOINED) or went (LEFT), safe to show."""
+    if entry.kind == JOINED:
+        return "joined (%s)" % CLASSIC_TEXT if entry.text == CLASSIC_TEXT else "joined"
+    return PRESENCE_WORDS.get(entry.text) or display_text(entry.text, " ")
+
+
+def skip_words(entry: Entry) -> str:
+    """Return what is said of what the server no longer keeps."""
+    return plural(entry.count, "earlier line") + " no longer available"
 
 
 def plain_line(event: Any) -> Optional[str]:
@@ -3937,9 +3906,8 @@ def plain_line(event: Any) -> Optional[str]:
     if entry.kind in (TEXT, ACTION):
         return ("* %s %s" if entry.kind == ACTION else "%s: %s") % (name, text)
     if entry.kind in (JOINED, LEFT):
-        why = presence_word(entry)
-        return "-- %s %s" % (name, display_text(PRESENCE_WORDS.get(why, why), " "))
-    return "-- " + (text if entry.kind != SKIP else "%s no longer available" % plural(entry.count, "earlier line"))
+        return "-- %s %s" % (name, presence_words(entry))
+    return "-- " + (skip_words(entry) if entry.kind == SKIP else text)
 
 
 def json_object(event: Any, classic: bool = False) -> Optional[Dict[str, Any]]:
@@ -3947,44 +3915,57 @@ def json_object(event: Any, classic: bool = False) -> Optional[Dict[str, Any]]:
 
     ``classic``: the author of the entry is not encrypted.
     """
-    if isinstance(event, Happened):
-        return _json_entry(event, classic)
+    found: Dict[str, Any]
     if isinstance(event, Connected):
         names = sorted((name for _, name in event.members), key=name_key)
         found = {"event": "connected", "room": event.room, "name": event.name, "members": names}
         return {**found, "again": True} if event.again else found
     if isinstance(event, Listed):
         return {"event": "members", "members": list(event.names)}
-    if isinstance(event, Sent):
-        return {"event": "sent", "seq": 0, "number": event.number} if event.confirmed else None
     if isinstance(event, NotSent):
         return {"event": "not_sent", "number": event.number, "code": event.code, "text": event.reason}
     if isinstance(event, LoginFailed):
         return {"event": "refused", "code": event.code, "text": event.text}
-    return {"event": "disconnected"} if isinstance(event, Disconnected) else None
-
-
-def _json_entry(event: Happened, classic: bool) -> Dict[str, Any]:
-    entry, more = event.entry, {"earlier": True} if event.earlier else {}
+    if isinstance(event, Sent) and event.confirmed or isinstance(event, Happened) and event.number:
+        return {"event": "sent", "seq": getattr(event, "seq", 0), "number": event.number}
+    if not isinstance(event, Happened):
+        return {"event": "disconnected"} if isinstance(event, Disconnected) else None
+    entry = event.entry
     found = {"event": "notice", "seq": event.seq, "time": entry.time / 1000}
-    if event.number:
-        return {"event": "sent", "seq": event.seq, "number": event.number}
     if entry.kind == SKIP:
-        return {**found, "time": None, "text": "%s no longer available" % plural(entry.count, "earlier line")}
-    if classic or entry.text == CLASSIC_TEXT and entry.kind == JOINED:
-        more["classic"] = True
-    if entry.kind in (JOINED, LEFT):
-        found.update(event="joined" if entry.kind == JOINED else "left", name=entry.name)
-        return {**found, **({"why": entry.text} if entry.kind == LEFT else {}), **more}
-    if entry.kind in (TEXT, ACTION, PRIVATE):
+        return {**found, "time": None, "text": skip_words(entry)}
+    if entry.kind == JOINED:
+        found.update(event="joined", name=entry.name)
+    elif entry.kind == LEFT:
+        found.update(event="left", name=entry.name, why=entry.text)
+    elif entry.kind in (TEXT, ACTION, PRIVATE):
         found.update({"event": "message", "from": entry.name, "text": event.text})
-        private = {"private": True, "to": entry.to_name} if entry.kind == PRIVATE else {"private": False}
-        return {**found, "kind": "action" if entry.kind == ACTION else "text", **private, **more}
-    return {**found, "text": event.text, **more}
+        found.update(kind="action" if entry.kind == ACTION else "text", private=entry.kind == PRIVATE)
+        found.update({"to": entry.to_name} if entry.kind == PRIVATE else {})
+    else:
+        found["text"] = event.text
+    marks = {"earlier": event.earlier, "classic": classic or (entry.kind == JOINED and entry.text == CLASSIC_TEXT)}
+    return {**found, **{mark: True for mark, given in marks.items() if given}}
 
 
 _KEYS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1bO.|\x1b[^\[O]|[^\x1b]", re.DOTALL)
-_PASTE_END = "\x1b[201~"
+_PASTE, _PASTE_END = "\x1b[200~", "\x1b[201~"
+_CARET_KEYS = (  # A way, the span that is passed on it; which keys move the caret over that, and which delete that.
+    (-1, ".*", "\x01 \x1b[H \x1bOH \x1b[1~", "\x15"),
+    (1, ".*", "\x05 \x1b[F \x1bOF \x1b[4~", "\x0b"),
+    (-1, ".?", "\x02 \x1b[D \x1bOD", "\x7f \b"),
+    (1, ".?", "\x06 \x1b[C \x1bOC", "\x1b[3~ \x04"),
+    (-1, r"\s*[^ ]*", "\x1bb \x1b[1;5D \x1b[1;3D", "\x17 \x1b\x7f"),
+    (1, r"\s*\S*", "\x1bf \x1b[1;5C \x1b[1;3C", ""),
+)
+_CARET = {
+    key: (way, span, keys == deleting)
+    for way, span, moving, deleting in _CARET_KEYS
+    for keys in (moving, deleting)
+    for key in keys.split(" ")
+}
+_RECALLS = {"\x10": 1, "\x1b[A": 1, "\x1bOA": 1, "\x0e": -1, "\x1b[B": -1, "\x1bOB": -1}
+_ACTIONS = {"\x03": "interrupt", "\x04": "eof", "\t": "complete", "\x0c": "redraw", "\x1a": "suspend"}
 
 
 class LineEditor:
@@ -4003,74 +3984,63 @@ class LineEditor:
         self._back = 0
         self._draft = ""
         self._rest = ""
-        self._pasting = False
         self._choices: List[str] = []
-        self._keys: Dict[str, Callable[[], None]] = {}
-        for keys, act in (
-            (("\x7f", "\b"), lambda: self._delete(self.cursor - 1, self.cursor)),
-            (("\x1b[3~",), lambda: self._delete(self.cursor, self.cursor + 1)),
-            (("\x0b",), lambda: self._delete(self.cursor, len(self.text))),
-            (("\x15",), lambda: self._delete(0, self.cursor)),
-            (("\x17", "\x1b\x7f"), lambda: self._delete(self._word_left(), self.cursor)),
-            (("\x01", "\x1b[H", "\x1bOH", "\x1b[1~"), lambda: self._move(0)),
-            (("\x05", "\x1b[F", "\x1bOF", "\x1b[4~"), lambda: self._move(len(self.text))),
-            (("\x02", "\x1b[D", "\x1bOD"), lambda: self._move(self.cursor - 1)),
-            (("\x06", "\x1b[C", "\x1bOC"), lambda: self._move(self.cursor + 1)),
-            (("\x1bb", "\x1b[1;5D", "\x1b[1;3D"), lambda: self._move(self._word_left())),
-            (("\x1bf", "\x1b[1;5C", "\x1b[1;3C"), lambda: self._move(self._word_right())),
-            (("\x10", "\x1b[A", "\x1bOA"), lambda: self.recall(1)),
-            (("\x0e", "\x1b[B", "\x1bOB"), lambda: self.recall(-1)),
-            (("\x1b\r", "\x1b\n"), lambda: self.insert("\n")),
-        ):
-            self._keys.update(dict.fromkeys(keys, act))
+        self._completed = ("", 0)
 
     def feed(self, data: str) -> List[Tuple[str, str]]:
         """Take what the terminal sent; return ("enter", text), ("paste", text), ("interrupt", "") and so on.
 
-        The others are "eof", "complete", "redraw" and "suspend".  A key that has not come whole is kept.
+        The others are "eof", "complete", "redraw" and "suspend".  A key or paste that has not come whole is kept.
         """
         actions: List[Tuple[str, str]] = []
-        data, self._rest = self._rest + data, ""
+        data = self._rest + data
         while data:
-            if self._pasting:
-                data = self._paste(data, actions)
+            if data[0] != "\t":
+                self._choices = []
+            if data.startswith(_PASTE):
+                text, end, rest = data[len(_PASTE) :].partition(_PASTE_END)
+                if not end:
+                    break
+                text = text.replace("\r\n", "\n").replace("\r", "\n")
+                self.insert(text[:-1] if text.endswith("\n") else text)
+                actions.append(("paste", text))
+                data = rest
                 continue
             match = _KEYS.match(data)
             if match is None:
-                self._rest = data[:32]
+                data = data[:32]
                 break
-            self._press(match.group(), actions)
+            actions += self._press(match.group())
             data = data[match.end() :]
+        self._rest = data
         return actions
 
-    def _paste(self, data: str, actions: List[Tuple[str, str]]) -> str:
-        text, end, rest = data.partition(_PASTE_END)
-        if not end:
-            self._rest = data
-            return ""
-        self._pasting = False
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-        self.insert(text[:-1] if text.endswith("\n") else text)
-        actions.append(("paste", text))
-        return rest
-
-    def _press(self, key: str, actions: List[Tuple[str, str]]) -> None:
-        if key != "\t":
-            self._choices = []
+    def _press(self, key: str) -> List[Tuple[str, str]]:
         if key in ("\r", "\n"):
-            actions.append(("enter", self.take()))
-        elif key == "\x1b[200~":
-            self._pasting = True
-        elif key == "\x04" and self.text:
-            self._delete(self.cursor, self.cursor + 1)
-        elif key == "\x03" and self.text:
+            return [("enter", self.take())]
+        if key == "\x03" and self.text:
             self.set("")
-        elif key in _EDITOR_ACTIONS:
-            actions.append((_EDITOR_ACTIONS[key], ""))
-        elif key in self._keys:
-            self._keys[key]()
+        elif key in _ACTIONS and not (key == "\x04" and self.text):
+            return [(_ACTIONS[key], "")]
+        elif key in _CARET:
+            self._go(*_CARET[key])
+        elif key in _RECALLS:
+            self.recall(_RECALLS[key])
+        elif key in ("\x1b\r", "\x1b\n"):
+            self.insert("\n")
         elif key >= " " and not key.startswith("\x1b"):
             self.insert(key)
+        return []
+
+    def _go(self, way: int, span: str, deletes: bool) -> None:
+        """Move the caret over the span that begins there, or delete that."""
+        ahead = self.text[: self.cursor][::-1] if way < 0 else self.text[self.cursor :]
+        target = self.cursor + way * next(re.finditer(span, ahead, re.DOTALL)).end()
+        start, end = sorted((self.cursor, target))
+        if deletes:
+            self.set(self.text[:start] + self.text[end:], start)
+        else:
+            self.cursor = target
 
     def take(self) -> str:
         """Return the line, and start a new one."""
@@ -4081,49 +4051,23 @@ class LineEditor:
         self._back = 0
         return text
 
-    def set(self, text: str) -> None:
-        """Put a text in the line's place, the caret behind it."""
-        self.text = text
-        self.cursor = len(text)
-
-    def edit(self, text: str, cursor: int) -> None:
-        """Take over what was typed into a widget; a completion goes on only where nothing was."""
-        if (text, cursor) != (self.text, self.cursor):
-            self._choices = []
-        self.text, self.cursor = text, cursor
+    def set(self, text: str, cursor: Optional[int] = None) -> None:
+        """Put a text in the line's place, the caret behind it unless it is given."""
+        self.text, self.cursor = text, len(text) if cursor is None else cursor
 
     def insert(self, text: str) -> None:
         """Insert a text at the caret."""
-        self.text = self.text[: self.cursor] + text + self.text[self.cursor :]
-        self.cursor += len(text)
+        self.set(self.text[: self.cursor] + text + self.text[self.cursor :], self.cursor + len(text))
 
     def complete(self, candidates: Callable[[str], List[str]]) -> None:
-        """Replace what is before the caret by the next of its completions."""
-        if not self._choices:
+        """Replace what is before the caret by its first completion, or where that was just done, by the next one."""
+        if not self._choices or self._completed != (self.text, self.cursor):
             self._choices = candidates(self.text[: self.cursor])
         if self._choices:
-            after = self.text[self.cursor :]
             choice = self._choices.pop(0)
             self._choices.append(choice)
-            self.set(choice + after)
-            self.cursor = len(choice)
-
-    def _delete(self, start: int, end: int) -> None:
-        start = max(start, 0)
-        self.text = self.text[:start] + self.text[end:]
-        self.cursor = start
-
-    def _move(self, cursor: int) -> None:
-        self.cursor = min(max(cursor, 0), len(self.text))
-
-    def _word_left(self) -> int:
-        return len(self.text[: self.cursor].rstrip().rpartition(" ")[0]) + bool(
-            " " in self.text[: self.cursor].rstrip()
-        )
-
-    def _word_right(self) -> int:
-        match = re.compile(r"\s*\S+").match(self.text, self.cursor)
-        return match.end() if match else len(self.text)
+            self.set(choice + self.text[self.cursor :], len(choice))
+            self._completed = (self.text, self.cursor)
 
     def recall(self, step: int) -> None:
         """Go so many lines back in the history, or forth; the line that was being typed comes last."""
@@ -4138,24 +4082,20 @@ class LineEditor:
         Rows are cut one cell short of the width, so that no terminal wraps them by itself; of a long text
         only EDITOR_ROWS_MAX rows around the caret are given.
         """
-        shown = "" if hidden else self.text
-        cells = [display_text(character, "\u21b5") for character in prompt + shown] + [" "]
-        caret = len(prompt) + (0 if hidden else self.cursor)
+        shown, cursor = ("", 0) if hidden else (self.text, self.cursor)
         rows, width, row, cell = [""], 0, 0, 0
-        for position, text in enumerate(cells):
+        for position, character in enumerate(prompt + shown + " "):
+            text = display_text(character, "\u21b5")
             size = text_width(text)
             if width + size > max(columns - 1, 2):
                 rows.append("")
                 width = 0
-            if position == caret:
+            if position == len(prompt) + cursor:
                 row, cell = len(rows) - 1, width
             rows[-1] += text
             width += size
         top = max(0, min(row - EDITOR_ROWS_MAX + 1, len(rows) - EDITOR_ROWS_MAX))
         return rows[top : top + EDITOR_ROWS_MAX], row - top, cell
-
-
-_EDITOR_ACTIONS = {"\x03": "interrupt", "\x04": "eof", "\t": "complete", "\x0c": "redraw", "\x1a": "suspend"}
 
 
 # --- what windows show
@@ -4220,11 +4160,6 @@ def parse_settings(text: str) -> Settings:
     return Settings(**{name: value[:SETTING_CHARACTERS_MAX] for name, value in values.items() if type(value) is str})
 
 
-def format_settings(settings: Settings) -> str:
-    """Return the text that parse_settings() reads."""
-    return json.dumps(vars(settings), indent=2) + "\n"
-
-
 class LoginValues(Value):
     """A login form as it was filled in."""
 
@@ -4279,11 +4214,8 @@ def read_server(text: str, port: int, found: Sequence[ServerFound]) -> Tuple[str
 
 def found_text(found: ServerFound) -> str:
     """Return a server that was found as a login form offers it: its address comes first."""
-    return "%s   %s, %s" % (
-        address_text(found.address),
-        display_text(found.room, " "),
-        plural(found.members, "member"),
-    )
+    room, count = display_text(found.room, " "), plural(found.members, "member")
+    return "%s   %s, %s" % (address_text(found.address), room, count)
 
 
 _LINK = re.compile(r"(?<!\w)https?://[^\s<>\"'`{}|\\^]+", re.IGNORECASE)
@@ -4303,31 +4235,20 @@ def split_links(text: str) -> List[Tuple[bool, str]]:
     return [piece for piece in pieces + [(False, text[at:])] if piece[1]]
 
 
-_FENCE = re.compile(r"```[^`]*")
+_FENCED = re.compile(r"^```[^`\n]*\n(.*?)(?:``` *$|(\Z))", re.MULTILINE | re.DOTALL)
 _CODE_LINE = re.compile(r"  |.*(?:[{};]|\):)$|(?:#include|import|from|def|class|return|SELECT|\$|>>>|</?\w+)[ >]")
 
 
 def split_code(text: str) -> List[Tuple[bool, str]]:
     """Cut a text into (is code, lines): what stands between ```, or the whole of a paste that looks like code."""
-    pieces: List[Tuple[bool, List[str]]] = [(False, [])]
-    opening = ""
-    for line in text.split("\n"):
-        code, block = pieces[-1]
-        if not code and _FENCE.fullmatch(line):
-            opening = line
-            pieces.append((True, []))
-        elif code and line.rstrip(" ").endswith("```"):
-            block.append(line.rstrip(" ")[:-3])
-            pieces.append((False, []))
-        else:
-            block.append(line)
-    if pieces[-1][0]:  # Never closed, so it opened nothing.
-        rest = pieces.pop()[1]
-        pieces[-1][1].extend([opening, *rest])
+    pieces, at = [], 0
+    for match in _FENCED.finditer(text):
+        if match.group(2) is None:  # What is never closed opened nothing.
+            pieces += [(False, text[at : match.start()]), (True, match.group(1))]
+            at = match.end()
     lines = [line for line in text.split("\n") if line.strip()]
-    if len(pieces) == 1 and len(lines) > 1:
-        pieces = [(3 * sum(bool(_CODE_LINE.match(line)) for line in lines) >= len(lines), pieces[0][1])]
-    blocks = [(code, "\n".join(block).strip("\n")) for code, block in pieces]
+    looks_like_code = not pieces and len(lines) > 1 and 3 * sum(map(bool, map(_CODE_LINE.match, lines))) >= len(lines)
+    blocks = [(code, block.strip("\n")) for code, block in [*pieces, (looks_like_code, text[at:])]]
     return [(code, block) for code, block in blocks if block.strip()]
 
 
@@ -5890,7 +5811,7 @@ def write_settings(settings: Settings) -> None:
     with contextlib.suppress(OSError, ValueError):
         os.makedirs(os.path.dirname(settings_path()), exist_ok=True)
         with open(settings_path(), "w", encoding="utf-8") as file:
-            file.write(format_settings(settings))
+            file.write(json.dumps(vars(settings), indent=2) + "\n")
 
 
 def px(widget: Any, length: float) -> int:
@@ -6542,7 +6463,7 @@ class Composer:
     def take(self) -> str:
         """Return what is typed, which Up recalls from now on, and begin anew."""
         text = self.get()
-        self._editor.edit(text, len(text))
+        self._editor.set(text)
         self._editor.take()
         self.set("")
         return text
@@ -6607,7 +6528,7 @@ class Composer:
         """Recall in the first or last line; elsewhere the caret moves."""
         if self._rows(*(("1.0", "insert") if by > 0 else ("insert", "end-1c"))):
             return None
-        self._editor.edit(self.get(), 0)
+        self._editor.set(self.get(), 0)
         self._editor.recall(by)
         self.set(self._editor.text)
         return "break"
@@ -6615,7 +6536,7 @@ class Composer:
     def _complete(self) -> str:
         """Complete what is before the caret; where there is nothing, Tab goes on to the next widget."""
         before = self.text.get("1.0", "insert")
-        self._editor.edit(self.get(), len(before))
+        self._editor.set(self.get(), len(before))
         self._editor.complete(self._choices)
         if self._editor.text != self.get():
             self.set(self._editor.text[: self._editor.cursor], self._editor.text[self._editor.cursor :])
@@ -6965,7 +6886,7 @@ class ClientWindow(Window):
     def _update_room(self, server: str) -> None:
         """Show who is here, how the connection is, and what is on its way."""
         transcript = self.app.transcript
-        rows = dict(zip(transcript.members(), transcript.described()))
+        rows = transcript.described()
         if transcript.name in rows:
             rows[transcript.name] += " (you)"
         self.members.show({name: ("\u25cf  " + self.drawn(label),) for name, label in rows.items()})

@@ -7,7 +7,6 @@
 
     python samsungchat.py server
     python samsungchat.py client
-    python samsungchat.py client --cli
     python samsungchat.py --help
 
 The room is a log.  The server numbers every message, join, leave and notice; a member is a cursor into that
@@ -89,7 +88,6 @@ from typing import (
     Sequence,
     TextIO,
     Tuple,
-    Type,
     TypeVar,
     Union,
 )
@@ -98,7 +96,14 @@ if TYPE_CHECKING:
     import hashlib
     import hmac
     import sqlite3
+    from typing import dataclass_transform
+
+    @dataclass_transform(frozen_default=True)
+    class _Fields:
+        """What type checkers have to be told of Value."""
+
 else:  # Imported when first used: OpenSSL and SQLite are a tenth of the memory at the start, and --help needs neither.
+    _Fields = object
     for spec in map(importlib.util.find_spec, ("hashlib", "hmac", "sqlite3")):
         if spec.name not in sys.modules:
             spec.loader = importlib.util.LazyLoader(spec.loader)
@@ -301,11 +306,7 @@ _EAST_ASIAN = frozenset(("CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HA
 
 
 def clean_name(text: str) -> str:
-    """Return the name in its one spelling (NFKC), or raise UsageError with the rule that it breaks.
-
-    A name has 1 to 32 characters and at most 64 bytes: letters, digits, marks and ``_ - .``, beginning with
-    a letter or digit, all of one script, so that nobody spells another's name with letters of a second one.
-    """
+    """Return the name in its one spelling (NFKC), or raise UsageError with the rule that it breaks."""
     name = unicodedata.normalize("NFKC", text.strip())
     if not name:
         raise UsageError("A name needs at least one letter or digit.")
@@ -366,16 +367,13 @@ def split_parts(text: str, most: int = PART_BYTES_MAX) -> List[bytes]:
 
 
 def display_text(text: str, newline: str = "\n") -> str:
-    """Make strangers' text safe to show: control and direction-changing characters become visible.
-
-    Terminal escape sequences, bidirectional overrides (Unicode TR 36) and other format characters cannot act
-    on the screen; joiners, which emoji and some scripts need, stay.  A line break becomes ``newline``.
-    """
+    """Make strangers' text safe to show: escape sequences, bidirectional overrides (Unicode TR 36) and the like."""
     # SECURITY: test_text_from_strangers_cannot_steer_a_terminal
     return "".join(character if character.isprintable() else _visible(character, newline) for character in text)
 
 
 def _visible(character: str, newline: str) -> str:
+    """Return what is shown for a character that is not printable: what would act on the screen becomes visible."""
     code = ord(character)
     if character == "\n":
         return newline
@@ -384,7 +382,7 @@ def _visible(character: str, newline: str) -> str:
     if code < 0x20 or code == 0x7F:
         return chr(0x2400 + code) if code < 0x20 else "\u2421"
     if unicodedata.category(character) == "Zs" or code in (0x200C, 0x200D):
-        return character
+        return character  # Emoji and some scripts need joiners.
     return "\\u{%04x}" % code
 
 
@@ -445,23 +443,11 @@ def random_draw(entropy: Callable[[int], bytes], low: float, high: float) -> flo
 # Every message and every entry is a value with a layout beside it: how its fields are written, in order.
 # Numbers are big-endian.  Decoding bytes from the network either succeeds or raises MalformedDatagram.
 
-if TYPE_CHECKING:
-    from typing import dataclass_transform
-
-    @dataclass_transform(frozen_default=True)
-    class _Fields:
-        """What type checkers have to be told of Value."""
-
-else:
-    _Fields = object
-
 
 class Value(_Fields):
-    """What a frozen dataclass is: the fields that a subclass annotates, equal to its like with equal fields.
+    """What a frozen dataclass is: the fields that a subclass annotates, equal to its like with equal fields."""
 
-    The standard library's take a fifth of the time to start, compiling half a dozen methods for each.
-    """
-
+    # The standard library's take a fifth of the time to start, compiling half a dozen methods for each.
     _names: ClassVar[Tuple[str, ...]]
 
     def __init_subclass__(cls, **_: Any) -> None:
@@ -577,7 +563,6 @@ class Message(Value):
     layout: ClassVar[Layout]
 
     def __init_subclass__(cls, code: int, layout: Layout) -> None:
-        """Both stand beside the class's name."""
         super().__init_subclass__()
         cls.code, cls.layout = code, layout
 
@@ -756,7 +741,7 @@ class Bye(Message, code=14, layout=Layout("", _STRING)):
 
 ASK, STUCK, BEGINNING = 1, 2, 4  # Flags.
 MISSING, STANDING, EARLIER = 0, 1, 2  # Views; the first is what SYNC asks for.
-MESSAGE_TYPES: Dict[int, Type[Any]] = {kind.code: kind for kind in Message.__subclasses__()}
+MESSAGE_TYPES: Dict[int, Any] = {kind.code: kind for kind in Message.__subclasses__()}
 
 
 def encode(message: Message) -> bytes:
@@ -790,11 +775,7 @@ HIDDEN, TRIMMED = 1, 2  # Why numbers are skipped.
 
 
 class Entry(Value):
-    """A line of the log; which fields count depends on the kind.
-
-    A long text is a run of entries from one with FIRST to one with LAST.  A SKIP covers ``count`` numbers and
-    has the time of the last of them.  REFUSED stands where its author's text would, ``text`` being the code word.
-    """
+    """A line of the log, in which a long text is a run of them; which fields count depends on the kind."""
 
     kind: int
     time: int = 0  # Milliseconds since 1970.
@@ -803,8 +784,8 @@ class Entry(Value):
     name: str = ""
     to: bytes = b""
     to_name: str = ""
-    text: str = ""
-    count: int = 1
+    text: str = ""  # Of a REFUSED, which stands where its author's text would, the code word.
+    count: int = 1  # Numbers that a SKIP covers; its time is the last one's.
     why: int = 0
     first: bool = True
     last: bool = True
@@ -837,25 +818,18 @@ def encode_entry(entry: Entry) -> bytes:
 _PART = struct.Struct(">HBQ8sI")
 
 
-def encode_part(
-    mark: int, at: int, author: bytes, number: int, name: str, text: bytes, to: bytes = b"", to_name: str = ""
-) -> bytes:
-    """Encode a TEXT, ACTION or PRIVATE entry as encode_entry() does, several times as fast."""
-    names = to + encode_string(name) + (encode_string(to_name) if to else b"")
-    size = _PART.size - 2 + len(names) + len(text)
-    return _PART.pack(size, mark, at, author, number) + names + text
+def encode_part(mark: int, at: int, author: bytes, number: int, names: bytes, text: bytes) -> bytes:
+    """Encode a TEXT, ACTION or PRIVATE entry as encode_entry() does, several times as fast; ``names`` are encoded."""
+    return _PART.pack(_PART.size - 2 + len(names) + len(text), mark, at, author, number) + names + text
 
 
 def decode_entry(data: bytes) -> Entry:
-    """Decode one entry; raises MalformedDatagram.
-
-    What a newer server writes does no harm: an unknown kind is a blank, and fields behind its last are passed over.
-    """
+    """Decode one entry; raises MalformedDatagram, but not on what a newer server writes."""
     end = 2 + int.from_bytes(data[:2], "big")
     if not 2 < end <= len(data):
         raise MalformedDatagram("truncated")
     mark, kind = data[2], data[2] & KIND_BITS
-    if kind not in _ENTRY_LAYOUTS:
+    if kind not in _ENTRY_LAYOUTS:  # A blank; and what stands behind the last field is passed over.
         return Entry(SKIP, int.from_bytes(data[3 : min(11, end)], "big") & (1 << 63) - 1, why=HIDDEN)
     names, layout = _ENTRY_LAYOUTS[kind]
     values, _ = layout.take(data[:end], 3)
@@ -874,15 +848,11 @@ class RunReader:
             self._parts = []
         if len(self._parts) < RUN_PARTS_MAX:
             self._parts.append(entry.text)
-        if not entry.last:
-            return None
-        parts, self._parts = self._parts, []
-        return "".join(parts)
+        return "".join(self._parts) if entry.last else None
 
 
 _BATCH = Layout("QQ", _REST)
-# What is left for entries in the largest of the sealed forms, ENTRIES.
-BATCH_BYTES_MAX = DATAGRAM_BYTES_MAX - HEADER_BYTES - TAG_BYTES - 53 - 16
+BATCH_BYTES_MAX = DATAGRAM_BYTES_MAX - HEADER_BYTES - TAG_BYTES - 53 - 16  # What ENTRIES, the largest form, leaves.
 
 
 def encode_batch(head: int, first: int, entries: bytes) -> bytes:
@@ -891,16 +861,13 @@ def encode_batch(head: int, first: int, entries: bytes) -> bytes:
 
 
 def decode_batch(data: bytes) -> Tuple[int, List[Tuple[int, Entry]]]:
-    """Decode a batch into the log's head and (number, entry) pairs; raises MalformedDatagram.
-
-    An entry of length 0 ends it: the rest is padding.
-    """
+    """Decode a batch into the log's head and (number, entry) pairs; raises MalformedDatagram."""
     (head, number, data), _ = _BATCH.take(data)
     entries, at = [], 0
     while at < len(data):
         size = int.from_bytes(data[at : at + 2], "big")
         if not size:
-            break
+            break  # The rest is padding.
         entry = decode_entry(data[at : at + 2 + size])
         at += 2 + size
         if not 0 < entry.count <= head - number + 1:
@@ -924,10 +891,8 @@ _CI = b"\x14SamsungChat 1 client\x14SamsungChat 1 server"
 
 
 def x25519(scalar: bytes, point: bytes) -> bytes:
-    """Multiply a point (u-coordinate, 32 bytes) by a scalar (32 bytes): RFC 7748, section 5.
-
-    Every other reduction is only a fold, 2**255 being 19: half the time of a division, and few bits too many.
-    """
+    """Multiply a point (u-coordinate, 32 bytes) by a scalar (32 bytes): RFC 7748, section 5."""
+    # Every other reduction is only a fold, 2**255 being 19: half the time of a division, and few bits too many.
     k = (int.from_bytes(scalar, "little") & ~(7 | 1 << 255)) | 1 << 254
     p, low = _P, (1 << 255) - 1
     u = int.from_bytes(point, "little") & low
@@ -978,10 +943,7 @@ def cpace_generator(password: bytes, channel: bytes, sid: bytes) -> bytes:
 
 
 def cpace_key(scalar: bytes, share: bytes, sid: bytes, *transcript: bytes) -> bytes:
-    """Return the intermediate session key (64 bytes); raises MalformedDatagram on a low-order share.
-
-    ``share`` is the peer's; ``transcript`` is Ya, ADa, Yb, ADb: both shares and what is associated with them.
-    """
+    """Return the intermediate session key (64 bytes); ``share`` is the peer's, ``transcript`` Ya, ADa, Yb, ADb."""
     shared = x25519(scalar, share)
     # SECURITY: test_a_low_order_share_aborts_the_login
     if not any(shared):
@@ -1079,11 +1041,8 @@ class Session:
         self.window = ReplayWindow()
 
     def seal(self, message: Any) -> bytes:
-        """Encrypt and tag a message with the next counter.
-
-        KEYS stays readable, with counter 0: its tag proves that both sides have the same key.
-        """
-        counter, body = bytes(8), encode(message)
+        """Encrypt and tag a message with the next counter."""
+        counter, body = bytes(8), encode(message)  # KEYS stays readable: its tag proves that both have the same key.
         if message.code != Keys.code:
             self.sent += 1
             counter = self.sent.to_bytes(8, "big")
@@ -1142,10 +1101,7 @@ class Datagram(Value):
 
 
 class Fanout(Value):
-    """ROOM bodies of one size on their way to many members: (address, session) of each.
-
-    Each datagram is tagged as it is taken to be sent, once: made in advance, a thousand would leave the caches.
-    """
+    """ROOM bodies of one size on their way to many members: (address, session) of each."""
 
     bodies: Sequence[bytes]
     members: Sequence[Tuple[Any, Session]]
@@ -1153,7 +1109,8 @@ class Fanout(Value):
     def datagrams(self) -> Iterator[Tuple[bytes, Any]]:
         """Yield (datagram, address), those of one member behind each other.
 
-        The hot loop of the program; what a member does not need of its own is done once, before it.
+        The hot loop of the program; what a member does not need of its own is done once, before it.  Each datagram is
+        tagged as it is taken to be sent, once: made in advance, a thousand would leave the caches.
         """
         start = bytes((VERSION_BYTE, Room.code))
         digests = [(body, body_digest(body)) for body in self.bodies]
@@ -1233,25 +1190,20 @@ _COMPLAINTS = (
 
 
 @contextlib.contextmanager
-def _complaints(path: str, fault: Type[Exception]) -> Iterator[None]:
-    """Raise what SQLite complains about as ``fault``, with a sentence for people.
-
-    A complaint that quotes damaged bytes is no UTF-8: sqlite3 then says nothing (Python 3.8), or fails to decode it.
-    """
+def _complaints(path: str, fault: Callable[[str], Exception]) -> Iterator[None]:
+    """Raise what SQLite complains about as ``fault``, with a sentence for people."""
     try:
         yield
+    # A complaint that quotes damaged bytes is no UTF-8: sqlite3 then says nothing (Python 3.8), or fails to decode it.
     except (sqlite3.Error, UnicodeDecodeError) as complaint:
         sentences = [sentence for words, sentence in _COMPLAINTS if re.search(words, str(complaint).lower())]
         raise fault(sentences[0] % path if sentences else "%s cannot be used: %s." % (path, complaint)) from None
 
 
 def open_history(path: str, create: bool = False) -> "sqlite3.Connection":
-    """Open a history file, or ``create`` it; raises UsageError (not ours, another version) and sqlite3.Error.
-
-    What is not ours is only looked at, without a lock and without the files that SQLite makes beside it.
-    """
+    """Open a history file, or ``create`` it; raises UsageError (not ours, another version) and sqlite3.Error."""
     place = pathlib.Path(path).resolve().as_uri()
-    if os.path.isfile(path):
+    if os.path.isfile(path):  # Only looked at, without a lock and without the files that SQLite makes beside it.
         with contextlib.closing(sqlite3.connect(place + "?mode=ro&immutable=1", uri=True)) as database:
             mark, version = database.execute("SELECT * FROM pragma_application_id, pragma_user_version").fetchone()
         if mark != _APPLICATION_ID and os.path.getsize(path):
@@ -1350,15 +1302,10 @@ class Log:
                 record = self._records[number]
                 readers = None if record.audience is None else b"".join(record.audience)
                 rows.append((number, *record[:4], readers, record.public_message()))
-            with _complaints(self._path, LogFailure):
-                try:
-                    self._database.execute("BEGIN IMMEDIATE")
-                    self._database.executemany(_INSERT, rows)
-                    self._database.execute("COMMIT")
-                except sqlite3.Error:
-                    with contextlib.suppress(sqlite3.Error):  # If this fails, so does the next try, which then does it.
-                        self._database.rollback()
-                    raise
+            with _complaints(self._path, LogFailure), self._database:  # Takes back what fails half way.
+                self._database.execute("BEGIN IMMEDIATE")
+                self._database.executemany(_INSERT, rows)
+                self._database.execute("COMMIT")
         self._written = self.head
         while self._records:
             record = self._records[self._recent]
@@ -1383,8 +1330,7 @@ class Log:
             for number in numbers:
                 yield _record(*rows.get(number, (b"", 0, b"", 0, None)))
             first = numbers.stop
-        for number in range(first, last + 1):
-            yield self._records[number]
+        yield from map(self._records.__getitem__, range(first, last + 1))
 
     def taken(self, author: bytes) -> int:
         """Return the author's highest number among the entries, or 0."""
@@ -2342,7 +2288,9 @@ class Server(Core):
     def append_run(self, member: Member, run: Sequence[Submission], now: float) -> int:
         """Append the parts of one message, or its refusal; return their bytes."""
         at, to, recipient = self.wall_ms(now), run[0].to, self.members.get(run[0].to)
-        to_name = recipient.name if recipient else ""
+        names = encode_string(member.name)
+        if to:
+            names = to + names + encode_string(recipient.name if recipient else "")
         audience = None if not to else (member.id, to) if recipient else (member.id,)
         records = []
         for part in run:
@@ -2351,7 +2299,7 @@ class Server(Core):
                 refused = Entry(REFUSED, at, number=part.number, text=HAS_LEFT, first=first, last=last)
                 data = encode_entry(refused)
             else:
-                data = encode_part(part.kind, at, member.id, part.number, member.name, part.text, to, to_name)
+                data = encode_part(part.kind, at, member.id, part.number, names, part.text)
             records.append(Record(data, at, member.id, part.number, audience))
         self.log.append(records)
         member.taken += len(run)

@@ -816,7 +816,8 @@ class WireTest(unittest.TestCase):
     def test_the_fast_encoding_of_parts_is_the_same(self):
         for entry in [entry for entry in ENTRIES if entry.kind in (chat.TEXT, ACTION, PRIVATE)]:
             data = encode_entry(entry)
-            fields = (entry.time, entry.author, entry.number, entry.name, entry.text.encode(), entry.to, entry.to_name)
+            names = entry.to + encode_string(entry.name) + (encode_string(entry.to_name) if entry.to else b"")
+            fields = (entry.time, entry.author, entry.number, names, entry.text.encode())
             self.assertEqual(data, encode_part(data[2], *fields))
 
     def test_damaged_messages_do_no_harm(self):

@@ -1138,11 +1138,11 @@ class Record(NamedTuple):
     time: int
     author: bytes
     number: int
-    audience: Optional[Tuple[bytes, ...]] = None  # The member ids that may see it; None is everybody.
+    audience: Optional[bytes] = None  # The one or two member ids that may see it; None is everybody.
 
     def visible(self, reader: Optional[bytes]) -> bool:
         """Return whether that member id (None: the public) may see it."""
-        return self.audience is None or reader in self.audience
+        return self.audience is None or reader in (self.audience[:8], self.audience[8:])
 
     def first(self) -> bool:
         """Return whether a run begins here."""
@@ -1235,8 +1235,7 @@ def _record(data: bytes, at: int, author: bytes, number: int, audience: Optional
             raise MalformedDatagram("damaged row")
     except MalformedDatagram:
         return Record(encode_entry(Entry(SKIP, max(at, 0), why=TRIMMED)), 0, b"", 0)
-    readers = None if audience is None else tuple(audience[start : start + 8] for start in range(0, len(audience), 8))
-    return Record(data, at, author, number, readers)
+    return Record(data, at, author, number, audience)
 
 
 class Log:
@@ -1297,11 +1296,8 @@ class Log:
     def commit(self) -> None:
         """Make everything appended permanent, then let the oldest go; raises LogFailure, and may be tried again."""
         if self._database is not None and self._written < self.head:
-            rows = []
-            for number in range(self._written + 1, self.head + 1):
-                record = self._records[number]
-                readers = None if record.audience is None else b"".join(record.audience)
-                rows.append((number, *record[:4], readers, record.public_message()))
+            new = enumerate(self.records(self._written + 1, self.head), self._written + 1)
+            rows = [(number, *record, record.public_message()) for number, record in new]
             with _complaints(self._path, LogFailure), self._database:  # Takes back what fails half way.
                 self._database.execute("BEGIN IMMEDIATE")
                 self._database.executemany(_INSERT, rows)
@@ -1639,7 +1635,7 @@ class Flush:
         self.after, self.head = after, head
         self.records = list(log.records(after + 1, head))
         # A party to something private gets everything new under its own keys.
-        self.parties = {ident: True for record in self.records if record.audience for ident in record.audience}
+        self.parties = {record.audience[n : n + 8]: True for record in self.records if record.audience for n in (0, 8)}
         self.public = self.seen_by(None)
 
     def seen_by(self, reader: Optional[bytes]) -> List[Cut]:
@@ -2289,9 +2285,9 @@ class Server(Core):
         """Append the parts of one message, or its refusal; return their bytes."""
         at, to, recipient = self.wall_ms(now), run[0].to, self.members.get(run[0].to)
         names = encode_string(member.name)
-        if to:
-            names = to + names + encode_string(recipient.name if recipient else "")
-        audience = None if not to else (member.id, to) if recipient else (member.id,)
+        if recipient:
+            names = to + names + encode_string(recipient.name)
+        audience = None if not to else member.id + to if recipient else member.id
         records = []
         for part in run:
             if to and not recipient:

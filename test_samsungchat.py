@@ -458,7 +458,7 @@ def text_entry(text, number=1, author=b"a" * 8, name="ann", at=1000, **fields):
 
 
 def record(entry, audience=None):
-    return Record(encode_entry(entry), entry.time, entry.author, entry.number, audience)
+    return Record(encode_entry(entry), entry.time, entry.author, entry.number, audience and b"".join(audience))
 
 
 def part(number, text, kind=chat.TEXT | chat.FIRST | chat.LAST, to=b""):

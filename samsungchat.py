@@ -2651,15 +2651,15 @@ class Pages(Stream):
         super().__init__(0, 0)
         self.until, self.count = until, count
         self.entries: List[Tuple[int, Entry]] = []
-        self.start: Optional[int] = None
+        self.start = -1  # Not known yet.
         self.beginning = False
 
     def read_page(self, page: Page) -> bool:
         """Take a page; return whether it brings something new; raises MalformedDatagram."""
         head, entries = decode_batch(page.batch)
-        if self.start is None and page.start <= head and self.until in (0, head):
+        if self.start < 0 and page.start <= head and self.until in (0, head):
             self.start, self.cursor, self.until = page.start, page.start, head
-        if self.start is None or head != self.until:
+        if self.start < 0 or head != self.until:
             raise MalformedDatagram("not asked for")
         self.beginning, before = bool(page.flags & BEGINNING), self.cursor
         self.entries += [pair for pair in self.read(entries) if pair[1].why != HIDDEN]
@@ -3136,7 +3136,7 @@ class Client(Core):
             self._members_as_of = view.until
             self._report_connected()
         else:
-            runs, self._first = RunReader(), page.start + 1
+            runs, self._first = RunReader(), view.start + 1
             told = [happened(seq, entry, runs.read(entry), earlier=True) for seq, entry in view.entries]
             self._events.append(EarlierRead(tuple(filter(None, told)), view.beginning))
 
@@ -3205,15 +3205,12 @@ class Client(Core):
         return self._session.sent
 
 
-_SYNC_BYTES_MAX = DATAGRAM_BYTES_MAX - HEADER_BYTES - TAG_BYTES - 15
-
-
 def group_submissions(parts: Sequence[Submission]) -> List[Tuple[Submission, ...]]:
     """Share parts out over SYNCs by their size; there is always one SYNC."""
     groups: List[Tuple[Submission, ...]] = [()]
     for part in parts:
         groups[-1] += (part,)
-        if sum(len(encode_submission(each)) for each in groups[-1]) > _SYNC_BYTES_MAX:
+        if sum(len(encode_submission(each)) for each in groups[-1]) > BATCH_BYTES_MAX:
             groups[-1:] = [groups[-1][:-1], (part,)]
     return groups
 
@@ -3257,12 +3254,12 @@ class Discovery(Core):
 
 CLASSIC_WELCOME, CLASSIC_WRONG = "Login berhasil!", "Password salah!"
 CLASSIC_REFUSALS = {CLASSIC_WRONG: WRONG_PASSWORD, USERNAME_TAKEN: USERNAME_TAKEN}
-CLASSIC_STUCK = "-- The server's disk is full: what you say is lost until there is room."
-CLASSIC_GOES_ON = "-- The server's disk has room again."
-CLASSIC_GOODBYES = {
+CLASSIC_WORDS = {
     "kicked": "-- You were removed from the room; it stays closed to you for ten minutes.",
     "timed out": "-- You were silent for an hour and have left the room; log in again.",
     "closed": "-- " + REFUSALS[SERVER_CLOSED],
+    "stuck": "-- The server's disk is full: what you say is lost until there is room.",
+    "goes on": "-- The server's disk has room again.",
 }
 CLASSIC_NOTICE = (
     "This is an original server: messages travel unencrypted, and whether they arrive is not confirmed. "
@@ -3270,30 +3267,19 @@ CLASSIC_NOTICE = (
 )
 
 
-def encode_classic(text: str, lead: str = "") -> List[bytes]:
-    """Encode a text as datagrams of at most CLASSIC_BYTES_MAX bytes, cut between characters.
+def classic_datagrams(entry: Entry, text: str) -> List[bytes]:
+    """Return what an original client is sent of an entry, ``text`` being the whole text of its run.
 
-    ``lead``, as "NAME: ", stands before every piece, so that no piece seems to be somebody else's.
+    Its author's name stands before every piece, so that no piece seems to be somebody else's.
     """
+    name, text, lead = display_text(entry.name, " "), display_text(text, "\u21b5"), "-- "
+    if entry.kind in (TEXT, ACTION, PRIVATE):
+        text = "* " * (entry.kind == ACTION) + text
+        lead = "%s%s: " % (name, " (private)" * (entry.kind == PRIVATE))
+    elif entry.kind in (JOINED, LEFT):
+        text = "%s %s" % (name, "joined" if entry.kind == JOINED else "left")
     start = lead.encode("utf-8")
     return [start + piece for piece in split_parts(text, CLASSIC_BYTES_MAX - len(start))]
-
-
-def decode_classic_login(text: str) -> Optional[Tuple[str, str]]:
-    """Return name and password of ``LOGIN name password``, or None."""
-    words = text.split(" ", 2)
-    return (words[1], words[2].rstrip("\r\n")) if len(words) == 3 and words[0] == "LOGIN" else None
-
-
-def classic_datagrams(entry: Entry, text: str) -> List[bytes]:
-    """Return what an original client is sent of an entry, ``text`` being the whole text of its run."""
-    name, text = display_text(entry.name, " "), display_text(text, "\u21b5")
-    if entry.kind in (TEXT, ACTION, PRIVATE):
-        lead = "%s%s: " % (name, " (private)" if entry.kind == PRIVATE else "")
-        return encode_classic("* " + text if entry.kind == ACTION else text, lead)
-    if entry.kind in (JOINED, LEFT):
-        text = "%s %s" % (name, "joined" if entry.kind == JOINED else "left")
-    return encode_classic(text, "-- ")
 
 
 class Classic(Kind):
@@ -3315,10 +3301,11 @@ class Classic(Kind):
 
     def receive(self, text: str, address: Any, now: float) -> Outgoing:
         """Take a datagram: a login, or a text of one who has logged in; return the answer."""
-        member, login = self.members.get(address), decode_classic_login(text)
+        member, words = self.members.get(address), text.split(" ", 2)
+        login = len(words) == 3 and words[0] == "LOGIN"
         if not self._admitted:
             place = address_place(address[0])
-            if login is not None and place not in self._seen and len(self._seen) < CLASSIC_SEEN_MAX:
+            if login and place not in self._seen and len(self._seen) < CLASSIC_SEEN_MAX:
                 self._seen[place] = None
                 self._room.note(Activity("foreign", address=address))
             raise MalformedDatagram("foreign")
@@ -3326,48 +3313,39 @@ class Classic(Kind):
         if member is not None and not text.startswith("LOGIN "):
             self._take(member, text, now)
             return []
-        if login is None or self.stuck:
+        if not login or self.stuck:
             raise MalformedDatagram("not logged in")
-        return [Datagram(self._login(*login, address, now).encode(), address)]
+        return [Datagram(self._log_in(words[1], words[2].rstrip("\r\n"), address, now).encode(), address)]
 
-    def _login(self, name: str, password: str, address: Any, now: float) -> str:
+    def _log_in(self, name: str, password: str, address: Any, now: float) -> str:
         """Let somebody in or not; return what the original server says then."""
         # SECURITY: test_guessing_as_an_original_client_is_slow
         # One bucket for all, because an address proves nothing here; that of sealed logins stays untouched.
         if not self._guesses.take(1, now):
             raise MalformedDatagram("too many guesses")
-        if not hmac.compare_digest(password_bytes(password), self._room.password):
-            self._room.note(Activity("refused", name, address, WRONG_PASSWORD))
+        room, before, holder = self._room, self.members.get(address), None
+        if not hmac.compare_digest(password_bytes(password), room.password):
+            room.note(Activity("refused", name, address, WRONG_PASSWORD))
             return CLASSIC_WRONG
         self._guesses.give(1)
         try:
             name = clean_name(name)
-            reason = self._refusal(name_key(name), address, now)
+            holder, reason = room.names.get(name_key(name)), room.refusal(name_key(name), b"", now)
+            if holder is not None and reason != KICKED:
+                reason = "" if holder.kind is self and holder.address[0] == address[0] else USERNAME_TAKEN
         except UsageError:
             reason = USERNAME_INVALID
         if reason:
             # The protocol knows no other refusal, and this one makes the person choose another name.
-            self._room.note(Activity("refused", name, address, reason))
+            room.note(Activity("refused", name, address, reason))
             return USERNAME_TAKEN
-        self._join(name, address, now)
+        if before is None or before is not holder:
+            for left in (holder, before):
+                if left is not None:
+                    room.leave(left, "left", now)
+            self.members[address] = member = Member(self, room.entropy(8), name, address)
+            room.join(member, now)
         return CLASSIC_WELCOME
-
-    def _refusal(self, key: str, address: Any, now: float) -> str:
-        reason, holder = self._room.refusal(key, b"", now), self._room.names.get(key)
-        if holder is None or reason == KICKED:
-            return reason
-        return "" if holder.kind is self and holder.address[0] == address[0] else USERNAME_TAKEN
-
-    def _join(self, name: str, address: Any, now: float) -> None:
-        holder, before = self._room.names.get(name_key(name)), self.members.get(address)
-        if before is not None and before is holder:
-            return
-        for left in (holder, before):
-            if left is not None:
-                self._room.leave(left, "left", now)
-        member = Member(self, self._room.entropy(8), name, address)
-        self.members[address] = member
-        self._room.join(member, now)
 
     def _take(self, member: Member, text: str, now: float) -> None:
         """Append what somebody says; beyond its rate it is lost, as anything is in this protocol."""
@@ -3385,29 +3363,24 @@ class Classic(Kind):
     def deliver(self, flush: Flush) -> Outgoing:
         """Return each entry as text for all who may see it, but for nobody his own."""
         outgoing: Outgoing = []
-        for record in flush.records:
+        for record in flush.records if self.members else ():
             entry = decode_entry(record.data)
             text = self._runs.read(entry)
-            if text is not None and entry.kind != REFUSED:
-                readers = [
-                    each for each in self.members.values() if each.id != entry.author and record.visible(each.id)
-                ]
-                outgoing += self._send(classic_datagrams(entry, text) if readers else [], readers)
+            texts = [] if text is None else classic_datagrams(entry, text)
+            for member in self.members.values():
+                if member.id != entry.author and record.visible(member.id):
+                    outgoing += [Datagram(data, member.address) for data in texts]
         return outgoing
 
-    @staticmethod
-    def _send(texts: Sequence[bytes], members: Iterable[Member]) -> Outgoing:
-        return [Datagram(data, member.address) for member in members for data in texts]
-
     def tell(self, members: Iterable[Member], what: str) -> Outgoing:
-        """Return it as a line of the server's."""
-        text = CLASSIC_GOODBYES["closed"] if what == "closed" else CLASSIC_STUCK if self.stuck else CLASSIC_GOES_ON
-        return self._send(encode_classic(text), members)
+        """Return it as a line of the server's, where there is something to say."""
+        text = CLASSIC_WORDS.get("goes on" if what == "stuck" and not self.stuck else what)
+        return [Datagram(text.encode(), member.address) for member in members if text]
 
     def part(self, member: Member, why: str, now: float) -> Outgoing:
         """Return a goodbye, where there is more to say than goodbye."""
         del self.members[member.address]
-        return self._send([CLASSIC_GOODBYES[why].encode()] if why in CLASSIC_GOODBYES else [], [member])
+        return self.tell([member], why)
 
     def tick(self, now: float) -> None:
         """Tell all when the first of this kind has come, and when the last one has left."""
@@ -3453,7 +3426,7 @@ class ClassicClient(Client):
     def _submit(self, queued: Queued) -> None:
         if queued.entry.kind != TEXT:
             raise UsageError("An original server has no /me and no /msg.")
-        self._send_text(encode_classic(queued.entry.text))
+        self._send_text(split_parts(queued.entry.text, CLASSIC_BYTES_MAX))
         self._events += [queued, Sent(queued.number, False)]
 
     def _send_text(self, datagrams: Sequence[bytes]) -> None:

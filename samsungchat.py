@@ -4314,12 +4314,6 @@ class LoopEnded(Value):
     failure: str = ""
 
 
-class CommandFailed(Value):
-    """What another thread asked for cannot be done, for the reason given."""
-
-    text: str
-
-
 class Sender:
     """Sends datagrams through the sockets; many to one member in one call where the system can (GSO)."""
 
@@ -4327,9 +4321,7 @@ class Sender:
         """The first socket of each family sends."""
         self.failed = 0
         self.segmented = sys.platform == "linux"
-        self._sockets: Dict[bool, socket.socket] = {}
-        for each in sockets:
-            self._sockets.setdefault(each.family == socket.AF_INET6, each)
+        self._sockets = {each.family == socket.AF_INET6: each for each in reversed(sockets)}
 
     def send(self, items: Sequence[Union[Datagram, Fanout]]) -> None:
         """Send everything; what the system refuses is counted in ``failed`` and repaired like any loss."""
@@ -4390,7 +4382,7 @@ class Loop(threading.Thread):
             each.setblocking(False)
 
     def call(self, act: Callable[[float], None]) -> None:
-        """Run ``act(now)`` on the network thread; a UsageError of it becomes a CommandFailed event."""
+        """Run ``act(now)`` on the network thread; a UsageError of it becomes an event."""
         self._calls.append(act)
         with contextlib.suppress(OSError):  # Full: it is going to wake anyway.  Closed: it is over.
             self._wake_out.send(b"\0")
@@ -4429,7 +4421,7 @@ class Loop(threading.Thread):
             try:
                 self._calls.popleft()(now)
             except UsageError as fault:
-                self.post(CommandFailed(str(fault)))
+                self.post(fault)
         self.core.tick(now)
         outgoing = self.core.outgoing()
         if outgoing:
@@ -4454,12 +4446,11 @@ class Loop(threading.Thread):
 def networks() -> List[Tuple[str, str]]:
     """Return this machine's (address, broadcast address or "") in each of its networks, the likeliest first."""
     outward = ""
+    found: List[Tuple[str, str]] = []
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        found += _interfaces(asked)
         asked.connect(("192.0.2.1", 9))  # Sends nothing: asks the system which of its addresses it would use.
         outward = asked.getsockname()[0]
-    found: List[Tuple[str, str]] = []
-    with contextlib.suppress(OSError):
-        found += _interfaces()
     return sorted(found, key=lambda network: network[0] != outward) + [("127.0.0.1", "127.0.0.1")]
 
 
@@ -4470,24 +4461,23 @@ _GET_FLAGS, _GET_ADDRESS, _GET_BROADCAST = (
 _UP, _BROADCASTS, _LOOPBACK = 1, 2, 8
 
 
-def _interfaces() -> Iterator[Tuple[str, str]]:
+def _interfaces(asked: socket.socket) -> Iterator[Tuple[str, str]]:
     if sys.platform == "win32":
         for address in socket.gethostbyname_ex(socket.gethostname())[2]:
             yield address, "255.255.255.255"  # Goes out where the socket is bound.
         return
     import fcntl
 
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
-        for _, name in socket.if_nameindex():
+    for _, name in socket.if_nameindex():
 
-            def get(call: int, request: bytes = name.encode().ljust(40, b"\0")) -> bytes:
-                return fcntl.ioctl(asked, call, request)[16:24]
+        def get(call: int, request: bytes = name.encode().ljust(40, b"\0")) -> bytes:
+            return fcntl.ioctl(asked, call, request)[16:24]
 
-            with contextlib.suppress(OSError):  # It has no IPv4 address.
-                flags = int.from_bytes(get(_GET_FLAGS)[:2], sys.byteorder)
-                if flags & _UP and not flags & _LOOPBACK:
-                    broadcast = socket.inet_ntoa(get(_GET_BROADCAST)[4:]) if flags & _BROADCASTS else ""
-                    yield socket.inet_ntoa(get(_GET_ADDRESS)[4:]), broadcast
+        with contextlib.suppress(OSError):  # It has no IPv4 address.
+            flags = int.from_bytes(get(_GET_FLAGS)[:2], sys.byteorder)
+            if flags & _UP and not flags & _LOOPBACK:
+                broadcast = socket.inet_ntoa(get(_GET_BROADCAST)[4:]) if flags & _BROADCASTS else ""
+                yield socket.inet_ntoa(get(_GET_ADDRESS)[4:]), broadcast
 
 
 def resolve(host: str, port: int) -> List[Any]:
@@ -4502,21 +4492,16 @@ def resolve(host: str, port: int) -> List[Any]:
 
 def open_socket(family: int, address: Any) -> socket.socket:
     """Open a UDP socket bound to the address; raises OSError."""
-    opened = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        sizes = {socket.SO_RCVBUF: SOCKET_BYTES, socket.SO_SNDBUF: SOCKET_BYTES}
-        for option, value in {**sizes, socket.SO_BROADCAST: 1}.items():
-            with contextlib.suppress(OSError):
-                opened.setsockopt(socket.SOL_SOCKET, option, value)
-        if family == socket.AF_INET6:
-            with contextlib.suppress(OSError, AttributeError):
-                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # Windows: nobody else binds the same port.
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+    options = [("SOL_SOCKET", "SO_RCVBUF", SOCKET_BYTES), ("SOL_SOCKET", "SO_SNDBUF", SOCKET_BYTES)]
+    options += [("SOL_SOCKET", "SO_BROADCAST", 1), ("IPPROTO_IPV6", "IPV6_V6ONLY", 0)]
+    options += [("SOL_SOCKET", "SO_EXCLUSIVEADDRUSE", 1)]  # Windows: nobody else binds the same port.
+    with contextlib.ExitStack() as unless_bound:
+        opened = unless_bound.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+        for level, option, value in options:
+            with contextlib.suppress(OSError, AttributeError):  # Not every kind of socket has them all.
+                opened.setsockopt(getattr(socket, level), getattr(socket, option), value)
         opened.bind(address)
-    except OSError:
-        opened.close()
-        raise
+        unless_bound.pop_all()
     return opened
 
 
@@ -4549,8 +4534,8 @@ def open_server_sockets(host: str, port: int) -> List[socket.socket]:
     return opened
 
 
-def start_discovery(port: int, post: Callable[[Any], None]) -> Loop:
-    """Look for servers on every network; ServerFound events come, and LoopEnded in about a second.
+def start_discovery(port: int, tell: Callable[[List[ServerFound]], None]) -> Loop:
+    """Look for servers on every network; ``tell`` is called with those found, in about a second.
 
     SAMSUNGCHAT_DISCOVERY (addresses, comma-separated) replaces where it asks.
     """
@@ -4560,52 +4545,33 @@ def start_discovery(port: int, post: Callable[[Any], None]) -> Loop:
     for own, target in ways or [(own, (broadcast, port)) for own, broadcast in networks() if broadcast]:
         with contextlib.suppress(OSError):  # The address has gone meanwhile.
             asked.append((open_socket(socket.AF_INET, (own, 0)), target))
-    loop = Loop(Discovery(os.urandom, range(len(asked)), time.monotonic()), [each for each, _ in asked], post)
+    found: List[ServerFound] = []
+
+    def post(event: Any) -> None:
+        if isinstance(event, ServerFound):
+            found.append(event)
+        elif isinstance(event, LoopEnded):
+            tell(found)
 
     def send(items: Sequence[Any]) -> None:
         for item in items:
             with contextlib.suppress(OSError):
                 asked[item.address][0].sendto(item.data, asked[item.address][1])
 
+    loop = Loop(Discovery(os.urandom, range(len(asked)), time.monotonic()), [each for each, _ in asked], post)
     loop.send = send
     loop.start()
     return loop
 
 
-def start_client(
-    post: Callable[[Any], None], earlier: int, patience: Optional[float] = None, classic: bool = False
-) -> Loop:
-    """Start a client that is not logged in; ``classic`` for an original server.  Raises OSError without a network."""
-    epoch = time.time() - time.monotonic()
-    client = (ClassicClient if classic else Client)(os.urandom, epoch, earlier, patience)
+def start_client(client: Client, post: Callable[[Any], None]) -> Loop:
+    """Run a client that is not logged in; raises OSError without a network."""
     sockets = [open_socket(socket.AF_INET, ("0.0.0.0", 0))]
     with contextlib.suppress(OSError):  # A machine without IPv6.
         sockets.append(open_socket(socket.AF_INET6, ("::", 0)))
     loop = Loop(client, sockets, post)
     loop.start()
     return loop
-
-
-def start_login(loop: Loop, server: str, port: int, name: str, password: str) -> None:
-    """Find the server's addresses and log in there; Connected or LoginFailed comes as an event."""
-
-    def act(now: float) -> None:
-        assert isinstance(loop.core, Client), "only a client logs in"
-        try:
-            addresses = resolve(server, port)
-        except UsageError as fault:
-            loop.post(LoginFailed(NO_ANSWER, str(fault)))
-        else:
-            loop.core.login(name, password, addresses, time.monotonic())
-
-    loop.call(act)
-
-
-def local_addresses(bound: Any) -> List[str]:
-    """Return the addresses at which other machines may reach a server bound there, most likely first."""
-    if bound[0] not in ("0.0.0.0", "::"):
-        return [bound[0]]
-    return [address for address, _ in networks()[:-1]] or ["127.0.0.1"]
 
 
 # ======================================================================================================
@@ -4643,11 +4609,33 @@ def complain(text: str) -> None:
         print("samsungchat: " + text, file=sys.stderr, flush=True)
 
 
-def call(loop: Optional[Loop], act: Callable[[Any, float], None]) -> None:
-    """Have the network thread, where it runs, do something: ``act`` gets the core and the time."""
-    if loop is not None:
-        core = loop.core
-        loop.call(lambda now: act(core, now))
+class App:
+    """What both roles have: a core behind its loop, what comes from it and from readers, and an end."""
+
+    commands = SERVER_COMMANDS
+    face: "Face"
+
+    def __init__(self) -> None:
+        self.inbox: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
+        self.code: Optional[int] = None  # The exit status, at the end.
+        self.last_words = ""  # Why it ends, where no line has said it.
+        self.loop: Optional[Loop] = None  # While there is a network, or the room is open.
+        self.transcript = Transcript()  # A server's is of lines alone; nobody logs in there.
+        self.need: Optional[Need] = None  # While a login is asked for; another one is another question.
+
+    def call(self, act: Callable[[Any, float], None]) -> None:
+        """Have the network thread, where it runs, do something: ``act`` gets the core and the time."""
+        if self.loop is not None:
+            core = self.loop.core
+            self.loop.call(lambda now: act(core, now))
+
+    def complete(self, before: str) -> List[str]:
+        """Return what the text before the caret may be completed to."""
+        return complete(before, self.transcript.names(), self.commands)
+
+    def end(self, code: int, last_words: str = "") -> None:
+        """Come to the end, with that exit status."""
+        self.code, self.last_words = code, last_words
 
 
 # --- client
@@ -4684,26 +4672,23 @@ def another_name(name: str) -> str:
         return name
 
 
-class ClientApp:
+class ClientApp(App):
     """A client: asks for a login until it is in a room, then carries what is said both ways."""
+
+    commands = CLIENT_COMMANDS
 
     def __init__(self, values: Dict[str, str], earlier: int = EARLIER_DEFAULT, classic: bool = False) -> None:
         """``values`` are what a login takes, "" where it is not known: "server", "port", "name" and "password"."""
-        self.inbox: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
-        self.code: Optional[int] = None  # The exit status, at the end.
-        self.last_words = ""  # Why it ends, where no line has said it.
-        self.loop: Optional[Loop] = None
-        self.transcript = Transcript()
+        super().__init__()
         self.values = values
         self.login: Optional[LoginValues] = None  # Of the room that this client is in, or tries to enter.
-        self.need: Optional[Need] = None  # While a login is asked for; another one is another question.
         self.found: Sequence[ServerFound] = ()
         self.entered = False
         self._earlier, self._classic = earlier, classic
-        self._generation = self._number = 0
+        self._number = 0
         self._typed: Dict[int, str] = {}  # Own texts without receipt, as they were typed.
         self._unsent: List[str] = []  # Those that were meant for a room that was left.
-        self._sure = self._finishing = self._searching = self._earlier_there = False
+        self._sure = self._finishing = self._earlier_there = False
         self._search_at = 0.0
 
     def start(self, face: "Face") -> None:
@@ -4714,15 +4699,12 @@ class ClientApp:
 
     def _renew(self) -> None:
         """Leave, and start with a new core and transcript: a client belongs to one room, and so does what was typed."""
-        call(self.loop, lambda core, now: core.leave(now))
+        self.call(lambda core, now: core.leave(now))
         self._unsent += self._typed.values()
         self._typed, self._sure, self.entered = {}, False, False
-        self.transcript = Transcript()
-        self._generation += 1
-        generation = self._generation  # What an older core still says is not heard.
-        self.loop = start_client(
-            lambda event: self.inbox.put((generation, event)), self._earlier, self.face.patience, self._classic
-        )
+        self.transcript = transcript = Transcript()
+        client = (ClassicClient if self._classic else Client)(os.urandom, 0.0, self._earlier, self.face.patience)
+        self.loop = start_client(client, lambda event: self.inbox.put((transcript, event)))
 
     # --- logging in
 
@@ -4740,39 +4722,33 @@ class ClientApp:
             self._renew()
         self.login, self.need = values, None
         self.note("Connecting to %s ..." % address_text((values.server, values.port)))
-        assert self.loop is not None, "start() has started it"
-        start_login(self.loop, values.server, values.port, values.name, values.password)
+        host, port, name, password = values.server, values.port, values.name, values.password
+        # To find the addresses may take seconds, and is the network thread's; the time is another afterwards.
+        self.call(lambda core, _: core.login(name, password, resolve(host, port), time.monotonic()))
 
     def _ask(self, field: str, errors: Dict[str, str], code: str = "") -> None:
-        """Have the face ask; search, where it shows what is found beside its fields, or where a server lacks."""
-        self.need = Need(field, errors, code)
-        if not self._classic and not errors and field == "server" and not self.face.form:
-            self.need = Need(field, errors, hint="Looking for servers on this network ...", searching=True)
-        if self.need.searching or self.face.form:
-            self._search()
+        """Have the face ask; where nothing but a server lacks, and a form does not show those found, search first."""
+        searching = field == "server" and not (errors or self._classic or self.face.form)
+        hint = "Looking for servers on this network ..." if searching else ""
+        self.need = Need(field, errors, code, hint, searching)
 
-    def _search(self) -> None:
-        """Look for servers, once at a time: a form does so again and again."""
-        if self._searching or self._classic:  # An original server answers no search.
-            return
-        found: List[ServerFound] = []
+    def pass_time(self, now: float) -> None:
+        """Search where that is due, once at a time: a form does so again and again; wants to be called twice a second.
 
-        def post(event: Any) -> None:
-            if isinstance(event, ServerFound):
-                found.append(event)
-            elif isinstance(event, LoopEnded):
-                self.inbox.put((0, found))
-
-        port = whole_number(self.values["port"])
-        self._searching = True
-        try:
-            start_discovery(port if 0 < port < 65536 else PORT, post)
-        except OSError:
-            self.inbox.put((0, found))
+        An original server answers no search.
+        """
+        searches = self.need is not None and (self.need.searching or self.face.form) and not self._classic
+        if searches and now >= self._search_at:
+            self._search_at = float("inf")
+            port = whole_number(self.values["port"])
+            try:
+                start_discovery(port if 0 < port < 65536 else PORT, lambda found: self.inbox.put((None, found)))
+            except OSError:
+                self._end_search(())
 
     def _end_search(self, found: Sequence[ServerFound]) -> None:
         """Take the only server, or have the person choose."""
-        self.found, self._searching = found, False
+        self.found = found
         self._search_at = time.monotonic() + SEARCH_SECONDS
         if self.need is None or not self.need.searching:
             return
@@ -4787,28 +4763,23 @@ class ClientApp:
         else:
             self.need = Need("server", {}, NO_ANSWER, REFUSALS[NO_ANSWER])
 
-    def pass_time(self, now: float) -> None:
-        """Do what is due by time; wants to be called twice a second."""
-        if self.need is not None and self.face.form and now >= self._search_at:
-            self._search()
-
-    def leave_room(self) -> None:
+    def leave_room(self, why: str = "") -> None:
         """Leave the room, or stop trying to enter it, and ask anew."""
         self._renew()
-        self._ask("", {})
+        self._ask("", {"": why})
 
     # --- what happens
 
     def take(self, event: Any) -> None:
-        """Take an event of a core, with the number that tells which core, or of a search: 0."""
-        generation, event = event
-        if generation == 0:
+        """Take an event of a core, with the transcript that it is for, or with None what a search has found."""
+        transcript, event = event
+        if transcript is None:
             self._end_search(event)
-        elif generation == self._generation:
-            self._take(event)
-
-    def _take(self, event: Any) -> None:
-        lines = self.transcript.apply(event)
+        if transcript is not self.transcript:
+            return  # An older core's.
+        if isinstance(event, UsageError):
+            event = LoginFailed(NO_ANSWER, str(event))
+        lines = transcript.apply(event)
         self.face.show(event, lines)
         if isinstance(event, (Happened, Sent)):
             self._typed.pop(event.number, None)
@@ -4817,22 +4788,19 @@ class ClientApp:
         elif isinstance(event, EarlierRead):
             self._earlier_there = not event.beginning
         elif isinstance(event, Connected):
-            self._earlier_there = True
-            if not self.entered:
-                self._enter_room()
+            self.entered = self._earlier_there = True
+            self._offer_unsent()
         elif isinstance(event, LoginFailed):
             self.entered = False
             field = LOGIN_FIELDS.get(event.code, "")
             self._ask(field, {field: display_text(event.text, " ")}, event.code)
         elif isinstance(event, LoopEnded) and event.failure and self.face.form:
-            self._renew()
-            self._ask("", {"": event.failure})
+            self.leave_room(event.failure)
         elif isinstance(event, LoopEnded):
             self.end(1 if event.failure else 0, event.failure)
 
-    def _enter_room(self) -> None:
-        """Be in a room, and offer what was typed for another."""
-        self.entered, unsent, self._unsent = True, self._unsent, []
+    def _offer_unsent(self) -> None:
+        unsent, self._unsent = self._unsent, []
         if unsent:
             self.note("%s before was not sent; Up recalls what you typed." % plural(len(unsent), "message"))
             # A private text must not become part of another one.
@@ -4863,7 +4831,7 @@ class ClientApp:
             if text.strip() and not self._finishing:
                 self._obey(text)
         except UsageError as fault:
-            self._take(NotSent(self._number, fault.code, text, str(fault)))
+            self.take((self.transcript, NotSent(self._number, fault.code, text, str(fault))))
 
     def _obey(self, text: str) -> None:
         if not self.entered:
@@ -4874,41 +4842,31 @@ class ClientApp:
         elif command.name == "help":
             self.note("\n".join(commands_help(CLIENT_COMMANDS)), "help")
         elif command.name == "who":
-            self._take(Listed(tuple(self.transcript.members())))
+            self.take((self.transcript, Listed(tuple(self.transcript.members()))))
         elif command.name == "earlier":
             count = whole_number(command.text) if command.text else EARLIER_DEFAULT
             if not 0 < count <= EARLIER_MAX:
                 raise UsageError("Write /earlier N, with a number from 1 to %d." % EARLIER_MAX)
-            call(self.loop, lambda core, now: core.earlier(count, now))
+            self.call(lambda core, now: core.earlier(count, now))
         else:
-            self._say(command, text)
-
-    def _say(self, command: Command, typed: str) -> None:
-        text, to_name, number = clean_text(command.text), command.to_name, self._number
-        if to_name and name_key(to_name) not in map(name_key, self.transcript.members()):
-            raise UsageError("Nobody here is called %s. Nothing was sent." % display_text(to_name, " "), NO_SUCH_NAME)
-        self._typed[number] = typed
-        call(self.loop, lambda core, now: core.say(text, now, command.name == "me", to_name, number))
+            said, to_name, number = clean_text(command.text), command.to_name, self._number
+            if to_name and name_key(to_name) not in map(name_key, self.transcript.members()):
+                shown = display_text(to_name, " ")
+                raise UsageError("Nobody here is called %s. Nothing was sent." % shown, NO_SUCH_NAME)
+            self._typed[number] = text
+            self.call(lambda core, now: core.say(said, now, command.name == "me", to_name, number))
 
     def fetch_earlier(self) -> None:
         """Show more of what was said before, if there is more and it was not asked for yet."""
         if self._earlier_there:
             self._earlier_there = False  # Until the answer has come.
-            call(self.loop, lambda core, now: core.earlier(EARLIER_DEFAULT, now))
-
-    def complete(self, before: str) -> List[str]:
-        """Return what the text before the caret may be completed to."""
-        return complete(before, self.transcript.names(), CLIENT_COMMANDS)
-
-    def interrupt(self) -> None:
-        """Leave, if Ctrl-C is pressed twice: it may have been meant to copy something."""
-        self.quit("Ctrl-C once more leaves.")
+            self.call(lambda core, now: core.earlier(EARLIER_DEFAULT, now))
 
     def quit(self, question: str = "") -> None:
         """Leave; where there is a question, and while texts have no receipt, only when told twice in a row."""
         if self.face.finishes:
             self._finishing = True
-            call(self.loop, lambda core, now: core.finish(now))
+            self.call(lambda core, now: core.finish(now))
             return
         if self._typed:
             question = "%s not confirmed yet; once more leaves all the same." % plural(self.waiting(), "message")
@@ -4918,22 +4876,20 @@ class ClientApp:
         else:
             self.end(1 if self._typed else 0)
 
+    interrupt = functools.partialmethod(quit, "Ctrl-C once more leaves.")  # It may have been meant to copy something.
+
     def stop(self) -> None:
         """End at once, and say what may be lost."""
         lost = "%s not confirmed." % plural(self.waiting(), "message") if self._typed else ""
         self.end(1 if lost else 0, lost)
 
-    def end(self, code: int, last_words: str = "") -> None:
-        """Come to the end, with that exit status."""
-        self.code, self.last_words = code, last_words
-
     def shut(self) -> None:
         """Leave the network; what is on its way has a moment to arrive."""
         if self.loop is not None:
             if self.transcript.status.state is State.CONNECTED:
-                call(self.loop, lambda core, now: core.finish(now))
+                self.call(lambda core, now: core.finish(now))
                 self.loop.join(LEAVE_SECONDS)
-            call(self.loop, lambda core, now: core.leave(now))
+            self.call(lambda core, now: core.leave(now))
             self.loop.join(LEAVE_SECONDS + 0.5)
 
 
@@ -4952,7 +4908,9 @@ def introduction(bound: Any, room: str) -> List[str]:
 
 def typed_addresses(bound: Any) -> List[str]:
     """Return what to type on other machines to reach a server bound there, most likely first."""
-    hosts = local_addresses(bound)
+    hosts = [bound[0]]
+    if bound[0] in ("0.0.0.0", "::"):
+        hosts = [address for address, _ in networks()[:-1]] or ["127.0.0.1"]
     return hosts if bound[1] == PORT else [address_text((host, bound[1])) for host in hosts]
 
 
@@ -4992,26 +4950,19 @@ def report_lines(report: ServerReport) -> List[str]:
     return lines
 
 
-Opener = Callable[[int], Tuple[Server, List[socket.socket]]]
-
-
-class ServerApp:
+class ServerApp(App):
     """A server: opens the room, keeps a log of what happens, and obeys the operator."""
 
-    def __init__(self, open_room: Opener, port: int, notes: Sequence[str] = ()) -> None:
-        """``open_room`` takes a port; raises UsageError, LogFailure or OSError.  ``notes`` are said when it is open."""
-        self.inbox: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
-        self.code: Optional[int] = None
-        self.last_words = ""
-        self.loop: Optional[Loop] = None  # While the room is open.
+    def __init__(self, open_room: Callable[[int], Any], port: int, notes: Sequence[str] = ()) -> None:
+        """``open_room`` takes a port and returns a server and its sockets; raises UsageError, LogFailure or OSError.
+
+        ``notes`` are said when it is open.
+        """
+        super().__init__()
         self.bound: Any = None
         self.trouble = ""  # Why it is not open.
         self.report = ServerReport((), 0, 0, ())
-        self.transcript = Transcript()  # Of lines alone; nobody logs in here.
-        self.need = None
-        self.question: Optional[Tuple[str, str, Callable[[], None]]] = (
-            None  # What it asks, what yes is called, and does.
-        )
+        self.question: Optional[Tuple[str, str, Callable[[], None]]] = None  # The question, the word for yes, the act.
         self._open_room, self.port, self._notes = open_room, port, notes
         self._ending = False
         self._report_at = 0.0
@@ -5052,8 +5003,8 @@ class ServerApp:
         elif isinstance(event, ServerReport):
             self.report = event
             self._show(event, report_lines(event))
-        elif isinstance(event, CommandFailed):
-            self._show(event, [event.text])
+        elif isinstance(event, UsageError):
+            self._show(event, [str(event)])
         elif isinstance(event, LoopEnded):
             self.loop, self.report, self.trouble = None, ServerReport((), 0, 0, ()), event.failure
             self.tell("error" if event.failure else "warning", event.failure or "the room is closed")
@@ -5064,7 +5015,7 @@ class ServerApp:
         """Do what is due by time: ask who is here, where that is shown all the time."""
         if self.face.form and now >= self._report_at:
             self._report_at = now + REPORT_SECONDS
-            call(self.loop, lambda core, now: core.report())
+            self.call(lambda core, now: core.report())
 
     # --- what the operator does
 
@@ -5083,9 +5034,9 @@ class ServerApp:
         if command.name == "say":
             self.announce(command.text)
         elif command.name == "kick":
-            call(self.loop, lambda core, now: core.kick(command.to_name, now))
+            self.call(lambda core, now: core.kick(command.to_name, now))
         elif command.name == "who":
-            call(self.loop, lambda core, now: core.report())
+            self.call(lambda core, now: core.report())
         elif command.name == "quit":
             self.stop()
         else:
@@ -5096,26 +5047,20 @@ class ServerApp:
         text = clean_text(text)
         if self.loop is None:
             raise UsageError("The room is not open.")
-        call(self.loop, lambda core, now: core.say(text, now))
+        self.call(lambda core, now: core.say(text, now))
         self.tell("accent", "announced: " + display_text(text, " "))
 
     def ask_kick(self, name: str) -> None:
         """Ask whether somebody is to be removed."""
         question = "Remove %s for ten minutes?" % display_text(name, " ")
-        self._ask(question, "Remove", lambda: call(self.loop, lambda core, now: core.kick(name, now)))
+        self._ask(question, "Remove", lambda: self.call(lambda core, now: core.kick(name, now)))
 
-    def ask_close(self) -> None:
-        """Ask whether the room is to be closed; the app stays."""
-        self._ask_members("Close the room?", lambda: call(self.loop, lambda core, now: core.close(now)))
-
-    def ask_quit(self) -> None:
-        """Ask whether the room is to be closed and left; to ask twice in a row is an answer."""
-        self._ask_members("Close the room and this window?", self.stop)
-
-    def _ask_members(self, question: str, act: Callable[[], None]) -> None:
-        count = len(self.report.members)
+    def ask_close(self, leave: bool = False) -> None:
+        """Ask whether the room is to be closed, and the window too; to ask that twice in a row is an answer."""
+        count, act = len(self.report.members), self.stop if leave else self.close
+        where = "%s %s here." % (plural(count, "member"), "is" if count == 1 else "are")
+        question = "%s Close the room%s?" % (where, " and this window" if leave else "")
         if count:
-            question = "%s %s here. %s" % (plural(count, "member"), "is" if count == 1 else "are", question)
             self._ask(question, "Close the room", act)
         else:
             act()
@@ -5132,34 +5077,30 @@ class ServerApp:
         if sure and question is not None:
             question[2]()
 
+    def close(self) -> None:
+        """Close the room; the app stays."""
+        self.call(lambda core, now: core.close(now))
+
     def stop(self) -> None:
         """Tell the members, close the room, and end."""
         if self.loop is None:
             self.end(0)
         elif not self._ending:
             self.tell("plain", "closing the room")
-            call(self.loop, lambda core, now: core.close(now))
+            self.close()
         self._ending = True
 
     interrupt = quit = stop  # What was said stands in everybody's log.
 
-    def end(self, code: int, last_words: str = "") -> None:
-        """Come to the end, with that exit status."""
-        self.code, self.last_words = code, last_words
-
     def shut(self) -> None:
         """Leave the network: the members are told."""
         if self.loop is not None:
-            call(self.loop, lambda core, now: core.close(now))
+            self.close()
             self.loop.join(2.0)
 
     def prompt(self) -> str:
         """Return what stands before the line being typed."""
         return "> "
-
-    def complete(self, before: str) -> List[str]:
-        """Return what the text before the caret may be completed to."""
-        return complete(before, [], SERVER_COMMANDS)
 
 
 # --- faces
@@ -5173,7 +5114,7 @@ class Face:
     patience: Optional[float] = None  # Seconds after which a lost connection is given up.
     failed = 0  # An exit status of the face's own.
 
-    def __init__(self, app: Union[ClientApp, ServerApp]) -> None:
+    def __init__(self, app: App) -> None:
         self.app: Any = app
 
     def run(self) -> int:
@@ -5193,23 +5134,25 @@ class Face:
 
     def live(self) -> None:
         """Take what happens, until the end."""
-        self.take(None)
+        self.look()
         while self.app.code is None:
-            try:
+            with contextlib.suppress(queue.Empty):
                 self.take(self.app.inbox.get(timeout=WAIT_SECONDS))
-            except queue.Empty:
-                self.take(None)
+            self.look()
+
+    def look(self) -> None:
+        """Do what is due by time, and show what has come of all."""
+        self.app.pass_time(time.monotonic())
+        self.update()
 
     def take(self, event: Any) -> None:
-        """Take one event of the inbox; None lets only time pass."""
+        """Take one event of the inbox."""
         if event == STOPPED:
             self.app.stop()
         elif event == RESIZED or isinstance(event, Typed):
             self.read(event)
-        elif event is not None:
+        else:
             self.app.take(event)
-        self.app.pass_time(time.monotonic())
-        self.update()
 
     def read(self, event: Any) -> None:
         """Take what this face's reader thread has read, or RESIZED."""
@@ -5345,7 +5288,7 @@ class Terminal(Face):
     A login is asked for one question after the other; what was being typed waits meanwhile.
     """
 
-    def __init__(self, app: Union[ClientApp, ServerApp]) -> None:
+    def __init__(self, app: App) -> None:
         """Take the terminal over; close() gives it back as it was."""
         super().__init__(app)
         self._line, self._answer = LineEditor(), LineEditor(remembers=False)
@@ -5984,9 +5927,7 @@ class Window(Face):
     composer: "Composer"
     fault_labels: Sequence[Any]  # Where a fault of this program is told.
 
-    def __init__(
-        self, root: Any, app: Union[ClientApp, ServerApp], settings: Settings, width: int, height: int
-    ) -> None:
+    def __init__(self, root: Any, app: App, settings: Settings, width: int, height: int) -> None:
         """Take over a root that open_root() made."""
         super().__init__(app)
         self.root = root
@@ -6029,13 +5970,6 @@ class Window(Face):
         finally:
             if not self.closed:
                 self.root.after(5 if count == PUMP_EVENTS_MAX else int(PUMP_SECONDS * 1000), self.look_at_inbox)
-
-    def take(self, event: Any) -> None:
-        """Take an event of the inbox; look_at_inbox() shows what came of it and of others."""
-        if event == STOPPED:
-            self.app.stop()
-        elif event != RESIZED:
-            self.app.take(event)
 
     def act(self, do: Callable[..., Any], *arguments: Any) -> None:
         """Do what the person asks for, and show at once what comes of it."""
@@ -6848,7 +6782,7 @@ class ServerWindow(Window):
         self.fault_labels = (self.composer.note,)
         self.log = View(root, "log", self.emoji, self.composer.type_on, self.update)
         put(ttk.Label(self.log.frame, text="Activity", style="Caption.TLabel"), sticky="w", padx=L, pady=(M, XS))
-        root.protocol("WM_DELETE_WINDOW", lambda: self.act(app.ask_quit))
+        root.protocol("WM_DELETE_WINDOW", lambda: self.act(app.ask_close, True))
         on(root, "<Configure>", self._arrange)
         on(root, "<Escape>", lambda: self.act(app.answer, False))
         self.dress()
@@ -6998,14 +6932,13 @@ def chosen_password(options: argparse.Namespace) -> Optional[str]:
     if options.password_file is not None:
         try:
             with open(options.password_file, encoding="utf-8-sig") as file:
-                text = file.read(4096)
+                password, _, more = file.read(4096).partition("\n")
         except (OSError, UnicodeDecodeError) as fault:
             reason = getattr(fault, "strerror", None) or "it is not UTF-8 text"
             raise UsageError("Cannot read the password file %s: %s." % (options.password_file, reason)) from None
-        text = text[:-1] if text.endswith("\n") else text
-        if "\n" in text or not text:
+        if more or not password:
             raise UsageError("The password file %s must have one line, the password." % options.password_file)
-        return text
+        return password
     return os.environ.get("SAMSUNGCHAT_PASSWORD") or None
 
 
@@ -7013,51 +6946,16 @@ def _count(low: int, high: int) -> Callable[[str], int]:
     """Return a parser for argparse of whole numbers in a range."""
 
     def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = low - 1
-        if not low <= number <= high:
+        if not low <= whole_number(text) <= high:
             raise argparse.ArgumentTypeError("must be a whole number from %d to %d" % (low, high))
-        return number
+        return int(text)
 
     return parse
 
 
-_FACES = (
-    ("--gui", "open a window (default where there is a display)"),
-    ("--cli", "use the terminal, or what stands in its place"),
-)
-_SERVER_SWITCHES = (
-    ("--classic", "admit the original program too, which is not encrypted"),
-    ("--json", "with --export: one JSON object a line"),
-)
-_SERVER_VALUES: Sequence[Tuple[str, str, Callable[[str], Any], Any, str]] = (
-    ("--host", "ADDRESS", str, "0.0.0.0", "address to listen on (default: %(default)s; :: for IPv6 too)"),
-    ("--port", "N", _count(0, 65535), PORT, "UDP port (default: %(default)s; 0: any free)"),
-    ("--room", "NAME", str, ROOM, "name of the room (default: %(default)s)"),
-    ("--history", "FILE", str, None, "keep the room's history in this file (default: in memory)"),
-    ("--keep", "DAYS", _count(1, 36500), None, "with --history: forget what is older (default: keep all)"),
-    ("--export", "FILE", str, None, "write the history as text into FILE, or - for standard output, and end"),
-    ("--max-members", "N", _count(1, 65535), MEMBERS_MAX, "most members (default: %(default)s)"),
-    (
-        "--rate",
-        "N",
-        _count(0, 1_000_000),
-        RATE_PARTS,
-        "messages a second per member (default: %(default)s; 0: no limit)",
-    ),
-)
-_CLIENT_SWITCHES = (
-    ("--classic", "talk to an original server, unencrypted"),
-    ("--json", "print one JSON object a line"),
-    ("--stay", "in a pipe: go on receiving after the end of the input"),
-)
-_CLIENT_VALUES: Sequence[Tuple[str, str, Callable[[str], Any], Any, str]] = (
-    ("--port", "N", _count(1, 65535), PORT, "UDP port (default: %(default)s)"),
-    ("--name", "NAME", str, None, "your name in the room (default: ask, or your login name)"),
-    ("--earlier", "N", _count(0, 65535), EARLIER_DEFAULT, "earlier messages to show (default: %(default)s)"),
-)
+def _add(role: Any, flag: str, about: str, metavar: str = "", default: Any = None, kind: Any = str) -> None:
+    value = {"metavar": metavar, "default": default, "type": kind} if metavar else {"action": "store_true"}
+    role.add_argument(flag, help=about, **value)
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -7075,18 +6973,31 @@ def argument_parser() -> argparse.ArgumentParser:
     server = roles.add_parser("server", help="run the room", description="Run the room on this machine.")
     client = roles.add_parser("client", help="join a room", description="Join a room as a member.")
     client.add_argument("server", metavar="SERVER[:PORT]", nargs="?", help="where the server is (default: look for it)")
-    for role, switches, values in (
-        (server, _SERVER_SWITCHES, _SERVER_VALUES),
-        (client, _CLIENT_SWITCHES, _CLIENT_VALUES),
-    ):
-        face, secret = role.add_mutually_exclusive_group(), role.add_mutually_exclusive_group()
-        for group, rows in ((face, _FACES), (role, switches)):
-            for flag, about in rows:
-                group.add_argument(flag, action="store_true", help=about)
-        for flag, metavar, kind, default, about in values:
-            role.add_argument(flag, metavar=metavar, type=kind, default=default, help=about)
-        secret.add_argument("--password-file", metavar="FILE", help="read the password from a file")
-        secret.add_argument("--password", metavar="TEXT", help="the password; other users of this machine can see it")
+    for role in (server, client):
+        face = role.add_mutually_exclusive_group()
+        _add(face, "--gui", "open a window (default where there is a display)")
+        _add(face, "--cli", "use the terminal, or what stands in its place")
+    _add(server, "--classic", "admit the original program too, which is not encrypted")
+    _add(server, "--json", "with --export: one JSON object a line")
+    _add(server, "--host", "address to listen on (default: %(default)s; :: for IPv6 too)", "ADDRESS", "0.0.0.0")
+    _add(server, "--port", "UDP port (default: %(default)s; 0: any free)", "N", PORT, _count(0, 65535))
+    _add(server, "--room", "name of the room (default: %(default)s)", "NAME", ROOM)
+    _add(server, "--history", "keep the room's history in this file (default: in memory)", "FILE")
+    _add(server, "--keep", "with --history: forget what is older (default: keep all)", "DAYS", None, _count(1, 36500))
+    _add(server, "--export", "write the history as text into FILE, or - for standard output, and end", "FILE")
+    _add(server, "--max-members", "most members (default: %(default)s)", "N", MEMBERS_MAX, _count(1, 65535))
+    rate = "messages a second per member (default: %(default)s; 0: no limit)"
+    _add(server, "--rate", rate, "N", RATE_PARTS, _count(0, 1_000_000))
+    _add(client, "--classic", "talk to an original server, unencrypted")
+    _add(client, "--json", "print one JSON object a line")
+    _add(client, "--stay", "in a pipe: go on receiving after the end of the input")
+    _add(client, "--port", "UDP port (default: %(default)s)", "N", PORT, _count(1, 65535))
+    _add(client, "--name", "your name in the room (default: ask, or your login name)", "NAME")
+    _add(client, "--earlier", "earlier messages to show (default: %(default)s)", "N", EARLIER_DEFAULT, _count(0, 65535))
+    for role in (server, client):
+        secret = role.add_mutually_exclusive_group()
+        _add(secret, "--password-file", "read the password from a file", "FILE")
+        _add(secret, "--password", "the password; other users of this machine can see it", "TEXT")
     return parser
 
 
@@ -7129,22 +7040,20 @@ def run_server(options: argparse.Namespace) -> int:
     if not 0 < len(room.encode("utf-8")) <= STRING_BYTES_MAX:
         raise UsageError("A room's name has 1 to %d bytes." % STRING_BYTES_MAX)
     given = chosen_password(options)
-    password = PASSWORD if given is None else given
+    password = given or PASSWORD
     note = "warning: the default password is in use; anybody can know it (--password-file sets another)"
-    notes = [note] if given is None else []
+    notes = [] if given else [note]
     tune_process()
 
     def open_room(port: int) -> Tuple[Server, List[socket.socket]]:
         with contextlib.ExitStack() as opened:
-            log = opened.enter_context(
-                contextlib.closing(Log(int(time.time() * 1000), options.history or "", options.keep or 0))
-            )
+            log = Log(int(time.time() * 1000), options.history or "", options.keep or 0)
+            opened.enter_context(contextlib.closing(log))
             sockets = [opened.enter_context(each) for each in open_server_sockets(options.host, port)]
             now = time.monotonic()
-            epoch = time.time() - now
-            members, rate = options.max_members, options.rate
+            limits = (options.max_members, options.rate)
             foreign = functools.partial(Classic, admitted=options.classic)
-            server = Server(log, password, os.urandom, now, epoch, room, members, rate, foreign)
+            server = Server(log, password, os.urandom, now, time.time() - now, room, *limits, foreign)
             opened.pop_all()  # From now on they are the loop's.
         return server, sockets
 
@@ -7163,11 +7072,13 @@ def export_history(path: str, target: str, as_json: bool) -> int:
     lines = history_lines(path, as_json)
     first = next(lines, "")  # What cannot be read leaves no file behind.
     with contextlib.ExitStack() as files:
-        out = sys.stdout if target == "-" else files.enter_context(open(target, "x", encoding="utf-8"))
         try:
-            for line in itertools.chain([first] if first else [], lines):
-                out.write(line + "\n")
+            out = sys.stdout if target == "-" else files.enter_context(open(target, "x", encoding="utf-8"))
+            out.writelines(itertools.chain([first], lines))
             out.flush()
+        except FileExistsError:
+            complain("%s is there already; choose another name." % target)
+            return 1
         except BrokenPipeError:  # The reader has seen enough.
             discard_output()
     return 0
@@ -7181,9 +7092,9 @@ def history_lines(path: str, as_json: bool) -> Iterator[str]:
         if entry.kind == JOINED and entry.text == CLASSIC_TEXT:
             classics.add(entry.author)
         if event is not None and as_json:
-            yield json.dumps(json_object(event, entry.author in classics))
+            yield json.dumps(json_object(event, entry.author in classics)) + "\n"
         elif event is not None:
-            yield "%s  %s" % (local_time(entry.time / 1000).strftime("%Y-%m-%d %H:%M:%S"), plain_line(event))
+            yield "%s  %s\n" % (local_time(entry.time / 1000).strftime("%Y-%m-%d %H:%M:%S"), plain_line(event))
 
 
 def run_client(options: argparse.Namespace) -> int:
@@ -7222,15 +7133,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         vars(needed)  # Loads it, while there is one thread.
     try:
         return run_server(options) if options.role == "server" else run_client(options)
-    except UsageError as fault:
+    except (UsageError, LogFailure) as fault:
         complain(str(fault))
-        return 2
-    except LogFailure as fault:
-        complain(str(fault))
-        return 1
-    except FileExistsError as fault:
-        complain("%s is there already; choose another name." % fault.filename)
-        return 1
+        return 2 if isinstance(fault, UsageError) else 1
     except OSError as fault:
         complain("%s%s" % ("%s: " % fault.filename if fault.filename else "", fault.strerror or fault))
         return 1

@@ -5025,8 +5025,8 @@ class Guest:
 
     def __init__(self, port, name, password="secret", host="127.0.0.1"):
         self.events = queue.SimpleQueue()
-        self.loop = chat.start_client(self.events.put, 50)
-        chat.start_login(self.loop, host, port, name, password)
+        self.loop = chat.start_client(Client(os.urandom, 0.0), self.events.put)
+        self.loop.call(lambda now: self.loop.core.login(name, password, chat.resolve(host, port), now))
         self.wait_for(Connected)
 
     def wait_for(self, kind):
@@ -5172,7 +5172,7 @@ class LoopTest(unittest.TestCase):
         core = Recorder()
         loop, events = self.run_loop(core)
         loop.call(refuse)
-        self.assertEqual("not this", events.get(timeout=5).text)
+        self.assertEqual("not this", str(events.get(timeout=5)))
         loop.call(lambda now: setattr(core, "done", True))
         self.assertEqual("", events.get(timeout=5).failure)
 
@@ -5221,28 +5221,28 @@ class NetworksTest(unittest.TestCase):
 
     @unittest.skipUnless(sys.platform == "linux", "other systems have only one address to try it on")
     def test_a_search_asks_in_every_network_from_the_address_there(self):
-        events, heard = queue.SimpleQueue(), [Wire(self, "127.0.0.7")]
+        searches, heard = queue.SimpleQueue(), [Wire(self, "127.0.0.7")]
         heard.append(Wire(self, "127.0.0.8", heard[0].port))
         networks = {"127.0.0.3": "127.0.0.7", "127.0.0.4": "", "127.0.0.5": "127.0.0.8", "192.0.2.99": "127.0.0.7"}
         with mock.patch.object(chat, "networks", networks.items), mock.patch.dict(os.environ, SAMSUNGCHAT_DISCOVERY=""):
-            loop = chat.start_discovery(heard[0].port, events.put)
+            chat.start_discovery(heard[0].port, searches.put)
         for each, own in zip(heard, ("127.0.0.3", "127.0.0.5")):
             (hello, address), session = wait_for(lambda each=each: [each.hears()], "no search")[0], own.encode()[-8:]
             self.assertEqual((own, Hello), (address[0], type(decode_unsealed(hello))))
             each.sendto(encode_unsealed(Offer(decode_unsealed(hello).nonce, bytes(20), session, 1, 9, own)), address)
-        loop.join(DEADLINE_SECONDS)
-        self.assertEqual(["127.0.0.3", "127.0.0.5"], sorted(events.get(timeout=1).room for _ in range(2)))
+        rooms = [found.room for found in searches.get(timeout=DEADLINE_SECONDS)]
+        self.assertEqual(["127.0.0.3", "127.0.0.5"], sorted(rooms))
 
     def test_a_server_names_its_addresses_in_all_networks(self):
         found = [("10.0.0.5", "10.0.0.255"), ("10.0.1.5", ""), ("127.0.0.1", "127.0.0.1")]
         for networks, *bound, addresses in (
-            (found, "0.0.0.0", 1, ["10.0.0.5", "10.0.1.5"]),
-            (found, "::", 1, 0, 0, ["10.0.0.5", "10.0.1.5"]),
-            (found, "10.9.9.9", 1, ["10.9.9.9"]),
-            (found[2:], "0.0.0.0", 1, ["127.0.0.1"]),
+            (found, "0.0.0.0", chat.PORT, ["10.0.0.5", "10.0.1.5"]),
+            (found, "::", 1, 0, 0, ["10.0.0.5:1", "10.0.1.5:1"]),
+            (found, "10.9.9.9", 1, ["10.9.9.9:1"]),
+            (found[2:], "0.0.0.0", chat.PORT, ["127.0.0.1"]),
         ):
             with mock.patch.object(chat, "networks", return_value=networks):
-                self.assertEqual(addresses, chat.local_addresses(tuple(bound)))
+                self.assertEqual(addresses, chat.typed_addresses(tuple(bound)))
 
     def test_the_networks_of_this_machine_can_be_bound_to_and_loopback_is_the_last(self):
         found = chat.networks()
@@ -5278,10 +5278,9 @@ class Screen(chat.Face):
         wait_for(condition, lambda: "it did not come about; the last was %r" % self.shown[-3:], self.take_next)
 
     def take_next(self):
-        try:
+        with contextlib.suppress(queue.Empty):
             self.take(self.app.inbox.get(timeout=0.05))
-        except queue.Empty:
-            self.take(None)
+        self.look()
 
     def texts(self):
         return "\n".join(line.text for line in self.shown)
@@ -5330,7 +5329,7 @@ class ClientAppTest(unittest.TestCase):
     def test_a_private_text_is_offered_back_by_itself(self):
         _, port = start_room(self)
         app, screen = self.enter(port)
-        with mock.patch.object(chat, "call"):  # Nothing leaves.
+        with mock.patch.object(app, "call"):  # Nothing leaves.
             for text in ("/msg alice psst", "hello"):
                 app.enter(text)
         self.assertEqual(2, app.waiting())
@@ -5368,9 +5367,9 @@ class ClientAppTest(unittest.TestCase):
             app, screen = self.app(form=True, server="")
             for _ in range(20):
                 app.leave_room()
-            ((port, post),) = [call.args for call in patched["start_discovery"].call_args_list]
-            post(chat.ServerFound("Lab", 1, 9, ("127.0.0.1", 5)))
-            post(chat.LoopEnded())
+                screen.look()
+            ((port, tell),) = [call.args for call in patched["start_discovery"].call_args_list]
+            tell([chat.ServerFound("Lab", 1, 9, ("127.0.0.1", 5))])
             screen.wait(lambda: patched["start_discovery"].call_count == 2)
             self.assertEqual((1, ["Lab"]), (port, [found.room for found in app.found]))
 
@@ -5433,7 +5432,7 @@ class HostileTextTest(unittest.TestCase):
     def client(self, face, *arguments, server="x"):
         """Return a client's app that never reaches a network, and its face."""
         app = chat.ClientApp({"server": server, "port": "1", "name": "al", "password": "x"})
-        for name in ("start_reader", "start_discovery", "start_client", "start_login"):
+        for name in ("start_reader", "start_discovery", "start_client"):
             patched = mock.patch.object(chat, name)
             patched.start()
             self.addCleanup(patched.stop)
@@ -5442,7 +5441,7 @@ class HostileTextTest(unittest.TestCase):
     def test_the_servers_that_were_found(self):
         for count in (1, 2):
             app, screen = self.client(Screen, server="")
-            app.take((0, [chat.ServerFound(HOSTILE, 1, 9, ("10.0.0.1", 1))] * count))
+            app.take((None, [chat.ServerFound(HOSTILE, 1, 9, ("10.0.0.1", 1))] * count))
             texts = [line.text for line in screen.shown] if count == 1 else [app.need.hint]
             self.assertHarmless(*texts, chat.found_text(app.found[0]))
             self.assertEqual(count, "".join(texts).count(display_text(HOSTILE, " ")))
@@ -5450,7 +5449,7 @@ class HostileTextTest(unittest.TestCase):
     def test_the_lines_of_a_client(self):
         app, screen = self.client(Screen)
         for event in hostile_events():
-            app.take((1, event))
+            app.take((app.transcript, event))
             names = [*app.transcript.names(), *app.transcript.described().values(), app.transcript.title()]
             names += [app.prompt(), *(line.name + line.private for line in screen.shown)]
             self.assertNotIn("\n", "".join(names))
@@ -5465,7 +5464,7 @@ class HostileTextTest(unittest.TestCase):
                 app, pipe = self.client(chat.Pipe, as_json, False)
                 app.start(pipe)
                 for event in hostile_events():
-                    app.take((1, event))
+                    app.take((app.transcript, event))
             pipe.update()
             self.assertHarmless(out.getvalue(), err.getvalue(), app.last_words)
             self.assertEqual(16, len(out.getvalue().splitlines()) - 6 * as_json)

@@ -5647,14 +5647,9 @@ def system_theme() -> str:
 
 def settings_path() -> str:
     """Return where this person's settings are kept."""
-    home = os.path.expanduser("~")
-    if sys.platform == "win32":
-        folder = os.environ.get("APPDATA") or home
-    elif sys.platform == "darwin":
-        folder = os.path.join(home, "Library", "Application Support")
-    else:
-        folder = os.environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
-    return os.path.join(folder, "samsungchat.json")
+    places = {"win32": ("APPDATA", "~"), "darwin": ("", "~/Library/Application Support")}
+    variable, folder = places.get(sys.platform, ("XDG_CONFIG_HOME", "~/.config"))
+    return os.path.join(os.environ.get(variable) or os.path.expanduser(folder), "samsungchat.json")
 
 
 def read_settings() -> Settings:
@@ -5664,14 +5659,6 @@ def read_settings() -> Settings:
             return parse_settings(file.read(16 * SETTING_CHARACTERS_MAX))
     except (OSError, ValueError):
         return Settings()
-
-
-def write_settings(settings: Settings) -> None:
-    """Remember the settings, where that is possible."""
-    with contextlib.suppress(OSError, ValueError):
-        os.makedirs(os.path.dirname(settings_path()), exist_ok=True)
-        with open(settings_path(), "w", encoding="utf-8") as file:
-            file.write(json.dumps(vars(settings), indent=2) + "\n")
 
 
 def px(widget: Any, length: float) -> int:
@@ -5803,8 +5790,7 @@ def apply_theme(root: Any, palette: Palette, zoom: int) -> None:
     look = functools.partial(_look, root, colours, growth)
     swapped = {**colours, "background": palette.surface, "surface": palette.background}
     for name in STYLES:
-        parts = name.split(".")
-        rows = [STYLES.get(".".join(parts[start:]), "") for start in reversed(range(len(parts)))]
+        rows = [row for parent, row in STYLES.items() if ("." + name).endswith("." + parent)]
         for prefix, dress in (("", look), ("Surface.", functools.partial(_look, root, swapped, growth))):
             plain, states = dress("background=background", *rows)
             style.configure(prefix + name, **plain)
@@ -5850,17 +5836,22 @@ def cut(widget: Any, text: str, room: int, font: str = "ChatBody") -> str:
     return shorten(text, room, lambda part: int(widget.tk.call("font", "measure", font, part)))
 
 
-def put(widget: Any, row: int = 0, column: int = 0, **more: Any) -> Any:
-    """Place a widget with grid(), and return it."""
-    widget.grid(row=row, column=column, **more)
+def put(parent: Any, style: str, row: int = 0, column: int = 0, **more: Any) -> Any:
+    """Make the ttk widget that a style is for, on the ground that its parent has, and place it with grid().
+
+    In a frame the column ``grow`` takes the room that is left.  The text of a label that has a ``wraplength`` goes on
+    in the next row where the label ends.
+    """
+    place = {name: more.pop(name) for name in ("sticky", "padx", "pady", "rowspan", "columnspan") if name in more}
+    grow = more.pop("grow", 0)
+    filled = isinstance(parent, tk.Tk) or style in ("TButton", "Primary.TButton")
+    ground = "" if filled else parent.cget("style").partition("Surface.")[1]
+    widget = getattr(ttk, style.rpartition("T")[2])(parent, style=ground + style, **more)
+    widget.grid(row=row, column=column, **place)
+    widget.columnconfigure(grow, weight=1)
+    if "wraplength" in more:
+        widget.bind("<Configure>", lambda event: widget.configure(wraplength=event.width))
     return widget
-
-
-def box(parent: Any, grow: int = 0, **options: Any) -> Any:
-    """Return a frame of which one column takes the room that is left."""
-    frame = ttk.Frame(parent, **options)
-    frame.columnconfigure(grow, weight=1)
-    return frame
 
 
 def on(widget: Any, events: str, act: Callable[[], Any]) -> None:
@@ -5880,42 +5871,33 @@ def show_text(label: Any, text: str) -> None:
     show_if(text, label)
 
 
-def wrapping(parent: Any, style: str) -> Any:
-    """Return a label whose text goes on in the next row where it ends, once grid() lets it stretch."""
-    label = ttk.Label(parent, style=style, wraplength="240p")
-    label.bind("<Configure>", lambda event: label.configure(wraplength=event.width))
-    return label
-
-
-def add_scrollbar(widget: Any, column: int, scroll: Callable[..., Any], ground: str = "") -> None:
+def add_scrollbar(widget: Any, column: int, scroll: Callable[..., Any]) -> None:
     """Put a scrollbar beside what stands in row 1 of its parent."""
-    bar = ttk.Scrollbar(widget.master, command=scroll, takefocus=False, style=ground + "Vertical.TScrollbar")
-    put(bar, 1, column, sticky="ns")
+    bar = put(widget.master, "Vertical.TScrollbar", 1, column, sticky="ns", command=scroll, takefocus=False)
     widget.configure(yscrollcommand=bar.set)
     widget.master.rowconfigure(1, weight=1)
-    widget.master.columnconfigure(0, weight=1)
 
 
-def secret_button(parent: Any, ground: str, show: Callable[[bool], Any]) -> Any:
-    """Return a button that shows a password, or hides it again, and says which it will do."""
+def add_secret_button(parent: Any, row: int, column: int, show: Callable[[bool], Any]) -> None:
+    """Put a button there that shows a password, or hides it again, and says which it will do."""
 
     def turn() -> None:
-        hidden = button.cget("text") == "Show"
-        button.configure(text="Hide" if hidden else "Show")
-        show(hidden)
+        shown = button.cget("text") == "Show"
+        button.configure(text="Hide" if shown else "Show")
+        show(shown)
 
-    button = ttk.Button(parent, text="Show", style=ground + "Slim.Ghost.TButton", command=turn)
-    return button
+    button = put(parent, "Slim.Ghost.TButton", row, column, sticky="e", command=turn)
+    turn()
 
 
-def menu_button(parent: Any, ground: str, text: str) -> Tuple[Any, Any]:
-    """Return a button and the menu that it opens."""
+def menu_button(parent: Any, style: str, text: str, column: int, **place: Any) -> Tuple[Any, Any]:
+    """Return a button, placed in the first row, and the menu that it opens."""
 
     def post() -> None:
         left = button.winfo_rootx() + button.winfo_width() - menu.winfo_reqwidth()
         menu.tk_popup(left, button.winfo_rooty() + button.winfo_height())
 
-    button = ttk.Button(parent, text=text + " \u25be", style=ground + "Ghost.TButton", command=post)
+    button = put(parent, style, 0, column, text=text + " \u25be", command=post, **place)
     menu = tk.Menu(button, tearoff=False)
     return button, menu
 
@@ -5960,7 +5942,11 @@ class Window(Face):
         try:
             while count < PUMP_EVENTS_MAX and not inbox.empty():
                 count += 1
-                self.take(inbox.get())
+                event = inbox.get()
+                if event == STOPPED:
+                    self.app.stop()
+                elif event != RESIZED:
+                    self.app.take(event)
             self.app.pass_time(now)
             if count or now >= self._update_at:
                 self._update_at = now + WAIT_SECONDS
@@ -5981,9 +5967,9 @@ class Window(Face):
         gc.collect()
         self.root.after(int(GARBAGE_SECONDS * 1000), self._collect_garbage)
 
-    def menu(self, parent: Any, ground: str, entries: Sequence[Tuple[str, str, Callable[[], Any]]]) -> Any:
-        """Return a button with a menu of these (label, key, act), and of what every window can do."""
-        button, menu = menu_button(parent, ground, "Menu")
+    def add_menu(self, parent: Any, entries: Sequence[Tuple[str, str, Callable[[], Any]]], **place: Any) -> None:
+        """Add a button with a menu of these (label, key, act), and of what every window can do."""
+        _, menu = menu_button(parent, "Ghost.TButton", "Menu", **place)
         own = (
             ("Switch theme", "", self.switch_theme),
             ("Larger text", "+", lambda: self.zoom_by(1)),
@@ -5992,7 +5978,6 @@ class Window(Face):
         for label, key, act in (*entries, *own):
             keys = key and "%s %s  " % (self.command_key.replace("Control", "Ctrl"), key)
             menu.add_command(label="  %s  " % label, accelerator=keys, command=act)
-        return button
 
     def switch_theme(self) -> None:
         """Turn light to dark or dark to light, at once and for good."""
@@ -6001,9 +5986,12 @@ class Window(Face):
         self.dress()
 
     def remember(self, **settings: str) -> None:
-        """Keep settings for the next time."""
+        """Keep settings for the next time, where that is possible."""
         self.settings = replace(self.settings, **settings)
-        write_settings(self.settings)
+        with contextlib.suppress(OSError, ValueError):
+            os.makedirs(os.path.dirname(settings_path()), exist_ok=True)
+            with open(settings_path(), "w", encoding="utf-8") as file:
+                file.write(json.dumps(vars(self.settings), indent=2) + "\n")
 
     def zoom_by(self, by: int) -> None:
         """Make the text larger or smaller; 0 undoes it."""
@@ -6022,14 +6010,6 @@ class Window(Face):
         """Return whether the person is in this window."""
         return bool(str(self.root.tk.call("focus", "-displayof", ".")))
 
-    def alert(self) -> None:
-        """Ask for the person's attention."""
-        self.root.bell()
-        with contextlib.suppress(Exception):  # Only Windows can flash a taskbar.
-            import ctypes
-
-            ctypes.windll.user32.FlashWindow(int(self.root.frame(), 16), True)  # type: ignore[attr-defined,unused-ignore]
-
     def close(self) -> None:
         """Close the window; its loop ends."""
         if not self.closed:
@@ -6040,8 +6020,11 @@ class Window(Face):
             self.root.destroy()
 
     def put_back(self, text: str, reason: str) -> None:
-        """Offer a text that was not sent for mending, and say why."""
-        self.composer.put_back(text, reason)
+        """Offer a text that was not sent for mending, where nothing is typed, and say why."""
+        if not self.composer.get():
+            self.composer.set(text)
+        if reason:
+            self.composer.show_note(reason, "error")
 
     def report_fault(self, kind: Any, fault: Any, trace: Any) -> None:
         """Show a line about a fault of this program."""
@@ -6051,7 +6034,7 @@ class Window(Face):
             show_text(label, text)
 
 
-_CUT: List[Run] = [("lines that were here are no longer shown\n", ("system", "divider"))]
+_CUT = Line(0, "divider", "lines that were here are no longer shown")
 READING_KEYS = ("Up", "Down", "Left", "Right", "Prior", "Next", "Home", "End", "Escape", "Shift_L", "Shift_R")
 
 
@@ -6062,15 +6045,10 @@ class View:
     unread, the newest may change: a line with its key takes its place.
     """
 
-    def __init__(
-        self, parent: Any, name: str, emoji: bool, type_on: Callable[[str], Any], looked: Callable[[], None]
-    ) -> None:
-        """``type_on`` takes what is typed here, and the focus; ``looked`` is called when what is seen has changed."""
+    def __init__(self, window: Window, parent: Any, name: str, **place: Any) -> None:
         self.following = True
-        self._looked = looked
-        self._emoji = emoji
-        self._type_on = type_on
-        self.frame = ttk.Frame(parent)
+        self._window = window
+        self.frame = put(parent, "TFrame", sticky="nswe", **place)
         self.text = tk.Text(self.frame, name=name, wrap="word", width=1, height=1, borderwidth=0, cursor="arrow")
         self.text.configure(highlightthickness="1.5p", insertwidth="0.75p", padx=0, pady=0)
         self.text.grid(row=1, sticky="nswe")
@@ -6082,7 +6060,7 @@ class View:
         on(self.text, "<<Paste>> <<Cut>> <<Clear>> <<PasteSelection>> <<Undo>> <<Redo>>", lambda: "break")
         seen = "<MouseWheel> <Button-4> <Button-5> <KeyRelease> <B1-Motion> <ButtonRelease-1>"
         on(self.text, seen, lambda: self.frame.after_idle(self.look))
-        on(self.text, "<ButtonRelease-1>", lambda: type_on(""))
+        on(self.text, "<ButtonRelease-1>", lambda: window.composer.type_on(""))
         on(self.text, "<Configure>", lambda: self.following and self.text.see("end"))
         self.text.tag_bind("link", "<ButtonRelease-1>", self._open_link)
         self.text.tag_bind("link", "<Enter>", lambda _: self.text.configure(cursor="hand2"))
@@ -6091,96 +6069,68 @@ class View:
     def clear(self) -> None:
         """Forget everything."""
         self._before: Optional[Line] = None
-        self._newest: Dict[str, int] = {}  # Keys of the lines that may change.
+        self._newest: Dict[str, int] = {}  # Keys of the lines that may change, by the tag that these have.
         self._on_way: List[Line] = []
         self.text.delete("1.0", "end")
         self.text.mark_set("foot", "1.0")
 
     # --- lines
 
-    def _runs(self, lines: Sequence[Line], before: Optional[Line]) -> List[Run]:
-        """Return lines as styled text, where ``before`` stands above."""
+    def _pieces(self, lines: Sequence[Line], before: Optional[Line], tag: str = "") -> List[Any]:
+        """Return what Text.insert() takes for lines that ``before`` stands above, all with that tag."""
         pairs = zip((before, *lines), lines)
-        return [run for above, line in pairs for run in line_runs(line, in_group(above, line))]
-
-    def show(self, lines: Sequence[Line]) -> None:
-        """Show lines, those that stay as they are with one call."""
-        runs: List[Run] = []
-        for line in {line.key: line for line in lines}.values():
-            if line.kind in ("presence", "unread", "gone"):
-                self._append(runs)
-                runs = []
-                self._show_changing(line, "presence" if line.kind == "presence" else "unread")
-            else:
-                runs += self._runs([line], self._before)
-                self._before = line
-        self._append(runs)
-
-    def _show_changing(self, line: Line, kind: str) -> None:
-        """Show a line of which the newest of its kind may change, or change it; its key is also a tag."""
-        tag = kind + "key"
-        ranges = self.text.tag_ranges(tag)
-        runs = [(text, (*tags, tag)) for text, tags in line_runs(line, False)]
-        if line.key != self._newest.get(kind):
-            self.text.tag_remove(tag, "1.0", "end")
-            self._newest[kind], self._before = line.key, line
-            self._append(runs)
-        elif ranges:  # Else it was among the oldest lines, and is gone.
-            self.text.mark_set("changed", ranges[0])
-            self.text.delete(ranges[0], ranges[-1])
-            self.text.insert("changed", *self._pieces(runs))
-
-    def show_on_way(self, lines: List[Line]) -> None:
-        """Show at the foot what is on its way."""
-        if lines != self._on_way:
-            self._on_way, foot = lines, self.text.index("foot")
-            self.text.delete("foot", "end-1c")
-            self.text.insert("end", *self._pieces(self._runs(lines, self._before)))
-            self.text.mark_set("foot", foot)
-            if self.following:
-                self.text.see("end")
-
-    def show_before(self, lines: Sequence[Line]) -> None:
-        """Show lines that belong before all others; what is seen stays in its place, and of too many the newest go."""
-        self.text.mark_set("top", "@0,0")
-        self.text.insert("1.0", *self._pieces(self._runs(lines, None)))
-        if self._count() > 2 * VIEW_LINES_MAX:
-            self.text.delete("%d.0" % (2 * VIEW_LINES_MAX), "foot")
-            self.text.insert("foot", *self._pieces(_CUT))
-        if self.following:
-            self.text.see("end")
-        else:
-            self.text.yview("top")
-            self.look()
-
-    def _append(self, runs: Sequence[Run]) -> None:
-        """Add styled text, all of it in one call; of too many lines the oldest go, unless somebody may read them."""
-        if runs:
-            self.text.insert("foot", *self._pieces(runs))
-            surplus = self._count() - VIEW_LINES_MAX * (1 if self.following else 2)
-            if surplus > 0:
-                self.text.delete("1.0", "%d.0" % (surplus + 2))
-                self.text.insert("1.0", *self._pieces(_CUT))
-        if self.following:
-            self.text.see("end")
-
-    def _pieces(self, runs: Sequence[Run]) -> List[Any]:
-        """Return what Text.insert takes for styled text."""
-        return [piece for text, tags in runs for piece in (drawable(text, self._emoji), tags)] or [""]
+        runs = [run for above, line in pairs for run in line_runs(line, in_group(above, line))]
+        return [piece for text, tags in runs for piece in (self._window.drawn(text), tags + (tag,) * bool(tag))] or [""]
 
     def _count(self) -> int:
         return int(self.text.index("end-1c").split(".")[0]) - 1
 
-    # --- reading
+    def show(self, lines: Sequence[Line]) -> None:
+        """Add lines, or change them; of too many the oldest go, later if somebody may read them.  update() follows."""
+        for line in {line.key: line for line in lines}.values():
+            tag = {"presence": "presencekey", "unread": "unreadkey", "gone": "unreadkey"}.get(line.kind, "")
+            if tag and line.key == self._newest.get(tag):
+                ranges = self.text.tag_ranges(tag)
+                if ranges:  # Else it was among the oldest lines, and is gone.
+                    self.text.replace(ranges[0], ranges[-1], *self._pieces([line], None, tag))
+                continue
+            if tag:
+                self.text.tag_remove(tag, "1.0", "end")
+                self._newest[tag] = line.key
+            self.text.insert("foot", *self._pieces([line], self._before, tag))
+            self._before = line
+        surplus = self._count() - VIEW_LINES_MAX * (1 if self.following else 2)
+        if surplus > 0:
+            self.text.delete("1.0", "%d.0" % (surplus + 2))
+            self.text.insert("1.0", *self._pieces([_CUT], None))
 
-    def show_new(self, count: int) -> None:
-        """Offer to go to the latest lines where they are not in sight."""
+    def update(self, on_way: List[Line], new: int) -> None:
+        """Show at the foot what is on its way, and follow the end; where it is not in sight, offer to go there."""
+        if on_way != self._on_way:
+            self._on_way, foot = on_way, self.text.index("foot")
+            self.text.delete("foot", "end-1c")
+            self.text.insert("end", *self._pieces(on_way, self._before))
+            self.text.mark_set("foot", foot)
         if self.following:
+            self.text.see("end")
             self._jump.place_forget()
         else:
-            text, style = ("%d new" % count, "Primary.TButton") if count else ("Latest", "TButton")
+            text, style = ("%d new" % new, "Primary.TButton") if new else ("Latest", "TButton")
             self._jump.configure(text=text, style=style)
             self._jump.place(in_=self.text, relx=0.5, rely=1.0, y="-9p", anchor="s")
+
+    def show_before(self, lines: Sequence[Line]) -> None:
+        """Show lines that belong before all others; what is seen stays in its place, and of too many the newest go."""
+        self.text.mark_set("top", "@0,0")
+        self.text.insert("1.0", *self._pieces(lines, None))
+        if self._count() > 2 * VIEW_LINES_MAX:
+            self.text.delete("%d.0" % (2 * VIEW_LINES_MAX), "foot")
+            self.text.insert("foot", *self._pieces([_CUT], None))
+        if not self.following:
+            self.text.yview("top")
+            self.look()
+
+    # --- reading
 
     def copy(self) -> None:
         """Copy what is selected."""
@@ -6197,23 +6147,12 @@ class View:
     def look(self) -> None:
         """Find out whether the end is seen."""
         self.following = self.text.dlineinfo("end-1c") is not None
-        self._looked()
-
-    def go_to(self, place: str) -> None:
-        """Bring a place into sight, and stay there."""
-        self.following = False
-        self.text.see(place)
-        self.frame.after_idle(self.look)
-
-    def at_top(self) -> bool:
-        """Return whether somebody has gone up to the first line."""
-        return not self.following and float(self.text.yview()[0]) == 0.0
+        self._window.update()
 
     def to_end(self) -> None:
         """Go to the end and follow it from now on."""
         self.following = True
-        self.text.see("end")
-        self._looked()
+        self._window.update()
 
     def _key(self, event: Any) -> Optional[str]:
         """Let only those keys through that cannot change the text; what is typed goes where it can be sent."""
@@ -6222,7 +6161,7 @@ class View:
         if event.state & (0x8 if sys.platform == "darwin" else 0x4):
             return "break" if event.keysym.lower() in tuple("dkhtoivxyz") else None
         if event.char.isprintable() and event.char:
-            self._type_on(event.char)
+            self._window.composer.type_on(event.char)
         return "break"
 
     def _open_link(self, event: Any) -> None:
@@ -6236,15 +6175,14 @@ class View:
 class Field:
     """A field of a form: its label above, what is wrong with it below."""
 
-    def __init__(self, parent: Any, label: str, ground: str = "", **options: Any) -> None:
-        """``ground`` is "" or "Surface."; ``options`` are the entry's."""
+    def __init__(self, parent: Any, label: str, row: int, column: int = 0, **place: Any) -> None:
         self.value = tk.StringVar(parent)
-        self.frame = box(parent, style=ground + "TFrame")
+        self.frame = put(parent, "TFrame", row, column, **{"sticky": "nwe", **place})
         self.frame.rowconfigure(0, minsize="19.5p")
-        put(ttk.Label(self.frame, text=label, style=ground + "Small.TLabel"), sticky="sw", pady=(0, XS))
-        self.entry = ttk.Entry(self.frame, textvariable=self.value, **{"width": 1, **options})
-        put(self.entry, 1, columnspan=2, sticky="we")
-        self.error = put(wrapping(self.frame, ground + "error.TLabel"), 2, columnspan=2, sticky="we", pady=(XS, 0))
+        put(self.frame, "Small.TLabel", text=label, sticky="sw", pady=(0, XS))
+        self.entry = ttk.Entry(self.frame, textvariable=self.value, width=1)
+        self.entry.grid(row=1, columnspan=2, sticky="we")
+        self.error = put(self.frame, "error.TLabel", 2, columnspan=2, sticky="we", pady=(XS, 0), wraplength="240p")
         self.complain("")
         on(self.entry, "<Key>", lambda: self.complain(""))
 
@@ -6258,31 +6196,31 @@ class Composer:
     """Where a message is typed: grows with its lines, recalls, completes, keeps what cannot be sent."""
 
     def __init__(
-        self, parent: Any, hint: str, button: str, send: Callable[[str], None], choices: Callable[[str], List[str]]
+        self, window: Any, parent: Any, hint: str, button: str, choices: Callable[[str], List[str]], **place: Any
     ) -> None:
-        """``send`` takes a text, ``choices`` completes one."""
-        self._send = send
+        """``choices`` completes a text; what is sent, the window's enter() takes."""
+        self._window = window
         self._choices = choices
         self._editor = LineEditor()
         self._typed: Optional[str] = None
-        self.frame = box(parent, padding=[L, XS, L, S])
-        self.box = put(box(self.frame, style="Field.TFrame", padding="2.25p"), sticky="we")
-        self.text = tk.Text(self.box, name="entry", height=1, width=1, wrap="word", borderwidth=0, undo=True)
+        frame = put(parent, "TFrame", sticky="we", padding=[L, XS, L, S], **place)
+        box = put(frame, "Field.TFrame", sticky="we", padding="2.25p")
+        self.text = tk.Text(box, name="entry", height=1, width=1, wrap="word", borderwidth=0, undo=True)
         self.text.configure(highlightthickness=0, padx=S, pady="5.25p", insertwidth="0.75p")
-        put(self.text, sticky="we")
+        self.text.grid(row=0, sticky="we")
         self.hint = ttk.Label(self.text, text=hint, style="Muted.TLabel", cursor="xterm")
         self.hint.bind("<Button-1>", lambda _: self.text.focus_set())
-        self.button = ttk.Button(self.box, text=button, style="Primary.TButton", command=self.enter)
-        put(self.button, 0, 1, sticky="s", padx="1.5p", pady="1.5p")
-        self.note = put(wrapping(self.frame, "error.TLabel"), 1, sticky="we", pady=(XS, 0))
+        self.button = put(box, "Primary.TButton", 0, 1, text=button, command=self.enter, sticky="s")
+        self.button.grid(padx="1.5p", pady="1.5p")
+        self.note = put(frame, "error.TLabel", 1, sticky="we", pady=(XS, 0), wraplength="240p")
         bind = functools.partial(on, self.text)
         bind("<Return> <KP_Enter>", self.enter)
         bind("<Shift-Return>", lambda: self.type_on("\n"))
         bind("<Up>", lambda: self._recall(1))
         bind("<Down>", lambda: self._recall(-1))
         bind("<Tab>", self._complete)
-        bind("<FocusIn>", lambda: self.box.state(["focus"]))
-        bind("<FocusOut>", lambda: self.box.state(["!focus"]))
+        bind("<FocusIn>", lambda: box.state(["focus"]))
+        bind("<FocusOut>", lambda: box.state(["!focus"]))
         bind("<<Modified>>", self._changed)
         bind("<Configure>", self._grow)
         bind("<<Paste>>", self._refuse_paste)
@@ -6323,15 +6261,8 @@ class Composer:
         """Send what is typed; what cannot be sent is put back."""
         self.text.focus_set()
         if self.get().strip():
-            self._send(self.take())
+            self._window.enter(self.take())
         return "break"
-
-    def put_back(self, text: str, reason: str) -> None:
-        """Offer a text for mending, where nothing is typed, and say why it was not sent."""
-        if not self.get():
-            self.set(text)
-        if reason:
-            self.show_note(reason, "error")
 
     def show_note(self, text: str, level: str = "Small") -> None:
         """Say something below what is typed; "" takes it away."""
@@ -6369,7 +6300,7 @@ class Composer:
 
     def _rows(self, start: str, end: str) -> int:
         """Return how many rows lie between; of a long text, where Tk would count for minutes, the most shown."""
-        if self.text.winfo_width() <= px(self.frame, 24):
+        if self.text.winfo_width() <= px(self.text, 24):
             return 0
         if len(self.text.get(start, end)) > COUNTED_CHARACTERS_MAX:
             return EDITOR_ROWS_MAX
@@ -6399,23 +6330,25 @@ class Composer:
 class MemberTable:
     """The members: the name, cut where it is too long, and in further columns what there is room for."""
 
-    def __init__(self, parent: Any, columns: Sequence[Tuple[str, int]], ground: str, act: Callable[[str], Any]) -> None:
+    def __init__(
+        self, parent: Any, style: str, columns: Sequence[Tuple[str, int]], act: Callable[[str], Any], **place: Any
+    ) -> None:
         """``columns`` are title and width; ``act`` gets the name of the row that was chosen."""
         self._titles = [title for title, _ in columns]
         self._wide = px(parent, sum(width for _, width in columns))
         self._act = act
         self._rows: Dict[str, Tuple[str, ...]] = {}
         self._cells: Dict[str, Tuple[str, ...]] = {}
-        self.frame = ttk.Frame(parent, style=ground + "TFrame")
-        self.count = put(ttk.Label(self.frame, style=ground + "Caption.TLabel"), sticky="w", padx=L, pady=(M, XS))
+        self.frame = put(parent, style, **place)
+        self.count = put(self.frame, "Caption.TLabel", sticky="w", padx=L, pady=(M, XS))
         self.tree = ttk.Treeview(self.frame, columns=self._titles, selectmode="browse", height=3)
-        self.tree.configure(show="headings" if len(columns) > 1 else "", style=ground + "Treeview")
+        self.tree.configure(show="headings" if len(columns) > 1 else "", style=style.replace("TFrame", "Treeview"))
         for at, (title, width) in enumerate(columns):
             side = "w" if at < 2 else "e"
             self.tree.heading(title, text=title, anchor=side)
             self.tree.column(title, width=px(parent, width), minwidth=px(parent, 48), anchor=side, stretch=at < 2)
         self.tree.grid(row=1, columnspan=2, sticky="nswe", padx=(M, 0), pady=(0, S))
-        add_scrollbar(self.tree, 2, self.tree.yview, ground)
+        add_scrollbar(self.tree, 2, self.tree.yview)
         on(self.tree, "<Double-Button-1> <Return> <Delete>", self.choose)
         on(self.tree, "<FocusIn>", self._focus)
         self.tree.bind("<Configure>", lambda event: self._fit(event.width))
@@ -6424,26 +6357,20 @@ class MemberTable:
         """Show who is here: by name, in order, the cells of each row."""
         if rows == self._rows:
             return
-        self._rows, room = rows, self.tree.column(0, "width") - px(self.tree, 8)
-        self.tree.delete(*("n" + name for name in self._cells if name not in rows))
-        self._cells = {name: cells for name, cells in self._cells.items() if name in rows}
-        for place, (name, row) in enumerate(rows.items()):
-            cells = (cut(self.tree, row[0], room), *row[1:])
-            if name not in self._cells:
+        self._rows, old, room = rows, self._cells, self.tree.column(0, "width") - px(self.tree, 8)
+        self._cells = {name: (cut(self.tree, row[0], room), *row[1:]) for name, row in rows.items()}
+        self.tree.delete(*("n" + name for name in old if name not in rows))
+        for place, (name, cells) in enumerate(self._cells.items()):
+            if name not in old:
                 tags = "name%d" % name_colour(name) if len(self._titles) == 1 else ()
-                self.tree.insert("", place, iid="n" + name, tags=tags)
-            if cells != self._cells.get(name):
+                self.tree.insert("", place, iid="n" + name, tags=tags, values=cells)
+            elif cells != old[name]:
                 self.tree.item("n" + name, values=cells)
-                self._cells[name] = cells
-
-    def chosen(self) -> List[str]:
-        """Return the name of the row that is selected, if one is."""
-        return [row[1:] for row in self.tree.selection()]
 
     def choose(self) -> None:
         """Act on the row that is selected."""
-        for name in self.chosen():
-            self._act(name)
+        for row in self.tree.selection():
+            self._act(row[1:])
 
     def _fit(self, width: int) -> None:
         """Leave out the last columns where there is no room for them."""
@@ -6469,47 +6396,30 @@ class LoginForm:
         self._need: Any = ()
         self._found: Sequence[ServerFound] = ()
         self.frame = ttk.Frame(window.root)
-        column = box(self.frame)
+        column = ttk.Frame(self.frame)
         column.place(relx=0.5, rely=0.5, anchor="center", width="240p")
+        column.columnconfigure(0, weight=1)
         column.columnconfigure(1, minsize="78p")
-        put(ttk.Label(column, text="SamsungChat", style="Title.TLabel"), columnspan=2, sticky="w")
-        put(ttk.Label(column, text="A chatroom for your network", style="Small.TLabel"), 1, columnspan=2, sticky="w")
-        self.server, self.port = Field(column, "Server"), Field(column, "Port")
-        self.name, self.password = Field(column, "Your name"), Field(column, "Password", show="\u2022")
+        wide: Dict[str, Any] = {"columnspan": 2, "sticky": "we"}
+        put(column, "Title.TLabel", text="SamsungChat", columnspan=2, sticky="w")
+        put(column, "Small.TLabel", 1, text="A chatroom for your network", columnspan=2, sticky="w")
+        self.server = Field(column, "Server", 2, pady=(L, 0))
+        self.port = Field(column, "Port", 2, 1, padx=(M, 0), pady=(L, 0))
+        self.name = Field(column, "Your name", 3, columnspan=2, pady=(S, 0))
+        self.password = Field(column, "Password", 4, columnspan=2, pady=(S, 0))
         self.fields = {"server": self.server, "port": self.port, "name": self.name, "password": self.password}
-        put(self.server.frame, 2, sticky="nwe", pady=(L, 0))
-        put(self.port.frame, 2, 1, sticky="nwe", padx=(M, 0), pady=(L, 0))
-        put(self.name.frame, 3, columnspan=2, sticky="we", pady=(S, 0))
-        put(self.password.frame, 4, columnspan=2, sticky="we", pady=(S, 0))
-        self.choice, self.offered = menu_button(self.server.frame, "Slim.", "")
-        put(self.choice, 0, 1, sticky="e").grid_remove()
+        self.choice, self.offered = menu_button(self.server.frame, "Slim.Ghost.TButton", "", 1, sticky="e")
+        self.choice.grid_remove()
         entry = self.password.entry
-        show = secret_button(entry.master, "", lambda shown: entry.configure(show="" if shown else "\u2022"))
-        put(show, 0, 1, sticky="e")
-        self.button = ttk.Button(column, text="Log in", style="Primary.TButton", command=self.submit)
-        put(self.button, 5, columnspan=2, sticky="we", pady=(L, 0))
-        self.progress = ttk.Progressbar(column, mode="indeterminate")
-        put(self.progress, 6, columnspan=2, sticky="we", pady=(M, 0))
-        self.error = put(wrapping(column, "error.TLabel"), 7, columnspan=2, sticky="we", pady=(S, 0))
+        add_secret_button(entry.master, 0, 1, lambda shown: entry.configure(show="" if shown else "\u2022"))
+        self.button = put(column, "Primary.TButton", 5, text="Log in", command=self.submit, pady=(L, 0), **wide)
+        self.progress = put(column, "Horizontal.TProgressbar", 6, mode="indeterminate", pady=(M, 0), **wide)
+        self.error = put(column, "error.TLabel", 7, wraplength="240p", pady=(S, 0), **wide)
         on(self.server.entry, "<Down>", lambda: self._found and self.choice.invoke())
         for field in self.fields.values():
             on(field.entry, "<Return> <KP_Enter>", self.submit)
         theme = ttk.Button(self.frame, text="Switch theme", style="Ghost.TButton", command=window.switch_theme)
         theme.place(relx=1.0, x="-6p", y=S, anchor="ne")
-
-    def fill(self, values: Dict[str, str]) -> None:
-        """Put values into the fields."""
-        for name, text in values.items():
-            self.fields[name].value.set(text)
-
-    def focus(self) -> None:
-        """Put the caret into the first field that is wrong, or else empty."""
-        fields = list(self.fields.values())
-        wrong = [field for field in fields if field.entry.instate(["invalid"])]
-        empty = [field for field in fields if not field.value.get()]
-        first = (wrong + empty + [self.password])[0].entry
-        first.focus_set()
-        first.select_range(0, "end")
 
     def submit(self) -> None:
         """Log in with what is typed; while that is tried, stop it."""
@@ -6519,15 +6429,15 @@ class LoginForm:
     def show(self, need: Optional[Need], found: Sequence[ServerFound]) -> None:
         """Ask for what is needed, or show with None that a login is tried; offer the servers that were found."""
         if need is not self._need:
-            self._need, busy = need, need is None
+            self._need, busy, errors = need, need is None, need.errors if need else {}
             self.button.configure(text="Cancel" if busy else "Log in")
             for name, field in self.fields.items():
                 field.entry.state(["disabled" if busy else "!disabled"])
-                field.complain(need.errors.get(name, "") if need else "")
-            show_text(self.error, need.errors.get("", "") if need else "")
+                field.complain(errors.get(name, ""))
+            show_text(self.error, errors.get("", ""))
             show_if(busy, self.progress)
             (self.progress.start if busy else self.progress.stop)()
-            (self.button.focus_set if busy else self.focus)()
+            (self.button.focus_set if busy else self._focus)()
         if found != self._found:
             self._found = found
             self.offered.delete(0, "end")
@@ -6539,28 +6449,37 @@ class LoginForm:
         if found and need and not self.server.value.get():
             self._choose(found[0])
 
+    def _focus(self) -> None:
+        """Put the caret into the first field that is wrong, or else empty."""
+        fields = list(self.fields.values())
+        wrong = [field.entry for field in fields if field.entry.instate(["invalid"])]
+        empty = [field.entry for field in fields if not field.value.get()]
+        first = (wrong + empty + [self.password.entry])[0]
+        first.focus_set()
+        first.select_range(0, "end")
+
     def _choose(self, found: ServerFound) -> None:
-        self.fill({"server": address_text(found.address).rpartition(":")[0], "port": str(found.address[1])})
+        self.server.value.set(address_text(found.address).rpartition(":")[0])
+        self.port.value.set(str(found.address[1]))
         self.server.complain("")
 
 
 class FindBar:
     """Finds a text in a view: every place marked, one of them looked at."""
 
-    def __init__(self, parent: Any, view: View, done: Callable[[], Any], **place: Any) -> None:
-        """``place`` is where it is shown when it is opened; ``done`` takes the focus when it is closed."""
-        self._view = view
-        self._done = done
+    def __init__(self, window: "ClientWindow", parent: Any, **place: Any) -> None:
+        self._window = window
         self._places: Sequence[Tuple[str, str]] = ()
         self._at = 0
         self.needle = tk.StringVar(parent)
-        self.frame = put(box(parent, padding=[L, XS]), **place)
+        self.frame = put(parent, "TFrame", padding=[L, XS], sticky="we", **place)
         self.frame.grid_remove()
-        self.entry = put(ttk.Entry(self.frame, textvariable=self.needle, width=12), sticky="we")
-        self.count = put(ttk.Label(self.frame, style="Small.TLabel", width=11, anchor="center"), 0, 1)
+        self.entry = ttk.Entry(self.frame, textvariable=self.needle, width=12)
+        self.entry.grid(row=0, sticky="we")
+        self.count = put(self.frame, "Small.TLabel", 0, 1, width=11, anchor="center")
         acts = (("Previous", lambda: self.search(-1)), ("Next", lambda: self.search(1)), ("Close", self.close))
         for column, (text, act) in enumerate(acts, 2):
-            put(ttk.Button(self.frame, text=text, style="Ghost.TButton", command=act), 0, column)
+            put(self.frame, "Ghost.TButton", 0, column, text=text, command=act)
         on(self.entry, "<Return> <Up>", lambda: self.search(-1))
         on(self.entry, "<Shift-Return> <Down>", lambda: self.search(1))
         self.needle.trace_add("write", lambda *_: self.search())
@@ -6577,11 +6496,11 @@ class FindBar:
         if self.frame.winfo_manager():
             self.frame.grid_remove()
             self._mark(())
-            self._done()
+            self._window.composer.type_on("")
 
     def search(self, by: int = 0) -> None:
         """Look for what was typed: at the last place, for that is mostly meant, or so many further than before."""
-        text, count = self._view.text, len(self._places)
+        text, count = self._window.view.text, len(self._places)
         astral = int(text.tk.call("string", "length", "\U0001f600"))
         self._places = find_places(text.get("1.0", "end-1c"), self.needle.get(), astral)[-FOUND_SPANS_MAX:]
         if len(self._places) != count:
@@ -6590,14 +6509,16 @@ class FindBar:
         self._mark(self._places)
 
     def _mark(self, places: Sequence[Tuple[str, str]]) -> None:
-        text = self._view.text
+        view = self._window.view
         for tag in ("found", "here"):
-            text.tag_remove(tag, "1.0", "end")
+            view.text.tag_remove(tag, "1.0", "end")
         for place in places:
-            text.tag_add("found", *place)
+            view.text.tag_add("found", *place)
         if places:
-            text.tag_add("here", *places[self._at])
-            self._view.go_to(places[self._at][0])
+            view.text.tag_add("here", *places[self._at])
+            view.text.see(places[self._at][0])
+            view.following = False
+            view.frame.after_idle(view.look)
         found = "%d of %d" % (self._at + 1, len(places)) if places else "not found"
         self.count.configure(text=found if self.needle.get() else "")
 
@@ -6610,52 +6531,47 @@ class ClientWindow(Window):
     def __init__(self, root: Any, app: ClientApp, settings: Settings) -> None:
         super().__init__(root, app, settings, 960, 640)
         self._transcript = app.transcript
-        self._lines: List[Line] = []
+        self._mentioned = False
         self._members_wanted: Optional[bool] = None
         self.login = LoginForm(self)
-        self.chat = box(root)
-        self._build_header()
-        self._build_room()
+        chat = self.chat = ttk.Frame(root)
+        chat.columnconfigure(0, weight=1)
+        chat.rowconfigure(3, weight=1)
+        wide: Dict[str, Any] = {"columnspan": 2, "sticky": "we"}
+        header = put(chat, "TFrame", padding=[L, S, S, S], grow=1, **wide)
+        self.room = put(header, "Bold.TLabel")
+        self.here = put(header, "Small.TLabel", 0, 1, sticky="w", padx=S)
+        put(header, "Ghost.TButton", 0, 2, text="Members", command=self.toggle_members)
+        put(chat, "Rule.TFrame", 1, height=1, **wide)
+        self.view = View(self, chat, "conversation", row=3)
+        self.find = FindBar(self, chat, row=2)
+        members = MemberTable(chat, "Surface.TFrame", [("Member", 176)], self.start_private, row=2, column=1)
+        members.frame.grid(rowspan=3, sticky="nswe")
+        self.members = members
+        self.composer = Composer(self, chat, "Write a message", "Send", app.complete, row=4)
+        put(chat, "Rule.TFrame", 5, height=1, **wide)
+        status = put(chat, "TFrame", 6, padding=[L, XS], **wide)
+        self.where = put(status, "Small.TLabel", width=1, sticky="we")
+        self.state = put(status, "TLabel", 0, 1, sticky="e")
         self.fault_labels = (self.login.error, self.composer.note)
+        entries = (
+            ("Find \u2026", "F", self.find.open),
+            ("Earlier messages", "", lambda: app.enter("/earlier")),
+            ("Leave the room", "", lambda: self.act(app.leave_room)),
+        )
+        self.add_menu(header, entries, column=3)
+        on(chat, "<Configure>", self._place_members)
+        on(self.composer.text, "<Prior>", lambda: self.view.scroll("scroll", -1, "pages"))
+        on(self.composer.text, "<Next>", lambda: self.view.scroll("scroll", 1, "pages"))
         root.protocol("WM_DELETE_WINDOW", lambda: self.act(app.quit))
         on(root, "<%s-f>" % self.command_key, self.find.open)
         on(root, "<Escape>", self._escape)
         on(root, "<<Copy>>", self.view.copy)
         on(root, "<FocusIn> <FocusOut>", lambda: root.after_idle(self.update))
         remembered = {"server": settings.server, "name": settings.name or default_name()}
-        self.login.fill({name: text or remembered.get(name, "") for name, text in app.values.items()})
+        for name, text in app.values.items():
+            self.login.fields[name].value.set(text or remembered.get(name, ""))
         self.dress()
-
-    def _build_header(self) -> None:
-        header = put(box(self.chat, 1, padding=[L, S, S, S]), columnspan=2, sticky="we")
-        self.room = put(ttk.Label(header, style="Bold.TLabel"))
-        self.here = put(ttk.Label(header, style="Small.TLabel"), 0, 1, sticky="w", padx=S)
-        put(ttk.Button(header, text="Members", style="Ghost.TButton", command=self.toggle_members), 0, 2)
-        entries = (
-            ("Find \u2026", "F", lambda: self.find.open()),
-            ("Earlier messages", "", lambda: self.app.enter("/earlier")),
-            ("Leave the room", "", lambda: self.act(self.app.leave_room)),
-        )
-        put(self.menu(header, "", entries), 0, 3)
-        put(ttk.Frame(self.chat, style="Rule.TFrame", height=1), 1, columnspan=2, sticky="we")
-
-    def _build_room(self) -> None:
-        chat = self.chat
-        chat.rowconfigure(3, weight=1)
-        self.composer = Composer(chat, "Write a message", "Send", self.enter, self.app.complete)
-        self.view = View(chat, "conversation", self.emoji, self.composer.type_on, self.update)
-        self.find: FindBar = FindBar(chat, self.view, lambda: self.composer.type_on(""), row=2, sticky="we")
-        self.members = MemberTable(chat, [("Member", 176)], "Surface.", self.start_private)
-        put(self.members.frame, 2, 1, rowspan=3, sticky="nswe")
-        put(self.view.frame, 3, sticky="nswe")
-        put(self.composer.frame, 4, sticky="we").lift()
-        put(ttk.Frame(chat, style="Rule.TFrame", height=1), 5, columnspan=2, sticky="we")
-        status = put(box(chat, padding=[L, XS]), 6, columnspan=2, sticky="we")
-        self.where = put(ttk.Label(status, style="Small.TLabel", width=1), sticky="we")
-        self.state = put(ttk.Label(status), 0, 1, sticky="e")
-        on(chat, "<Configure>", self._place_members)
-        on(self.composer.text, "<Prior>", lambda: self.view.scroll("scroll", -1, "pages"))
-        on(self.composer.text, "<Next>", lambda: self.view.scroll("scroll", 1, "pages"))
 
     def _place_members(self) -> None:
         """Show the column of members where it was asked for, or where there is room for it."""
@@ -6687,52 +6603,43 @@ class ClientWindow(Window):
     # --- what the app shows
 
     def show(self, event: Any, lines: Sequence[Line]) -> None:
-        """Collect lines until update() shows them together; the form tells by itself what went on under it."""
-        self._change_room()
-        if isinstance(event, EarlierRead):
-            self._show_lines()
-            self.view.show_before(lines)
-        elif self.app.entered or isinstance(event, Connected):
-            self._lines += lines
-
-    def _change_room(self) -> None:
-        """Begin anew where the app has: what was said, or is half typed, is another room's."""
-        if self.app.transcript is not self._transcript:
-            self._lines, self._transcript = [], self.app.transcript
+        """Add lines, in the room; the form tells by itself what goes on under it."""
+        if self.app.transcript is not self._transcript:  # What was said, or is half typed, is another room's.
+            self._transcript = self.app.transcript
             self.view.clear()
             self.composer.take()
-
-    def _show_lines(self) -> None:
-        lines, self._lines = self._lines, []
-        self.view.show(lines)
-        if any(line.mention for line in lines) and not self.front():
-            self.alert()
+        if isinstance(event, EarlierRead):
+            self.view.show_before(lines)
+        elif self.app.entered or isinstance(event, Connected):
+            self.view.show(lines)
+            self._mentioned = self._mentioned or any(line.mention for line in lines)
 
     def update(self) -> None:
         """Show what the app holds, and note whether the person looks at the latest lines."""
-        app, view = self.app, self.view
-        self._change_room()
-        self._show_lines()
+        app, view, login = self.app, self.view, self.app.login
+        if self._mentioned and not self.front():
+            self.root.bell()
+            with contextlib.suppress(Exception):  # Only Windows can flash a taskbar.
+                import ctypes
+
+                frame = int(self.root.frame(), 16)
+                ctypes.windll.user32.FlashWindow(frame, True)  # type: ignore[attr-defined,unused-ignore]
+        self._mentioned = False
         app.transcript.read(self.front() and view.following)
-        if view.at_top():
+        if not view.following and float(view.text.yview()[0]) == 0.0:
             app.fetch_earlier()
-        if app.entered and not self.chat.winfo_manager():
-            self._show_room()
+        if login and app.entered and not self.chat.winfo_manager():
+            self.login.frame.pack_forget()
+            self.chat.pack(fill="both", expand=True)
+            self.composer.type_on("")
+            self.remember(server=address_text((login.server, login.port)), name=login.name)
         elif not app.entered:
             self.chat.pack_forget()
             self.login.frame.pack(fill="both", expand=True)
             self.login.show(app.need, app.found)
-        if app.login is not None:
-            self._update_room(address_text((app.login.server, app.login.port)))
+        if login:
+            self._update_room(address_text((login.server, login.port)))
         self.root.title(drawable(app.transcript.title(), False))
-
-    def _show_room(self) -> None:
-        self.login.frame.pack_forget()
-        self.chat.pack(fill="both", expand=True)
-        self.composer.type_on("")
-        login = self.app.login
-        if login is not None:
-            self.remember(server=address_text((login.server, login.port)), name=login.name)
 
     def _update_room(self, server: str) -> None:
         """Show who is here, how the connection is, and what is on its way."""
@@ -6747,8 +6654,7 @@ class ClientWindow(Window):
         self.room.configure(text=cut(self.room, self.drawn(transcript.room), room, "ChatBold"))
         self.where.configure(text=self.drawn("  \u00b7  ".join((transcript.name, transcript.room, server))))
         self.state.configure(text=status_text(transcript.status), style=status_level(transcript.status) + ".TLabel")
-        self.view.show_on_way(transcript.on_way())
-        self.view.show_new(transcript.unread)
+        self.view.update(transcript.on_way(), transcript.unread)
 
 
 # --- server
@@ -6771,17 +6677,22 @@ class ServerWindow(Window):
         root.columnconfigure((0, 1), weight=1, uniform="half")
         self._password, self._note = password, note
         self._build_strip(room)
-        self._build_question()
-        self.table = MemberTable(root, MEMBER_COLUMNS, "", lambda name: self.act(app.ask_kick, name))
+        self.question = put(root, "Surface.TFrame", 1, padding=S, columnspan=2, sticky="we")
+        self.asked = put(self.question, "TLabel", sticky="we", padx=S, wraplength="240p")
+        yes, no = (functools.partial(self.act, app.answer, sure) for sure in (True, False))
+        self.yes = put(self.question, "Primary.TButton", 0, 1, padx=S, command=yes)
+        self.no = put(self.question, "TButton", 0, 2, text="Cancel", command=no)
+        self.table = MemberTable(root, "TFrame", MEMBER_COLUMNS, lambda name: self.act(app.ask_kick, name))
         self.empty = ttk.Label(self.table.frame, text="Nobody is here yet.", style="Small.TLabel")
-        self.remove = ttk.Button(self.table.frame, text="Remove", style="Ghost.TButton", command=self.table.choose)
-        put(self.remove, 0, 1, columnspan=2, sticky="e", pady=(S, 0))
-        on(self.table.tree, "<<TreeviewSelect>>", self._enable)
-        self.composer = Composer(root, "Announce something to all", "Announce", self.announce, lambda before: [])
-        put(self.composer.frame, 4, columnspan=2, sticky="we")
+        place: Dict[str, Any] = {"columnspan": 2, "sticky": "e", "pady": (S, 0)}
+        self.remove = put(self.table.frame, "Ghost.TButton", 0, 1, text="Remove", command=self.table.choose, **place)
+        on(self.table.tree, "<<TreeviewSelect>>", self.update)
+        self.composer = Composer(
+            self, root, "Announce something to all", "Announce", lambda before: [], row=4, columnspan=2
+        )
         self.fault_labels = (self.composer.note,)
-        self.log = View(root, "log", self.emoji, self.composer.type_on, self.update)
-        put(ttk.Label(self.log.frame, text="Activity", style="Caption.TLabel"), sticky="w", padx=L, pady=(M, XS))
+        self.log = View(self, root, "log")
+        put(self.log.frame, "Caption.TLabel", text="Activity", sticky="w", padx=L, pady=(M, XS))
         root.protocol("WM_DELETE_WINDOW", lambda: self.act(app.ask_close, True))
         on(root, "<Configure>", self._arrange)
         on(root, "<Escape>", lambda: self.act(app.answer, False))
@@ -6789,24 +6700,16 @@ class ServerWindow(Window):
 
     def _build_strip(self, room: str) -> None:
         """Build the top: the room's state, the addresses to type elsewhere, and the password."""
-        strip = put(box(self.root, style="Surface.TFrame", padding=[L, M]), columnspan=2, sticky="we")
-        put(ttk.Label(strip, text=self.drawn(room), style="Surface.Bold.TLabel", width=1), sticky="we")
-        self.state = put(ttk.Label(strip), 1, sticky="w", pady=(0, XS))
-        put(self.menu(strip, "Surface.", ()), 0, 1, rowspan=2)
-        self.switch = put(ttk.Button(strip, command=self.open_or_close), 0, 2, rowspan=2, padx=(S, 0))
-        self.trouble = put(wrapping(strip, "Surface.error.TLabel"), 2, columnspan=3, sticky="we")
-        self.port = Field(strip, "Another port", "Surface.", width=8)
-        put(self.port.frame, 3, sticky="w", pady=(S, 0))
-        self.rows = put(box(strip, 4, style="Surface.TFrame"), 4, columnspan=3, sticky="we")
-        self.warning = put(wrapping(strip, "Surface.warning.TLabel"), 5, columnspan=3, sticky="we", pady=(XS, 0))
-
-    def _build_question(self) -> None:
-        """Build what asks in the window itself, with one button that goes on and one that does not."""
-        self.question = put(box(self.root, style="Surface.TFrame", padding=S), 1, columnspan=2, sticky="we")
-        self.asked = put(wrapping(self.question, "Surface.TLabel"), sticky="we", padx=S)
-        yes, no = (functools.partial(self.act, self.app.answer, sure) for sure in (True, False))
-        self.yes = put(ttk.Button(self.question, style="Primary.TButton", command=yes), 0, 1, padx=S)
-        self.no = put(ttk.Button(self.question, text="Cancel", command=no), 0, 2)
+        strip = put(self.root, "Surface.TFrame", padding=[L, M], columnspan=2, sticky="we")
+        put(strip, "Bold.TLabel", text=self.drawn(room), width=1, sticky="we")
+        self.state = put(strip, "TLabel", 1, sticky="w", pady=(0, XS))
+        self.add_menu(strip, (), column=1, rowspan=2)
+        self.switch = put(strip, "TButton", 0, 2, rowspan=2, padx=(S, 0), command=self.open_or_close)
+        self.trouble = put(strip, "error.TLabel", 2, columnspan=3, sticky="we", wraplength="240p")
+        self.port = Field(strip, "Another port", 3, sticky="w", pady=(S, 0))
+        self.port.entry.configure(width=8)
+        self.rows = put(strip, "TFrame", 4, columnspan=3, sticky="we", grow=4)
+        self.warning = put(strip, "warning.TLabel", 5, columnspan=3, sticky="we", pady=(XS, 0), wraplength="240p")
 
     def _ask(self, question: Any) -> None:
         """Show a question, its sentence first and then what yes is called; None: there is none."""
@@ -6821,8 +6724,8 @@ class ServerWindow(Window):
     def _arrange(self) -> None:
         """Put members and log side by side where there is room, else one above the other."""
         wide = self.root.winfo_width() >= px(self.root, 960)
-        put(self.table.frame, 2, columnspan=1 if wide else 2, sticky="nswe")
-        put(self.log.frame, 2 if wide else 3, int(wide), columnspan=1 if wide else 2, sticky="nswe")
+        self.table.frame.grid(row=2, columnspan=1 if wide else 2, sticky="nswe")
+        self.log.frame.grid(row=2 if wide else 3, column=int(wide), columnspan=1 if wide else 2)
         self.root.rowconfigure(2, weight=1)
         self.root.rowconfigure(3, weight=0 if wide else 1)
 
@@ -6837,7 +6740,7 @@ class ServerWindow(Window):
             else:
                 self.port.complain("0 to 65535")
 
-    def announce(self, text: str) -> None:
+    def enter(self, text: str) -> None:
         """Hand on an announcement."""
         try:
             self.app.announce(text)
@@ -6847,7 +6750,7 @@ class ServerWindow(Window):
     def show(self, event: Any, lines: Sequence[Line]) -> None:
         """Add lines to the log; the strip and the table show the answers."""
         if event == OPENED:
-            self._show_rows(typed_addresses(self.app.bound), self._password, self._note)
+            self._show_rows()
             lines = [replace(lines[0], kind="log", at=time.time(), state="good")]
         self.log.show([line for line in lines if line.kind == "log"])
 
@@ -6856,7 +6759,7 @@ class ServerWindow(Window):
         app, report = self.app, self.app.report
         self._show_state()
         self._ask(app.question)
-        self.log.show_new(0)
+        self.log.update([], 0)
         rows: Dict[str, Tuple[str, ...]] = {}
         for row in sorted(report.members, key=lambda row: name_key(row.name)):
             name, since = self.drawn(display_text(row.name, " ")), local_time(row.joined_at).strftime("%H:%M")
@@ -6868,7 +6771,7 @@ class ServerWindow(Window):
             self.empty.place_forget()
         else:
             self.empty.place(in_=self.table.tree, relx=0.5, rely=0.5, anchor="center")
-        self._enable()
+        self.remove.state(["!disabled" if self.table.tree.selection() else "disabled"])
 
     def _show_state(self) -> None:
         """Show whether the room is open, and why not."""
@@ -6885,35 +6788,26 @@ class ServerWindow(Window):
             show_if(trouble, self.port.frame)
             self.port.value.set(str(self.app.port))
 
-    def _show_rows(self, addresses: Sequence[str], password: str, note: str) -> None:
-        """Show what people need to come in."""
+    def _show_rows(self) -> None:
+        """Show what people need to come in, each with a button that copies it."""
         for child in self.rows.winfo_children():
             child.destroy()
-        for address in addresses:
-            self._add_row("Address", address, address)
+        texts = [*typed_addresses(self.app.bound), self._password]
+        for row, text in enumerate(texts):
+            label = put(self.rows, "Small.TLabel", row, text="Address", sticky="w")
+            copy = put(self.rows, "Slim.Ghost.TButton", row, 2, text="Copy")
+            copy.configure(command=functools.partial(self._copy, text, copy))
+            value = put(self.rows, "TLabel", row, 1, text=text, sticky="w", padx=M)
+        label.configure(text="Password")
         hidden = "\u2022" * 8
-        value = self._add_row("Password", password, hidden)
-        show = secret_button(self.rows, "Surface.", lambda shown: value.configure(text=password if shown else hidden))
-        put(show, len(addresses), 3)
-        show_text(self.warning, note)
-
-    def _add_row(self, label: str, text: str, shown: str) -> Any:
-        """Add a row with a button that copies the text; return the label that shows something for it."""
-        row = self.rows.grid_size()[1]
-        put(ttk.Label(self.rows, text=label, style="Surface.Small.TLabel"), row, sticky="w")
-        copy = ttk.Button(self.rows, text="Copy", style="Surface.Slim.Ghost.TButton")
-        copy.configure(command=lambda: self._copy(text, copy))
-        put(copy, row, 2)
-        return put(ttk.Label(self.rows, text=shown, style="Surface.TLabel"), row, 1, sticky="w", padx=M)
+        add_secret_button(self.rows, row, 3, lambda shown: value.configure(text=self._password if shown else hidden))
+        show_text(self.warning, self._note)
 
     def _copy(self, text: str, button: Any) -> None:
         self.root.clipboard_clear()
         self.root.clipboard_append(text)
         button.configure(text="Copied")
         button.after(1500, lambda: button.winfo_exists() and button.configure(text="Copy"))
-
-    def _enable(self) -> None:
-        self.remove.state(["!disabled" if self.table.chosen() else "disabled"])
 
 
 # ======================================================================================================

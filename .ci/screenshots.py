@@ -68,7 +68,7 @@ def take_theme(case, folder, theme):
     _say_own(case, client, "Yes \U0001f600")
     bob.say("I can lend you my cable, come by later.", to_name="alice")
     bob.wait_for(suite.RECEIPT)
-    server.announce("Backup tonight at 22:00; please log out before.")
+    server.enter("Backup tonight at 22:00; please log out before.")
     carol = suite.Guest(port, "carol")
     case.wait(client, lambda: client.members.tree.exists("ncarol"))
     client.composer.set("/msg bob Great, thank you!")

@@ -95,6 +95,11 @@ class Weather:
         self.loss, self.copies, self.delay, self.jitter = loss, copies, delay, jitter
 
 
+def entropy_of(draw):
+    """Return a source of random bytes from one of random numbers."""
+    return lambda count: bytes(int(draw() * 256) for _ in range(count))
+
+
 class Person:
     """Somebody with a client in the simulated network, and everything that the client reported."""
 
@@ -106,17 +111,15 @@ class Person:
         self.client.login(name or self.name, password, places, self.network.now)
         self.network.wake(self.address)
 
-    def say(self, text, **how):
-        self.client.say(text, self.network.now, **how)
+    def order(self, what, *values, **how):
+        """Call what the client takes from a person."""
+        getattr(self.client, what)(*values, self.network.now, **how)
         self.network.wake(self.address)
 
-    def leave(self):
-        self.client.leave(self.network.now)
-        self.network.wake(self.address)
-
-    def finish(self):
-        self.client.finish(self.network.now)
-        self.network.wake(self.address)
+    say = functools.partialmethod(order, "say")
+    leave = functools.partialmethod(order, "leave")
+    finish = functools.partialmethod(order, "finish")
+    earlier = functools.partialmethod(order, "earlier")
 
     def all(self, *kinds):
         """Return the events of those kinds, in the order in which they were reported."""
@@ -133,17 +136,6 @@ class Person:
         """Return the numbers of its own texts that are neither confirmed nor given up."""
         settled = {event.number for event in self.all(RECEIPT, NotSent)}
         return [event.number for event in self.all(Queued) if event.number not in settled]
-
-
-def entropy_of(seed):
-    """Return a source of random bytes that a seed decides."""
-    draw = random.Random(seed).random
-    return lambda count: bytes(int(draw() * 256) for _ in range(count))
-
-
-def datagrams_of(item):
-    """Return the datagrams of something that goes out."""
-    return [Datagram(*pair) for pair in item.datagrams()] if isinstance(item, Fanout) else [item]
 
 
 class Crash(Exception):
@@ -180,12 +172,13 @@ class Network:
 
     def __init__(self, seed=1, weather=None, history=None, **server):
         self.draw = random.Random(seed).random
+        self.entropy = entropy_of(self.draw)
         self.weather = weather or Weather()
         self.now = 100.0
         self.epoch = EPOCH
         self.cores = {}
         self.people = {}
-        self._owners = {}  # Who has a core, by the core's identity.
+        self._reports = {}  # Where what a core reports is kept, by the core's identity.
         self.cut = set()
         self.trace = collections.deque(maxlen=40)
         self.wire = []  # Every datagram sent, as (source, target, bytes).
@@ -198,9 +191,6 @@ class Network:
         server["foreign"] = functools.partial(Classic, admitted=server.pop("classic", False))
         self.history = history
         self.start_server()
-
-    def entropy(self, count):
-        return bytes(int(self.draw() * 256) for _ in range(count))
 
     def restart_server(self, seconds=0.05):
         """Let the server die, if it has not, and another one start at its address a while later."""
@@ -222,7 +212,12 @@ class Network:
         else:
             self.logs = [Disk(began, self.history)]
         self.server = Server(self.log, "secret", self.entropy, self.now, self.epoch, **self._options)
-        self.cores[SERVER] = self.server
+        self.cores[SERVER], self._reports[id(self.server)] = self.server, self.server_events
+        self.wake(SERVER)
+
+    def order(self, what, *values):
+        """Call what the server takes from the person at its screen."""
+        getattr(self.server, what)(*values, self.now)
         self.wake(SERVER)
 
     @property
@@ -233,14 +228,9 @@ class Network:
         """Put somebody into the network, who has not logged in."""
         address = (host or "10.0.1.%d" % self._next(), 5000 + self._next())
         person = Person(self, name, address, Client(self.entropy, EPOCH, **options))
-        self.cores[address] = person.client
-        self.people[key or name] = self._owners[id(person.client)] = person
+        self.cores[address], self._reports[id(person.client)] = person.client, person.heard
+        self.people[key or name] = person
         return person
-
-    def set_clock(self, seconds):
-        """Set the clock of the server's machine forward, or back."""
-        self.epoch += seconds
-        self.server.epoch = self.epoch
 
     def _next(self):
         self._count += 1
@@ -250,12 +240,16 @@ class Network:
         """Let a process die without a word."""
         del self.cores[person.address]
 
+    def come_again(self, person):
+        """Let a process that had vanished go on: it slept."""
+        self.cores[person.address] = person.client
+        self.wake(person.address)
+
     def move(self, person):
         """Give somebody another address; what was on its way to the old one is lost."""
-        core = self.cores.pop(person.address)
+        self.vanish(person)
         person.address = ("10.0.2.%d" % self._next(), 6000)
-        self.cores[person.address] = core
-        self.wake(person.address)
+        self.come_again(person)
 
     def wake(self, address):
         """Let a core do what is due, carry off what it sends, and see that it waits for something to come."""
@@ -274,19 +268,14 @@ class Network:
         self._armed[address] = at
         for item in core.outgoing():
             assert not isinstance(item, Fanout) or len(set(map(len, item.bodies))) == 1, "sizes differ"
-            for datagram in datagrams_of(item):
-                self.send(address, datagram)
-        self._collect(core)
+            for data, target in item.datagrams() if isinstance(item, Fanout) else [(item.data, item.address)]:
+                self.send(data, address, target)
+        if id(core) in self._reports:
+            self._reports[id(core)] += core.events()
 
-    def _collect(self, core):
-        if core is self.server:
-            self.server_events += core.events()
-        elif id(core) in self._owners:
-            self._owners[id(core)].heard += core.events()
-
-    def send(self, source, datagram):
+    def send(self, data, source, target=SERVER):
         """Put a datagram on the wire."""
-        data, target, weather = datagram.data, datagram.address, self.weather
+        weather = self.weather
         assert len(data) <= 1232, "a datagram of %d bytes" % len(data)
         lost = self.draw() < weather.loss or source in self.cut or target in self.cut
         self.trace.append((self.now, source, target, data, lost))
@@ -374,9 +363,14 @@ class Insider(Peer):
     def ask(self, data, seconds=None):
         """Send bytes, and return everything that comes meanwhile."""
         self.inbox.clear()
-        self.network.send(self.address, Datagram(data, SERVER))
+        self.network.send(data, self.address)
         self.network.run(seconds or self.pace)
         return list(self.inbox)
+
+    def login_with(self, share=b"\x09" + bytes(31)):
+        """Ask for a cookie; return a LOGIN with it."""
+        cookie = self.offer().cookie
+        return encode_unsealed(Login(self.nonce, cookie, share))
 
     def offer(self):
         self.nonce = self.network.entropy(16)
@@ -384,9 +378,9 @@ class Insider(Peer):
 
     def begin(self, password="secret"):
         """Come as far as KEYS; return the answers to LOGIN."""
-        offer = self.offer()
-        exchange = Exchange(password_bytes(password), self.nonce + offer.cookie, self.network.entropy(32))
-        self.login = encode_unsealed(Login(self.nonce, offer.cookie, exchange.share))
+        cookie = self.offer().cookie
+        exchange = Exchange(password_bytes(password), self.nonce + cookie, self.network.entropy(32))
+        self.login = encode_unsealed(Login(self.nonce, cookie, exchange.share))
         answers = self.ask(self.login)
         if answers and answers[0][1] == Keys.code:
             keys = decode(answers[0][1], answers[0][14:-16])
@@ -472,32 +466,48 @@ def temporary_folder(test):
     return folder.name
 
 
+def numbered(count, first=0, text="message %d"):
+    """Return so many texts with numbers."""
+    return [text % number for number in range(first, first + count)]
+
+
 class RoomCase(unittest.TestCase):
     """A test in a simulated room, with assertions in the words of the people in it."""
 
-    def room(self, *names, seed=1, weather=None, earlier=50, remembers=False, **server):
-        """Make a room in which those people are; its server ``remembers`` in a file."""
-        history = os.path.join(temporary_folder(self), "room.db") if remembers else None
+    USUAL = {}  # What rooms are made with.
+
+    def room(self, *names, seed=1, weather=None, earlier=50, **server):
+        """Make a room and return the people in it; its server ``remembers`` in a file."""
+        server = {**self.USUAL, **server}
+        history = os.path.join(temporary_folder(self), "room.db") if server.pop("remembers", False) else None
         self.network = network = Network(seed, weather, history, **server)
         self.addCleanup(lambda: network.log.close())
-        self.server = self.network.server
-        for name in names:
-            self.arrive(name, earlier=earlier)
+        self.server = network.server
+        people = [self.arrive(name, earlier=earlier) for name in names]
         self.run_for(0.5)
-        return self.network
+        return people
+
+    def insider(self, *names, **options):
+        """Make a room; return a member in it whose datagrams are written by hand."""
+        self.room(*names, **options)
+        return Insider(self.network, "carol").enter()
+
+    def stranger(self, *names, **options):
+        """Make a room; return somebody outside."""
+        self.room(*names, **options)
+        return Insider(self.network, "eve")
+
+    def come(self, name, password="secret", seconds=10, places=(SERVER,), **options):
+        """Let somebody try to log in, and wait for the result."""
+        person = self.network.person(name, **options)
+        person.login(password, places=places)
+        self.network.run(seconds, lambda: person.connected() or person.all(LoginFailed))
+        return person
 
     def arrive(self, name, seconds=60, **options):
         """Let somebody log in, and wait until it is in the room."""
-        person = self.network.person(name, **options)
-        person.login()
-        self.assertTrue(self.network.run(seconds, person.connected), "%s did not get in: %s" % (name, person.heard))
-        return person
-
-    def come(self, name, password="secret", seconds=10, **options):
-        """Let somebody try to log in, and wait for the result."""
-        person = self.network.person(name, **options)
-        person.login(password)
-        self.network.run(seconds, lambda: person.connected() or person.all(LoginFailed))
+        person = self.come(name, seconds=seconds, **options)
+        self.assertTrue(person.connected(), "%s did not get in: %s" % (name, person.heard))
         return person
 
     def someone(self, name):
@@ -513,15 +523,25 @@ class RoomCase(unittest.TestCase):
         self.someone(name).say(text, **how)
         self.network.run(seconds)
 
-    def announce(self, text, seconds=1.0):
-        self.network.server.say(text, self.network.now)
-        self.network.wake(SERVER)
+    def say_all(self, name, texts, seconds=1.0):
+        """Let somebody say one text after the other, and wait so long after each."""
+        for text in texts:
+            self.say(name, text, seconds)
+
+    def order(self, what, *values, seconds=1.0):
+        self.network.order(what, *values)
         self.network.run(seconds)
 
-    def kick(self, name):
-        self.network.server.kick(name, self.network.now)
-        self.network.wake(SERVER)
-        self.network.run(1.0)
+    announce = functools.partialmethod(order, "say")
+    kick = functools.partialmethod(order, "kick")
+    close = functools.partialmethod(order, "close")
+
+    @contextlib.contextmanager
+    def cut_off(self, place=SERVER):
+        """Nothing gets to a person, or an address, meanwhile, or from there."""
+        self.network.cut.add(getattr(place, "address", place))
+        yield
+        self.network.cut.clear()
 
     def members(self):
         """Return what the server's own screen shows of the members, by name."""
@@ -537,6 +557,12 @@ class RoomCase(unittest.TestCase):
         log = self.network.log
         return [decode_entry(record.data) for record in log.records(log.oldest, log.head)]
 
+    def sent(self):
+        """Return the kinds of the datagrams sent since the last question, and how many there were of each."""
+        sent = collections.Counter(TYPE_NAMES[data[1]] for _, _, data in self.network.wire)
+        del self.network.wire[:]
+        return sent
+
     def assertHeard(self, name, *texts):
         """Somebody was shown exactly these texts of others, in this order."""
         self.assertEqual(list(texts), self.someone(name).texts(), "what %s heard" % name)
@@ -548,11 +574,6 @@ class RoomCase(unittest.TestCase):
 
     def assertRefused(self, person, code):
         self.assertEqual([code], [event.code for event in person.all(LoginFailed)])
-
-    def assertEvents(self, person, *events):
-        """The last events of somebody, but for the changes of its status line."""
-        heard = [event for event in person.heard if not isinstance(event, Status)]
-        self.assertEqual(list(events), heard[len(heard) - len(events) :])
 
     def assertSawLeave(self, name, other, why):
         left = [(event.entry.name, event.entry.text) for event in self.someone(name).all(WENT)]
@@ -621,43 +642,20 @@ class TextTest(unittest.TestCase):
     """Names have one spelling and no look-alikes, parts join to the text again, and what is shown cannot act."""
 
     def test_names_that_are_used_as_they_are(self):
-        names = "ann ANN bob-2 a.b_c Jörg İlker Ωμέγα Владимир 한글이름 田中さん 田中タロウ ー 々 नमस्ते ٣ x1 1x"
-        for name in names.split():
+        names = (
+            "ann ANN bob-2 a.b_c Jörg İlker Ωμέγα Владимир 한글이름 田中さん 田中タロウ ー 々 नमस्ते ٣ x1 1x q\u0301uinn"
+        )
+        for name in [*names.split(), "n" * 32, "ñ" * 32]:
             self.assertEqual(unicodedata.normalize("NFKC", name), clean_name(name))
-        self.assertEqual("q\u0301uinn", clean_name("q\u0301uinn"), "marks go with any script")
-        self.assertEqual("n" * 32, clean_name("n" * 32))
-        self.assertEqual("ñ" * 32, clean_name("ñ" * 32))
 
     def test_names_are_brought_to_one_spelling(self):
-        spellings = [
-            (" ann ", "ann"),
-            ("ａｎｎ", "ann"),
-            ("ﬁn", "fin"),
-            ("Jo\u0308rg", "Jörg"),
-            ("Ⅳ", "IV"),
-            ("x²", "x2"),
-        ]
-        for typed, name in spellings:
-            self.assertEqual(name, clean_name(typed))
+        spellings = {" ann ": "ann", "ａｎｎ": "ann", "ﬁn": "fin", "Jo\u0308rg": "Jörg", "Ⅳ": "IV", "x²": "x2"}
+        self.assertEqual(spellings, {typed: clean_name(typed) for typed in spellings})
 
     def test_names_that_are_refused(self):
-        refused = [
-            "",
-            "  ",
-            "a b",
-            "a\tb",
-            "a\u00a0b",
-            "a/b",
-            "a@b",
-            "a:b",
-            "a\x1bb",
-            "a\u202eb",
-            "a\u200db",
-            "a\u200bb",
-        ]
+        refused = ["a%sb" % character for character in " \t\u00a0/@:\x1b\u202e\u200d\u200b"]
         refused += ["_a", ".a", "-a", "\u0301a", "a\u3164", "a\u115f", "a\ufe0f", "a\u034f", "\ud800", "a\x00", "😀"]
-        refused += ["n" * 33, "田" * 22]
-        for name in refused:
+        for name in [*refused, "", "  ", "n" * 33, "田" * 22]:
             with self.subTest(name=name), self.assertRaises(UsageError) as caught:
                 clean_name(name)
             self.assertRegex(str(caught.exception), r"^A name .*\.$")
@@ -669,16 +667,8 @@ class TextTest(unittest.TestCase):
                 clean_name(name)
 
     def test_names_that_nobody_can_tell_apart_are_the_same(self):
-        same = [
-            ("ann", "ANN"),
-            ("straße", "STRASSE"),
-            ("ﬁn", "FIN"),
-            ("ａnn", "ann"),
-            ("Ǆ", "ǆ"),
-            ("ς", "σ"),
-            ("İnci", "inci"),
-        ]
-        for one, other in same:
+        same = {"ann": "ANN", "straße": "STRASSE", "ﬁn": "FIN", "ａnn": "ann", "Ǆ": "ǆ", "ς": "σ", "İnci": "inci"}
+        for one, other in same.items():
             self.assertEqual(name_key(one), name_key(other))
         for one, other in [("ann", "anne"), ("a.b", "ab"), ("a-b", "a_b"), ("é", "e"), ("ılgın", "ilgin")]:
             self.assertNotEqual(name_key(one), name_key(other))
@@ -722,19 +712,8 @@ class TextTest(unittest.TestCase):
         self.assertEqual("␛[31m \\u{202e}", display_text("\x1b[31m \u202e"))
 
     def test_width_is_counted_in_terminal_cells(self):
-        widths = [
-            ("", 0),
-            ("abc", 3),
-            ("é", 1),
-            ("e\u0301", 1),
-            ("田中", 4),
-            ("한글", 4),
-            ("ｱ", 1),
-            ("😀", 2),
-            ("a\u200db", 2),
-        ]
-        for text, width in widths:
-            self.assertEqual(width, text_width(text), text)
+        widths = {"": 0, "abc": 3, "é": 1, "e\u0301": 1, "田中": 4, "한글": 4, "ｱ": 1, "😀": 2, "a\u200db": 2}
+        self.assertEqual(widths, {text: text_width(text) for text in widths})
 
 
 # ======================================================================================================
@@ -787,7 +766,7 @@ def damaged(data):
 
 
 class WireTest(unittest.TestCase):
-    """What is encoded decodes to the same; what is damaged decodes or raises MalformedDatagram, nothing else."""
+    """What is encoded decodes to the same, and what cannot be meant raises MalformedDatagram."""
 
     def test_there_is_a_sample_of_every_kind(self):
         self.assertEqual(set(chat.MESSAGE_TYPES.values()), set(map(type, MESSAGES)))
@@ -820,21 +799,6 @@ class WireTest(unittest.TestCase):
             fields = (entry.time, entry.author, entry.number, names, entry.text.encode())
             self.assertEqual(data, encode_part(data[2], *fields))
 
-    def test_damaged_messages_do_no_harm(self):
-        for message in MESSAGES:
-            for data in damaged(encode(message)):
-                with contextlib.suppress(MalformedDatagram):
-                    decode(message.code, data)
-
-    def test_damaged_entries_do_no_harm(self):
-        for entry in ENTRIES:
-            for data in damaged(encode_entry(entry)):
-                with contextlib.suppress(MalformedDatagram):
-                    decode_entry(data)
-            for data in damaged(encode_batch(100, 7, encode_entry(entry))):
-                with contextlib.suppress(MalformedDatagram):
-                    decode_batch(data)
-
     def test_what_a_newer_server_writes_is_stepped_over(self):
         newer = bytes((0x3E | chat.FIRST | chat.LAST,)) + (1234).to_bytes(8, "big") + b"whatever"
         joined = Entry(chat.JOINED, 1000, b"a" * 8, name="ann")
@@ -842,15 +806,6 @@ class WireTest(unittest.TestCase):
         data = b"".join(len(each).to_bytes(2, "big") + each for each in (newer, longer))
         head, entries = decode_batch(encode_batch(9, 3, data))
         self.assertEqual([(3, Entry(SKIP, 1234, why=HIDDEN)), (4, joined)], entries)
-
-    def test_any_bytes_do_no_harm(self):
-        draw = random.Random(1).random
-        for _ in range(5000):
-            data = bytes(int(draw() * 256) for _ in range(int(draw() * 60)))
-            with contextlib.suppress(MalformedDatagram):
-                decode(int(draw() * 18), data)
-            with contextlib.suppress(MalformedDatagram):
-                decode_batch(data)
 
     def test_blanks_cannot_lie_about_their_count(self):
         for head, first, count in [(5, 1, 6), (5, 1, 0), (5, 6, 1), (5, 5, 2), (2**64 - 1, 1, 0), (0, 0, 2**64 - 1)]:
@@ -860,11 +815,9 @@ class WireTest(unittest.TestCase):
 
     def test_parts_are_refused_by_kind_number_and_size(self):
         kinds = [part(1, "a", kind) for kind in (NOTICE, SKIP, 0)]
-        for wrong in [part(0, "a"), part(1, ""), part(1, "a" * 961), *kinds]:
+        for wrong in [part(0, "a"), part(1, ""), part(1, "a" * 961), part(1, "a")._replace(text=b"\xff"), *kinds]:
             with self.subTest(part=wrong), self.assertRaises(MalformedDatagram):
                 decode(Sync.code, encode(Sync(1, 1, 1, 16, (wrong,))))
-        with self.assertRaises(MalformedDatagram):
-            decode(Sync.code, encode(Sync(1, 1, 1, 16, (part(1, "a")._replace(text=b"\xff"),))))
 
     def test_what_follows_a_message_is_zeros(self):
         self.assertEqual(Bye(KICKED), decode(Bye.code, encode(Bye(KICKED)) + bytes(5)))
@@ -881,16 +834,6 @@ class WireTest(unittest.TestCase):
         self.assertLessEqual(len(largest), BATCH_BYTES_MAX)
         groups = group_submissions([part(number, "x" * PART_BYTES_MAX) for number in range(1, 33)])
         self.assertLessEqual(max(len(encode(Sync(1, 1, 1, 16, group))) for group in groups) + 30, DATAGRAM_BYTES_MAX)
-
-    def test_a_datagram_is_never_text(self):
-        network = Network()
-        ann, bob = (network.person(name) for name in ("ann", "bob"))
-        for person in (ann, bob):
-            person.login()
-            person.say("hello")
-        network.run(5)
-        self.assertLess(6, len({data[1] for _, _, data in network.wire}), "most types of messages were seen")
-        self.assertEqual([], [data for _, _, data in network.wire if data[0] < 0xF5], "no text in UTF-8 begins so")
 
 
 # ======================================================================================================
@@ -943,32 +886,22 @@ RFC_7748 = [  # Section 5.2: scalar, u-coordinate, result.
 ]
 
 
-EXCHANGES = ((b"right", 1), (b"right", 2), (b"guess", 3))
-
-
 class LoginTest(unittest.TestCase):
     """The key exchange gives the published results, and the same key to both sides only with the same password."""
-
-    def setUp(self):
-        self.v = {name: bytes.fromhex(value) for name, value in CPACE.items()}
 
     def test_multiplication_as_in_rfc_7748(self):
         for scalar, point, result in RFC_7748:
             self.assertEqual(result, x25519(bytes.fromhex(scalar), bytes.fromhex(point)).hex())
 
-    def test_generator_and_shares_as_published(self):
-        v = self.v
+    def test_session_key_as_published(self):
+        v = {name: bytes.fromhex(value) for name, value in CPACE.items()}
         generator = cpace_generator(v["PRS"], v["CI"], v["sid"])
         self.assertEqual(v["g"], generator)
-        self.assertEqual(v["Ya"], x25519(v["ya"], generator))
-        self.assertEqual(v["Yb"], x25519(v["yb"], generator))
+        self.assertEqual([v["Ya"], v["Yb"]], [x25519(v["ya"], generator), x25519(v["yb"], generator)])
         self.assertEqual(v["K"], x25519(v["ya"], v["Yb"]))
-
-    def test_session_key_as_published(self):
-        v = self.v
         transcript = v["Ya"], v["ADa"], v["Yb"], v["ADb"]
-        self.assertEqual(v["ISK_IR"], cpace_key(v["ya"], v["Yb"], v["sid"], *transcript))
-        self.assertEqual(v["ISK_IR"], cpace_key(v["yb"], v["Ya"], v["sid"], *transcript))
+        for secret, share in ((v["ya"], v["Yb"]), (v["yb"], v["Ya"])):
+            self.assertEqual(v["ISK_IR"], cpace_key(secret, share, v["sid"], *transcript))
 
     def test_a_low_order_share_aborts_the_login(self):
         for point, result in LOW_ORDER.items():
@@ -979,23 +912,25 @@ class LoginTest(unittest.TestCase):
                     stack.enter_context(self.assertRaisesRegex(MalformedDatagram, "low-order"))
                 cpace_key(bytes.fromhex(LOW_ORDER_SCALAR), bytes.fromhex(point), b"sid", b"transcript")
 
-    def test_both_sides_get_the_same_key_only_with_the_same_password(self):
-        for password, same in [(b"secret", True), (b"Secret", False), (b"", False)]:
-            client, server = Exchange(b"secret", b"sid", b"1" * 32), Exchange(password, b"sid", b"2" * 32)
-            keys = client.key(server.share, b"name", server=False), server.key(client.share, b"name", server=True)
-            self.assertEqual(same, keys[0] == keys[1])
+    def test_both_sides_get_the_same_key_only_with_the_same_password_nonces_and_session(self):
+        client = Exchange(b"secret", b"sid", b"1" * 32)
+        right = (b"secret", b"sid", b"name")
+        for given in (
+            right,
+            (b"Secret", *right[1:]),
+            (b"", *right[1:]),
+            (b"secret", b"dis", b"name"),
+            (*right[:2], b"x"),
+        ):
+            server = Exchange(*given[:2], b"2" * 32)
+            keys = client.key(server.share, b"name", server=False), server.key(client.share, given[2], server=True)
+            self.assertEqual(given == right, keys[0] == keys[1], given)
 
     def test_a_man_in_the_middle_gets_no_key(self):
-        ann, server, eve = (Exchange(word, b"sid", bytes((number,)) * 32) for word, number in EXCHANGES)
+        words = (b"right", b"right", b"guess")
+        ann, server, eve = (Exchange(word, b"sid", bytes((number,)) * 32) for number, word in enumerate(words))
         for one, other in ((ann, eve), (eve, server)):
             self.assertNotEqual(one.key(other.share, b"1234", server=False), other.key(one.share, b"1234", server=True))
-
-    def test_the_key_covers_the_session_and_both_nonces(self):
-        client = Exchange(b"secret", b"sid", b"1" * 32)
-        for sid, session in [(b"sid", b"eman"), (b"dis", b"name")]:
-            server = Exchange(b"secret", sid, b"2" * 32)
-            keys = client.key(server.share, b"name", server=False), server.key(client.share, session, server=True)
-            self.assertNotEqual(*keys)
 
     def test_one_password_has_one_spelling(self):
         self.assertEqual([b"J\xc3\xb6rg"] * 2, [password_bytes("Jo\u0308rg"), password_bytes("J\u00f6rg")])
@@ -1105,15 +1040,13 @@ class SealingTest(unittest.TestCase):
     def test_a_datagram_cannot_be_reflected_to_its_sender(self):
         self.assertDoesNotOpen(self.client, self.client.seal(Bye("1")), "forged")
         self.assertDoesNotOpen(self.server, self.server.seal(Bye("")), "forged")
+        self.assertDoesNotOpen(self.server, Session(b"name", b"K" * 64, server=False).seal(Bye("1")), "forged")
 
     def test_a_damaged_datagram_does_not_open_and_leaves_no_trace(self):
         datagram = self.client.seal(Bye("1"))
         for data in damaged(datagram):
             self.assertDoesNotOpen(self.server, data, "forged|truncated")
         self.assertEqual(Bye("1"), self.server.open(datagram))
-
-    def test_a_datagram_of_another_session_does_not_open(self):
-        self.assertDoesNotOpen(self.server, Session(b"name", b"K" * 64, server=False).seal(Bye("1")), "forged")
 
     def test_the_window_accepts_each_counter_once_if_it_is_not_too_old(self):
         for seed in range(20):
@@ -1122,9 +1055,8 @@ class SealingTest(unittest.TestCase):
             for _ in range(2000):
                 at = max(1, at + int(draw() * 40) - 15 if draw() < 0.95 else at + int(draw() * 5000) - 2000)
                 new = at > highest or (at not in seen and highest - at < REPLAY_WINDOW)
-                with contextlib.ExitStack() as stack:
-                    if not new:
-                        stack.enter_context(self.assertRaises(MalformedDatagram, msg="seed %d" % seed))
+                raises = contextlib.nullcontext() if new else self.assertRaises(MalformedDatagram, msg="seed %d" % seed)
+                with raises:
                     self.assertEqual(at > highest, window.accept(at), "seed %d" % seed)
                 seen.add(at)
                 highest = max(highest, at)
@@ -1132,11 +1064,9 @@ class SealingTest(unittest.TestCase):
 
     def test_it_is_known_which_datagram_is_the_newest(self):
         first, second, third = [self.client.seal(Bye("%d" % number)) for number in range(3)]
-        newest = []
-        for datagram in (first, third, second):
+        for datagram, newest in ((first, True), (third, True), (second, False)):
             self.server.open(datagram)
-            newest.append(self.server.newest)
-        self.assertEqual([True, True, False], newest)
+            self.assertEqual(newest, self.server.newest)
 
     def test_the_shared_form_opens_at_members_and_only_there(self):
         room = RoomKey(3, b"r" * 32)
@@ -1159,9 +1089,8 @@ class SealingTest(unittest.TestCase):
         sides = [[Session(name, name * 16, server=server) for server in (True, False)] for name in (b"ann.", b"bob.")]
         room = RoomKey(3, b"r" * 32)
         fanout = Fanout([room.seal(b"one"), room.seal(b"two")], [(server.id, server) for server, _ in sides])
-        for (datagram, address), (body, client) in zip(
-            fanout.datagrams(), [(body, client) for _, client in sides for body in fanout.bodies]
-        ):
+        expected = [(body, client) for _, client in sides for body in fanout.bodies]
+        for (datagram, address), (body, client) in zip(fanout.datagrams(), expected):
             self.assertEqual((client.id, body), (address, client.verify(datagram)))
             self.assertIsInstance(client.open(datagram), Room)
         self.assertEqual([2, 2], [server.sent for server, _ in sides], "no counter is left out: the window is small")
@@ -1210,6 +1139,11 @@ class LogContract:
         self.log.append([record(entry, to) for entry in entries])
         self.log.commit()
 
+    def fill(self, count, at=1000, text="x"):
+        """Append so many texts, numbered as they stand in the log; ``at`` may be a list of times."""
+        times = at if isinstance(at, list) else [at] * count
+        self.append(*[text_entry(text, number, at=at) for number, at in enumerate(times, self.log.head + 1)])
+
     def run_of(self, count, number=1, at=1000):
         marks = [(position == 0, position == count - 1) for position in range(count)]
         return [text_entry("part", number + n, at=at, first=first, last=last) for n, (first, last) in enumerate(marks)]
@@ -1241,7 +1175,7 @@ class LogContract:
         self.assertEqual(list(enumerate(entries, 1))[9:20], self.read(9, 20))
 
     def test_batches_are_cut_by_size_and_by_count(self):
-        self.append(*[text_entry("x" * 400, number) for number in range(1, 31)])
+        self.fill(30, text="x" * 400)
         self.assertEqual([(1, 2), (3, 4)], [cut[:2] for cut in batches(self.log, 0, 30, None, 2)])
         self.assertEqual(30, len(self.read()))
         for more, batched in ((0, [(31, 33), (34, 34)]), (1, [(35, 36), (37, 38)])):
@@ -1251,17 +1185,14 @@ class LogContract:
             self.assertEqual(batched, [cut[:2] for cut in batches(self.log, self.log.head - 4, self.log.head, None, 9)])
 
     def test_what_is_private_is_blank_for_others(self):
-        self.append(text_entry("one", 1))
-        self.append(text_entry("two", 2), text_entry("three", 3), to=(b"a" * 8, b"b" * 8))
-        self.append(text_entry("four", 4), to=(b"c" * 8,))
-        self.append(text_entry("five", 5))
+        for number, audience in enumerate((None, (b"a" * 8, b"b" * 8), (b"a" * 8, b"b" * 8), (b"c" * 8,), None), 1):
+            self.append(text_entry("x", number), to=audience)
         shapes = {b"a" * 8: [1, 2, 3, (4, 1), 5], b"c" * 8: [1, (2, 2), 4, 5]}
         shapes.update({None: [1, (2, 3), 5], b"z" * 8: [1, (2, 3), 5]})
         for reader, shape in shapes.items():
             found = self.read(reader=reader)
-            self.assertEqual(
-                shape, [(number, entry.count) if entry.kind == SKIP else number for number, entry in found]
-            )
+            seen = [(number, entry.count) if entry.kind == SKIP else number for number, entry in found]
+            self.assertEqual(shape, seen)
             self.assertEqual({HIDDEN}, {entry.why for _, entry in found if entry.kind == SKIP})
 
     def test_a_blank_has_the_time_of_its_last_entry(self):
@@ -1276,7 +1207,7 @@ class LogContract:
         self.assertEqual([2, 9, 0, 0], [self.log.taken(letter * 8) for letter in (b"a", b"b", b"c", b"d")])
 
     def test_a_reader_of_this_log_is_recognised(self):
-        self.append(text_entry("x", 1, at=1001), text_entry("x", 2, at=1002))
+        self.fill(2, [1001, 1002])
         for cursor in (0, 1, 2):
             self.assertTrue(self.log.agrees(cursor, self.log.time_at(cursor)))
         self.assertEqual([1000, 1001, 1002], [self.log.time_at(cursor) for cursor in (0, 1, 2)])
@@ -1287,12 +1218,12 @@ class LogContract:
         self.append(Entry(STARTED, 1, text="open"), Entry(JOINED, 1, b"a" * 8, name="ann"), text_entry("x", 1))
         self.append(*self.run_of(3, 2))
         self.append(Entry(PRIVATE, 1, b"a" * 8, 5, "ann", b"b" * 8, "bob", "psst"), to=(b"a" * 8, b"b" * 8))
-        self.append(
-            Entry(chat.ACTION, 1, b"a" * 8, 6, "ann", text="waves"), Entry(LEFT, 1, b"a" * 8, name="ann", text="left")
-        )
+        self.append(Entry(chat.ACTION, 1, b"a" * 8, 6, "ann", text="waves"))
+        self.append(Entry(LEFT, 1, b"a" * 8, name="ann", text="left"))
         self.assertEqual([9, 7, 3, 2, 2], [self.log.start(earlier, self.log.head + 1) for earlier in (0, 1, 2, 3, 50)])
 
 
+@mock.patch.object(chat, "LOG_ENTRIES_MIN", 10)
 class MemoryLogTest(LogContract, unittest.TestCase):
     """The log in memory meets the contract, and keeps the newest entries only."""
 
@@ -1300,120 +1231,42 @@ class MemoryLogTest(LogContract, unittest.TestCase):
         return Log(began)
 
     def test_the_newest_entries_are_kept_and_the_gone_are_named(self):
-        self.append(*[text_entry("old", number, at=1000) for number in range(1, 101)])
-        self.append(*[text_entry("new", number, at=62_000) for number in range(101, LOG_ENTRIES_MIN + 51)])
-        self.assertEqual((LOG_ENTRIES_MIN + 50, 51), (self.log.head, self.log.oldest))
-        (number, gone), (following, _) = self.read(until=51)
-        self.assertEqual((1, SKIP, 50, TRIMMED, 51), (number, gone.kind, gone.count, gone.why, following))
-        self.assertEqual([(11, 40)], [(number, entry.count) for number, entry in self.read(10, 50)])
-
-    def test_young_entries_are_kept_however_many(self):
-        self.append(*[text_entry("x", number, at=1000 + number) for number in range(1, LOG_ENTRIES_MIN + 500)])
-        self.assertEqual(1, self.log.oldest)
+        self.fill(30)
+        self.assertEqual(1, self.log.oldest, "young entries are kept however many")
+        self.fill(10, at=62_000)
+        self.assertEqual((40, 31), (self.log.head, self.log.oldest))
+        (number, gone), (following, _) = self.read(until=31)
+        self.assertEqual((1, SKIP, 30, TRIMMED, 31), (number, gone.kind, gone.count, gone.why, following))
+        self.assertEqual([(11, 20)], [(number, entry.count) for number, entry in self.read(10, 30)])
+        self.assertEqual([40, 35, 30, 30], [self.log.start(earlier, 41) for earlier in (0, 5, 10, 50)])
+        self.assertEqual([True, True, False], [self.log.agrees(*of) for of in ((5, 1000), (30, 1000), (5, 999))])
 
     def test_the_log_is_bounded_in_bytes(self):
         with mock.patch.object(chat, "LOG_BYTES_MAX", 20_000):
-            self.append(*[text_entry("x" * 900, number) for number in range(1, 101)])
+            self.fill(100, text="x" * 900)
         kept = sum(len(record.data) + RECORD_BYTES for record in self.log.records(self.log.oldest, self.log.head))
         self.assertTrue(18_000 < kept <= 20_000, kept)
 
     def test_who_has_nothing_left_in_the_log_has_sent_nothing(self):
-        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 2):
-            self.append(text_entry("x", 1, b"a" * 8), text_entry("x", 1, b"b" * 8), text_entry("x", 2, b"a" * 8))
-            self.append(text_entry("x", 1, b"c" * 8, at=99_000))
-        self.assertEqual([2, 0, 1], [self.log.taken(letter * 8) for letter in (b"a", b"b", b"c")])
+        self.append(text_entry("x", 1, b"a" * 8), text_entry("x", 1, b"b" * 8), text_entry("x", 2, b"a" * 8))
+        self.append(*[text_entry("x", number, b"c" * 8, at=99_000) for number in range(1, 10)])
+        self.assertEqual([2, 0, 9], [self.log.taken(letter * 8) for letter in (b"a", b"b", b"c")])
 
     def test_a_clock_that_was_set_back_trims_as_one_that_went_on(self):
-        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 2):
-            self.append(*[text_entry("x", number, at=99_000) for number in range(1, 4)])
-            self.append(*[text_entry("x", number, at=1000) for number in range(4, 6)])
+        self.fill(3, at=99_000)
+        self.fill(10, at=1000)
         self.assertEqual(4, self.log.oldest)
 
     def test_runs_are_trimmed_whole(self):
-        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 20):
-            self.append(*self.run_of(10, 1, at=1000))
-            self.append(*self.run_of(10, 11, at=1000))
-            self.append(*[text_entry("x", number, at=99_000) for number in range(21, 25)])
-        self.assertEqual(11, self.log.oldest)
-
-    def test_a_reader_of_what_is_gone_is_recognised_by_the_time(self):
-        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 10):
-            self.append(*[text_entry("x", number, at=1000) for number in range(1, 11)])
-            self.append(*[text_entry("x", number, at=99_000) for number in range(11, 21)])
-        self.assertEqual(11, self.log.oldest)
-        self.assertTrue(self.log.agrees(5, 1000) and self.log.agrees(10, self.log.time_at(10)))
-        self.assertFalse(self.log.agrees(5, 999))
+        self.append(*self.run_of(5, 1), *self.run_of(5, 6))
+        self.fill(2, at=99_000)
+        self.assertEqual(6, self.log.oldest)
 
     def test_a_newcomer_is_not_looked_for_messages_without_end(self):
         self.append(text_entry("x", 1), text_entry("x", 2), *[Entry(JOINED, 1, b"a" * 8, name="ann")] * 4)
         for most, cursor in ((4, 6), (5, 1), (6, 0)):
             with mock.patch.object(chat, "EARLIER_SEARCH_MAX", most):
                 self.assertEqual(cursor, self.log.start(50, 7))
-
-    def test_a_newcomer_starts_with_what_is_kept(self):
-        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 10):
-            self.append(*[text_entry("x", number, at=1000) for number in range(1, 11)])
-            self.append(*[text_entry("x", number, at=99_000) for number in range(11, 21)])
-        self.assertEqual([20, 15, 10, 10], [self.log.start(earlier, self.log.head + 1) for earlier in (0, 5, 10, 50)])
-
-
-class DamagedHistoryTest(unittest.TestCase):
-    """A damaged history is refused with a sentence, whatever is damaged.  The soak found both of these."""
-
-    def damaged(self, harm):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        path = os.path.join(folder.name, "history")
-        log = Log(1, path)
-        log.append([record(text_entry("hello"))])
-        log.commit()
-        log.close()
-        with open(path, "rb") as file:
-            whole = file.read()
-        with open(path, "wb") as file:
-            file.write(harm(whole))
-        return path
-
-    def test_a_schema_that_is_not_text(self):
-        path = self.damaged(lambda whole: whole.replace(b"CREATE INDEX numbers", b"\xc1REATE INDEX numbers"))
-        for use in (lambda: list(chat.read_history(path)), lambda: Log(1, path)):
-            with self.assertRaisesRegex(UsageError, "is damaged"):
-                use()
-
-    def test_a_row_without_data(self):
-        path = self.damaged(lambda whole: whole)
-        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
-            database.execute("UPDATE entries SET data = 7")
-        with self.assertRaisesRegex(UsageError, "is damaged"):
-            list(chat.read_history(path))
-
-    def test_a_damaged_entry_is_a_blank_and_the_others_are_served(self):
-        path = os.path.join(temporary_folder(self), "room.db")
-        with contextlib.closing(Log(1, path)) as log:
-            log.append([record(text_entry("text %d" % number, number)) for number in range(1, 12)])
-            log.append([record(Entry(PRIVATE, 1, b"a" * 8, 12, "ann", b"b" * 8, "bob", "psst"), (b"a" * 8, b"b" * 8))])
-            log.commit()
-        damages = [
-            "data = 7",
-            "data = X'FF', time = -1",
-            "data = CAST(data || X'00' AS BLOB)",
-            "time = 'x'",
-            "author = 3",
-        ]
-        damages += ["number = 'x'", "audience = 5", "data = X'%s'" % encode_entry(Entry(SKIP, 1, count=5)).hex()]
-        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
-            for number, damage in enumerate(damages, 1):
-                database.execute("UPDATE entries SET %s WHERE seq = %d" % (damage, number))
-            database.execute("DELETE FROM entries WHERE seq = 9")
-            database.execute("UPDATE entries SET audience = NULL WHERE seq = 12")
-        with contextlib.closing(Log(1, path)) as log:
-            [(first, last, entries)] = chat.batches(log, 0, 12, None, 9)
-        read = [
-            (number, entry.text or entry.why) for number, entry in decode_batch(encode_batch(last, first, entries))[1]
-        ]
-        self.assertEqual(1000, decode_batch(encode_batch(last, first, entries))[1][2][1].time)
-        blanks = [(number, chat.TRIMMED) for number in range(1, 10)]
-        self.assertEqual([*blanks, (10, "text 10"), (11, "text 11"), (12, chat.TRIMMED)], read)
 
 
 class FileLogTest(LogContract, unittest.TestCase):
@@ -1435,7 +1288,7 @@ class FileLogTest(LogContract, unittest.TestCase):
 
     def test_what_memory_no_longer_keeps_is_read_from_the_file(self):
         entries = [text_entry("text %d" % number, number, at=number * 99_000) for number in range(1, 101)]
-        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 10), mock.patch.object(chat, "HISTORY_ROWS", 7):
+        with mock.patch.multiple(chat, LOG_ENTRIES_MIN=10, HISTORY_ROWS=7):
             for entry in entries:
                 self.append(entry)
             self.assertEqual(list(enumerate(entries, 1)), self.read())
@@ -1443,17 +1296,6 @@ class FileLogTest(LogContract, unittest.TestCase):
         self.assertEqual([100, 50, 0], [self.log.start(count, 101) for count in (0, 50, 200)])
         self.assertTrue(self.log.agrees(3, 3 * 99_000) and not self.log.agrees(3, 4 * 99_000))
         self.assertEqual((1, 100), (self.log.oldest, self.log.taken(b"a" * 8)))
-
-    def test_everything_is_there_again_and_numbering_goes_on(self):
-        self.append(text_entry("public", 1, at=1001), *self.run_of(3, 2, at=1002))
-        self.append(text_entry("private", 5, at=1003), to=(b"a" * 8, b"b" * 8))
-        before = [self.read(reader=reader) for reader in (None, b"b" * 8)]
-        self.reopen()
-        self.assertEqual(before, [self.read(reader=reader) for reader in (None, b"b" * 8)])
-        self.assertEqual((5, 1, 1000, 5), (self.log.head, self.log.oldest, self.log.began, self.log.taken(b"a" * 8)))
-        self.assertEqual([1000, 1001, 1003], [self.log.time_at(cursor) for cursor in (0, 1, 5)])
-        self.append(text_entry("more", 6))
-        self.assertEqual([1, 2, 3, 4, 5, 6], self.in_the_file())
 
     def test_what_was_not_committed_is_gone_as_a_whole(self):
         self.append(text_entry("one", 1))
@@ -1477,17 +1319,6 @@ class FileLogTest(LogContract, unittest.TestCase):
         self.log.commit()
         self.assertEqual([1, 2, 3, 4], self.in_the_file())
 
-    def test_a_commit_that_fails_half_way_is_taken_back(self):
-        with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as other:
-            other.execute("INSERT INTO entries VALUES (2, 0, '', 0, NULL, 0, '')")
-            self.log.append([record(entry) for entry in self.run_of(3)])
-            for _ in range(2):
-                with self.assertRaises(LogFailure):
-                    self.log.commit()
-            other.execute("DELETE FROM entries")
-        self.log.commit()
-        self.assertEqual([1, 2, 3], self.in_the_file())
-
     @unittest.skipUnless(resource, "Windows has no limit for the size of a file")
     def test_a_disk_that_is_full_half_way_through_a_commit_costs_nothing(self):
         self.append(text_entry("one", 1))
@@ -1508,9 +1339,9 @@ class FileLogTest(LogContract, unittest.TestCase):
 
     def test_what_is_too_old_is_forgotten_in_whole_runs(self):
         day = 86_400_000
-        self.append(*[text_entry("old", number, at=day) for number in range(1, 4)])
-        self.append(*self.run_of(3, 4, at=2 * day))
-        self.append(*self.run_of(3, 7, at=3 * day), text_entry("new", 10, at=3 * day))
+        self.fill(3, at=day)
+        self.append(*self.run_of(3, 4, at=2 * day), *self.run_of(3, 7, at=3 * day))
+        self.fill(1, at=3 * day)
         self.forget(2.5)
         self.assertEqual((4, 4, list(range(4, 11))), (self.log.oldest, self.in_the_file()[0], self.in_the_file()))
         self.forget(2.51)  # Within the hour nobody looks.
@@ -1529,21 +1360,20 @@ class FileLogTest(LogContract, unittest.TestCase):
             self.reopen()
 
     def test_what_is_forgotten_is_nowhere_in_the_file(self):
-        self.append(*[text_entry("a secret of long ago" * 40, number) for number in range(1, 9)], text_entry("x", 9))
+        self.fill(8, text="a secret of long ago" * 40)
+        self.fill(1)
         self.forget(9)
         self.log.close()
         with open(self.path, "rb") as file:
             self.assertNotIn(b"a secret of long ago", file.read())
 
     def test_the_hour_between_two_looks_ends_when_the_clock_is_set_back(self):
-        self.append(
-            *[text_entry("x", number, at=int(86_400_000 * day)) for number, day in enumerate((2, 2.02, 2.99), 1)]
-        )
+        self.fill(3, at=[int(86_400_000 * day) for day in (2, 2.02, 2.99)])
         for days, oldest in ((3.01, 2), (3.03, 2), (3.06, 3)):
             self.forget(days)
             self.assertEqual(oldest, self.log.oldest)
         self.forget(99)
-        self.append(*[text_entry("x", number, at=86_400_000 * number) for number in (4, 5)])
+        self.fill(2, at=[86_400_000 * day for day in (4, 5)])
         self.forget(5.5)
         self.assertEqual(5, self.log.oldest)
 
@@ -1555,7 +1385,7 @@ class FileLogTest(LogContract, unittest.TestCase):
                 self.assertEqual(oldest, self.log.oldest)
 
     def test_nothing_is_forgotten_without_an_order(self):
-        self.append(text_entry("old", 1), text_entry("new", 2))
+        self.fill(2)
         self.log.close()
         self.log = Log(77, self.path)
         self.forget(9)
@@ -1583,17 +1413,15 @@ class HistoryFileTest(unittest.TestCase):
 
     def make(self, entries=200):
         """Make a history, and return its bytes."""
-        log = Log(1000, self.path)
-        log.append([record(text_entry("x" * 500, number)) for number in range(1, entries + 1)])
-        log.commit()
-        log.close()
+        with contextlib.closing(Log(1000, self.path)) as log:
+            log.append([record(text_entry("x" * 500, number)) for number in range(1, entries + 1)])
+            log.commit()
         return self.contents()["room.db"]
 
     def change(self, *statements):
-        database = sqlite3.connect(self.path, isolation_level=None)
-        for statement in statements:
-            database.execute(statement)
-        database.close()
+        with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as database:
+            for statement in statements:
+                database.execute(statement)
 
     def contents(self):
         """Return the bytes of each file in the folder, but for those that hold locks."""
@@ -1626,29 +1454,50 @@ class HistoryFileTest(unittest.TestCase):
         self.change("PRAGMA application_id = 7")
         self.assertRefused("not a history of SamsungChat")
 
-    def test_what_is_damaged_is_left_alone(self):
+    def test_what_is_damaged_is_left_alone_and_can_be_mended(self):
         whole = self.make()
-        for data in (whole[:9000], whole[:8192] + b"x" * 40_000 + whole[48_192:], whole[:4096] + bytes(len(whole))):
+        middle = len(whole) // 2 // 4096 * 4096
+        for data in (
+            *(whole[:9000], whole[:8192] + b"x" * 40_000 + whole[48_192:], whole[:4096] + bytes(len(whole))),
+            whole[:middle] + bytes(4096) + whole[middle + 4096 :],  # Far from both ends.
+            whole.replace(b"CREATE INDEX numbers", b"\xc1REATE INDEX numbers"),
+        ):
             self.write(data)
             self.assertRefused("is damaged")
+        with self.assertRaisesRegex(UsageError, "is damaged"):
+            list(read_history(self.path))
         self.write(whole)
         self.change("DROP TABLE room")
         self.assertRefused("is damaged")
+        self.write(whole)
+        with contextlib.closing(Log(1000, self.path)) as log:
+            self.assertEqual(200, log.head)
 
-    def test_damage_far_from_both_ends_is_found(self):
-        whole = self.make()
-        middle = len(whole) // 2 // 4096 * 4096
-        self.write(whole[:middle] + bytes(4096) + whole[middle + 4096 :])
-        self.assertRefused("is damaged")
+    def test_a_damaged_entry_is_a_blank_and_the_others_are_served(self):
+        with contextlib.closing(Log(1, self.path)) as log:
+            log.append([record(text_entry("text %d" % number, number)) for number in range(1, 12)])
+            log.append([record(Entry(PRIVATE, 1, b"a" * 8, 12, "ann", b"b" * 8, "bob", "psst"), (b"a" * 8, b"b" * 8))])
+            log.commit()
+        damages = ["data = 7", "data = X'FF', time = -1", "data = CAST(data || X'00' AS BLOB)", "time = 'x'"]
+        damages += ["author = 3", "number = 'x'", "audience = 5"]
+        damages += ["data = X'%s'" % encode_entry(Entry(SKIP, 1, count=5)).hex()]
+        self.change(*["UPDATE entries SET %s WHERE seq = %d" % (each, seq) for seq, each in enumerate(damages, 1)])
+        self.change("DELETE FROM entries WHERE seq = 9", "UPDATE entries SET audience = NULL WHERE seq = 12")
+        with contextlib.closing(Log(1, self.path)) as log:
+            [(first, last, batch)] = chat.batches(log, 0, 12, None, 9)
+        _, entries = decode_batch(encode_batch(last, first, batch))
+        self.assertEqual(1000, entries[2][1].time)
+        read = [(number, entry.text or entry.why) for number, entry in entries]
+        blanks = [(number, chat.TRIMMED) for number in (*range(1, 10), 12)]
+        self.assertEqual([*blanks[:9], (10, "text 10"), (11, "text 11"), blanks[9]], read)
+        with self.assertRaisesRegex(UsageError, "is damaged"):
+            list(read_history(self.path))
 
     def test_a_commit_is_on_the_disk_when_it_returns(self):
         opened, connect = [], sqlite3.connect
-        with mock.patch.object(
-            sqlite3, "connect", lambda *how, **more: opened.append(connect(*how, **more)) or opened[-1]
-        ):
-            log = Log(1000, self.path)
-        modes = [opened[0].execute("PRAGMA " + name).fetchone()[0] for name in ("synchronous", "journal_mode")]
-        log.close()
+        note = lambda *how, **more: opened.append(connect(*how, **more)) or opened[-1]  # noqa: E731
+        with mock.patch.object(sqlite3, "connect", note), contextlib.closing(Log(1000, self.path)):
+            modes = [opened[0].execute("PRAGMA " + name).fetchone()[0] for name in ("synchronous", "journal_mode")]
         self.assertEqual([2, b"wal"], modes)
 
     def test_another_version_is_left_alone(self):
@@ -1678,13 +1527,11 @@ class HistoryFileTest(unittest.TestCase):
 
     def test_a_history_has_one_server_at_a_time(self):
         self.make()
-        log = Log(1000, self.path)
-        self.assertRefused("in use by another server")
-        with contextlib.suppress(OSError, NotImplementedError):  # Not everybody may, on Windows.
-            os.symlink(self.path, self.path + "-too")
-            self.assertRefused("in use by another server", self.path + "-too")
-        log.close()
-        Log(1000, self.path).close()
+        with contextlib.closing(Log(1000, self.path)):
+            self.assertRefused("in use by another server")
+            with contextlib.suppress(OSError, NotImplementedError):  # Not everybody may, on Windows.
+                os.symlink(self.path, self.path + "-too")
+                self.assertRefused("in use by another server", self.path + "-too")
 
     @unittest.skipUnless(resource, "Windows has no limit for the size of a file")
     def test_a_full_disk_is_named_and_nothing_half_written_stays(self):
@@ -1692,15 +1539,6 @@ class HistoryFileTest(unittest.TestCase):
             self.assertRefusedUnread("full")
         self.make(3)
         self.assertEqual(3, len(list(read_history(self.path))), "nothing half written stands in the way")
-
-    def test_a_log_that_was_refused_can_be_opened_once_it_is_mended(self):
-        whole = self.make()
-        self.write(whole[:9000])
-        self.assertRefused("is damaged")
-        self.write(whole)
-        log = Log(1000, self.path)
-        self.assertEqual(200, log.head)
-        log.close()
 
 
 # ======================================================================================================
@@ -1724,8 +1562,7 @@ class DeliveryTest(unittest.TestCase):
         self.assertEqual("x" * chat.RUN_PARTS_MAX, reader.read(text_entry("x", first=False)))
 
     def setUp(self):
-        draw = random.Random(1).random
-        self.entropy = lambda count: bytes(int(draw() * 256) for _ in range(count))
+        self.entropy = entropy_of(random.Random(1).random)
 
     def test_the_retry_time_follows_rfc_6298(self):
         trip = RoundTrip()
@@ -1748,6 +1585,7 @@ class DeliveryTest(unittest.TestCase):
         for step in range(1001):
             taken += bucket.take(1, step / 100)
         self.assertTrue(119 <= taken <= 120, taken)
+        self.assertTrue(all(TokenBucket(0, 0, 0.0).take(100, 0.0) for _ in range(100)), "a rate of 0 has no limit")
 
     def test_a_bucket_tells_when_it_is_ready(self):
         bucket = TokenBucket(10, 20, 0.0)
@@ -1764,10 +1602,6 @@ class DeliveryTest(unittest.TestCase):
         bucket.give(5)
         self.assertTrue(bucket.full(0.0))
         self.assertFalse(bucket.take(3, 0.0))
-
-    def test_a_rate_of_zero_allows_everything(self):
-        bucket = TokenBucket(0, 0, 0.0)
-        self.assertTrue(all(bucket.take(100, 0.0) for _ in range(100)))
 
     def test_a_timer_is_drawn_from_its_time_to_the_double_and_backs_off(self):
         for _ in range(200):
@@ -1809,42 +1643,39 @@ class AdmissionTest(RoomCase):
         self.assertEqual({"ann": ann.address}, self.addresses())
 
     def test_members_know_who_is_there(self):
-        self.room("ann", "bob", "cem")
-        connected = self.someone("cem").all(Connected)[-1]
+        ann, _, cem = self.room("ann", "bob", "cem")
+        connected = cem.all(Connected)[-1]
         self.assertEqual(["ann", "bob", "cem"], sorted(name for _, name in connected.members))
         self.assertIn((connected.member, "cem"), connected.members)
-        self.assertEqual(["bob", "cem"], [event.entry.name for event in self.someone("ann").all(CAME)])
+        self.assertEqual(["bob", "cem"], [event.entry.name for event in ann.all(CAME)])
 
     def test_the_roster_of_many_members_comes_in_pages_that_are_asked_for_once(self):
         names = ["a-member-with-a-rather-long-%d" % number for number in range(60)]
         self.room(*names)
-        del self.network.wire[:]
-        ann = self.arrive("ann")
-        kinds = collections.Counter(TYPE_NAMES[data[1]] for _, _, data in self.network.wire)
-        self.assertEqual((1, 3), (kinds["Pull"], kinds["Page"]))
-        self.assertEqual(sorted([*names, "ann"]), sorted(name for _, name in ann.all(Connected)[-1].members))
-        self.network.weather = Weather(loss=0.5, copies=0.3, jitter=0.05)
-        bob = self.arrive("bob")
-        self.assertEqual(sorted([*names, "ann", "bob"]), sorted(name for _, name in bob.all(Connected)[-1].members))
+        self.sent()
+        for name, weather in (("ann", Weather()), ("bob", Weather(loss=0.5, copies=0.3, jitter=0.05))):
+            self.network.weather = weather
+            names.append(name)
+            person = self.arrive(name)
+            self.assertEqual(sorted(names), sorted(name for _, name in person.all(Connected)[-1].members))
+            if name == "ann":
+                sent = self.sent()
+                self.assertEqual((1, 3), (sent["Pull"], sent["Page"]))
 
-    def test_a_wrong_password_is_told_by_the_client_itself(self):
+    def test_a_wrong_password_is_told_by_the_client_itself_and_can_be_corrected(self):
         self.room()
-        self.assertRefused(self.come("ann", password="Secret"), WRONG_PASSWORD)
+        ann = self.come("ann", password="Secret")
+        self.assertRefused(ann, WRONG_PASSWORD)
         self.run_for(15)
         self.assertEqual({}, self.members())
         self.assertEqual(1, sum(event.what == "abandoned" for event in self.network.server_events))
-
-    def test_after_a_refusal_the_person_can_try_again(self):
-        self.room()
-        ann = self.come("ann", password="Secret")
         ann.login("secret")
         self.assertTrue(self.network.run(5, ann.connected))
 
     def test_no_server_answers(self):
         self.room()
-        self.network.cut.add(SERVER)
-        ann = self.come("ann")
-        self.assertRefused(ann, NO_ANSWER)
+        with self.cut_off():
+            self.assertRefused(self.come("ann"), NO_ANSWER)
         self.assertTrue(5 <= self.network.now - 100.5 <= 6)
 
     def test_a_name_in_use_is_taken(self):
@@ -1861,69 +1692,59 @@ class AdmissionTest(RoomCase):
         self.assertIn("no spaces", person.all(LoginFailed)[0].text)
 
     def test_a_full_room_refuses_newcomers_but_not_those_who_return(self):
-        self.room("ann", "bob", members_max=2)
+        _, bob = self.room("ann", "bob", members_max=2)
         self.assertRefused(self.come("cem"), ROOM_FULL)
-        bob = self.someone("bob")
         bob.login()
         self.run_for(2)
         self.assertTrue(bob.connected())
         bob.leave()
         self.run_for(1)
-        self.assertTrue(self.come("cem", key="cem again").connected())
+        self.arrive("cem", key="cem again")
 
-    def test_a_vanished_client_frees_its_name_within_five_seconds(self):
-        self.room("ann", "bob")
-        self.network.vanish(self.someone("ann"))
-        self.run_for(1)
-        began = self.network.now
-        again = self.arrive("ann", seconds=5, key="ann again")
-        self.assertLess(self.network.now - began, 5)
-        self.assertSawLeave("bob", "ann", "superseded")
-        again.say("back")
-        self.run_for(1)
-        self.assertHeard("bob", "back")
-
-    def test_a_vanished_client_frees_its_name_in_bad_weather_too(self):
-        for seed in range(5):
-            self.room("ann", "bob", seed=seed, weather=Weather(0.3, 0.1, 0.005, 0.05))
-            self.network.vanish(self.someone("ann"))
+    def test_a_vanished_client_frees_its_name_within_seconds(self):
+        for seed, weather, seconds in [(1, Weather(), 5), *((n, Weather(0.3, 0.1, 0.005, 0.05), 8) for n in range(5))]:
+            ann, _ = self.room("ann", "bob", seed=seed, weather=weather)
+            self.network.vanish(ann)
             self.run_for(1)
-            self.arrive("ann", seconds=8, key="ann again")
+            again = self.arrive("ann", seconds=seconds, key="ann again")
+            self.run_for(3)
+            self.assertSawLeave("bob", "ann", "superseded")
+            again.say("back")
+            self.run_for(9)
+            self.assertHeard("bob", "back")
 
     def test_the_password_is_not_enough_to_evict_a_live_member(self):
-        self.room("ann", "bob", weather=Weather(0.3, 0.0, 0.005, 0.05), seed=3)
+        ann, bob = self.room("ann", "bob", weather=Weather(0.3, 0.0, 0.005, 0.05), seed=3)
         for attempt in range(5):
             self.assertRefused(self.come("ann", key="false ann %d" % attempt, seconds=30), USERNAME_TAKEN)
-        self.assertEqual(self.someone("ann").address, self.addresses()["ann"])
-        self.assertEqual([], self.someone("bob").all(WENT))
+        self.assertEqual(ann.address, self.addresses()["ann"])
+        self.assertEqual([], bob.all(WENT))
 
     def test_a_client_that_lost_its_session_is_back_at_once(self):
-        self.room("ann", "bob")
-        ann = self.someone("ann")
+        ann, bob = self.room("ann", "bob")
         ann.login()
         self.assertTrue(self.network.run(0.2, lambda: len(ann.all(Connected)) == 2))
-        self.assertEqual([], self.someone("bob").all(WENT))
-        arrived = [event for event in self.network.server_events if event.what in ("joined", "back")]
-        self.assertEqual([False, False, True], [event.what == "back" for event in arrived])
+        self.assertEqual([], bob.all(WENT))
+        arrived = [event.what for event in self.network.server_events if event.what in ("joined", "back")]
+        self.assertEqual(["joined", "joined", "back"], arrived)
         self.assertRoomWorks()
 
     def test_who_was_asleep_when_its_name_was_taken_is_told(self):
-        self.room("ann", "bob")
-        ann = self.someone("ann")
-        self.network.cut.add(ann.address)
-        self.arrive("ann", seconds=5, key="new ann")
-        self.network.cut.clear()
+        ann, _ = self.room("ann", "bob")
+        with self.cut_off(ann):
+            other = self.arrive("ann", seconds=5, key="new ann")
         self.run_for(10)
         self.assertRefused(ann, SUPERSEDED)
         self.run_for(60)
-        self.assertEqual(self.someone("new ann").address, self.addresses()["ann"])
+        self.assertEqual(other.address, self.addresses()["ann"])
 
     def test_who_is_kicked_stays_out_for_ten_minutes(self):
-        self.room("ann", "bob")
-        ann = self.someone("ann")
+        ann, _ = self.room("ann", "bob")
         self.kick("ANN")
         self.assertRefused(ann, KICKED)
         self.assertSawLeave("bob", "ann", "kicked")
+        with self.assertRaisesRegex(UsageError, "Nobody here is called ann"):
+            self.kick("ann")
         self.assertRefused(self.come("ann", key="same name"), KICKED)
         ann.login(name="anna")
         self.run_for(3)
@@ -1932,14 +1753,8 @@ class AdmissionTest(RoomCase):
         ann.login()
         self.assertTrue(self.network.run(5, ann.connected))
 
-    def test_kicking_nobody_is_an_error(self):
-        self.room("ann")
-        with self.assertRaisesRegex(UsageError, "Nobody here is called bob"):
-            self.network.server.kick("bob", self.network.now)
-
     def test_who_leaves_is_gone_at_once(self):
-        self.room("ann", "bob")
-        ann = self.someone("ann")
+        ann, _ = self.room("ann", "bob")
         ann.leave()
         self.assertTrue(self.network.run(0.1, lambda: ann.client.done))
         self.run_for(0.1)
@@ -1947,18 +1762,15 @@ class AdmissionTest(RoomCase):
         self.arrive("ann", seconds=0.5, key="ann again")
 
     def test_leaving_ends_although_no_server_answers(self):
-        self.room("ann")
-        ann = self.someone("ann")
-        self.network.cut.add(SERVER)
-        ann.leave()
-        self.assertTrue(self.network.run(LEAVE_SECONDS + 0.1, lambda: ann.client.done))
+        (ann,) = self.room("ann")
+        with self.cut_off():
+            ann.leave()
+            self.assertTrue(self.network.run(LEAVE_SECONDS + 0.1, lambda: ann.client.done))
 
     def test_leaving_is_possible_at_every_moment_of_a_login(self):
         for step in range(1, 20):
             self.room(weather=Weather(delay=0.01))
-            ann = self.network.person("ann")
-            ann.login()
-            self.run_for(step * 0.005)
+            ann = self.come("ann", seconds=step * 0.005)
             ann.leave()
             self.run_for(2)
             self.assertTrue(ann.client.done)
@@ -1966,46 +1778,33 @@ class AdmissionTest(RoomCase):
             self.assertEqual({}, self.members())
 
     def test_changing_the_name_is_leaving_and_coming(self):
-        self.room("ann", "bob")
-        self.someone("ann").login(name="anna")
+        ann, _ = self.room("ann", "bob")
+        ann.login(name="anna")
         self.run_for(1)
         self.assertEqual(["anna", "bob"], sorted(self.members()))
         self.assertSawLeave("bob", "ann", "left")
         self.say("ann", "me again")
         self.assertHeard("bob", "me again")
 
-    def test_a_login_that_a_restart_overtakes_starts_over(self):
-        self.room()
-        ann = self.network.person("ann")
-        ann.login()
-        offered = lambda: any(data[1] == Offer.code for _, _, data in self.network.wire)  # noqa: E731
-        self.assertTrue(self.network.run(1, offered))
-        self.network.restart_server(0)
-        self.assertTrue(self.network.run(4, ann.connected))
-
-    def test_a_login_from_an_address_that_changes_starts_over(self):
-        self.room()
-        ann = self.network.person("ann")
-        ann.login()
-        self.network.run(0.001)
-        self.network.move(ann)
-        self.assertTrue(self.network.run(4, ann.connected))
+    def test_a_login_that_a_restart_or_another_address_overtakes_starts_over(self):
+        for change in (lambda ann: self.network.restart_server(0), lambda ann: self.network.move(ann)):
+            self.room()
+            ann = self.come("ann", seconds=0.001)
+            change(ann)
+            self.assertTrue(self.network.run(4, ann.connected))
 
     def test_another_version_is_named(self):
         self.room()
-        ann = self.network.person("ann")
-        nonce = None
-        ann.login()
-        self.network.cut.add(SERVER)
-        self.run_for(1)
+        with self.cut_off():
+            ann = self.come("ann", seconds=1)
         nonce = decode_unsealed(self.network.wire[-1][2]).nonce
-        self.network.inject(encode_unsealed(Later(nonce, VERSION_MISMATCH)), SERVER, ann.address)
-        self.run_for(10)
+        with self.cut_off(ann):
+            self.network.inject(encode_unsealed(Later(nonce, VERSION_MISMATCH)), SERVER, ann.address)
+            self.run_for(10)
         self.assertRefused(ann, VERSION_MISMATCH)
 
     def test_a_client_of_another_version_is_told_in_its_own(self):
-        self.room()
-        future = Insider(self.network, "ann")
+        future = self.stranger()
         hello = bytes((VERSION_BYTE + 1,)) + encode_unsealed(Hello(b"n" * 16))[1:]
         (answer,) = future.ask(hello)
         self.assertEqual((VERSION_BYTE + 1, Later(b"n" * 16, VERSION_MISMATCH)), (answer[0], decode_unsealed(answer)))
@@ -2014,8 +1813,7 @@ class AdmissionTest(RoomCase):
 class ClassicTest(RoomCase):
     """The original program's clients are admitted in their own words, where the server is told to."""
 
-    def room(self, *names, **options):
-        super().room(*names, **{"classic": True, **options})
+    USUAL = {"classic": True}
 
     def original(self, name, *heard, password="secret", **options):
         """Let somebody log in with the original program, and be answered so."""
@@ -2062,16 +1860,15 @@ class ClassicTest(RoomCase):
 
     def test_joins_leaves_and_announcements_are_notices(self):
         self.room()
-        old = self.original("old")
-        self.arrive("ann")
+        old, ann = self.original("old"), self.arrive("ann")
         self.say("ann", "a")
-        self.someone("ann").leave()
+        ann.leave()
         self.run_for(1)
         self.announce("dinner")
         self.assertEqual(["-- ann joined", "ann: a", "-- ann left", "-- dinner"], old.heard())
 
-    def test_private_messages_reach_their_parties_only(self):
-        self.room("ann", "bob")
+    def test_private_messages_reach_their_parties_only_and_come_back_from_who_has_left(self):
+        ann, _ = self.room("ann", "bob")
         old, new = self.original("old"), self.original("new")
         old.heard()
         self.say("ann", "psst", to_name="old")
@@ -2079,15 +1876,10 @@ class ClassicTest(RoomCase):
         self.assertEqual((["ann (private): psst"], []), (old.heard(), new.heard()))
         self.assertHeard("bob", "not for you")
         self.assertSent("ann", 2)
-
-    def test_a_private_message_to_an_original_client_that_left_comes_back(self):
-        self.room("ann")
-        old = self.original("old")
         self.network.server.kick("old", self.network.now)
-        self.someone("ann").say("psst", to_name="old")
-        self.run_for(1)
-        self.assertIn("old has left", self.someone("ann").all(NotSent)[0].reason)
-        self.assertEqual(0, len([text for text in old.heard() if "psst" in text]))
+        self.say("ann", "too late", to_name="old")
+        self.assertIn("old has left", ann.all(NotSent)[0].reason)
+        self.assertNotIn("too late", "".join(old.heard()))
 
     def test_long_texts_are_cut_between_characters(self):
         self.room("ann")
@@ -2126,20 +1918,15 @@ class ClassicTest(RoomCase):
 
     def test_logging_in_again_from_the_same_machine_replaces_the_old_self(self):
         self.room("ann")
-        before = self.original("old")
-        now = self.original("old")
+        before, now = self.original("old"), self.original("old")
         self.say("ann", "x")
         self.assertEqual(([], ["ann: x"]), (before.heard(), now.heard()))
         before.says("who am I?")
         self.assertHeard("ann")
         self.assertEqual(["old", "old", "old"], self.log_texts(JOINED, LEFT)[1:])
         self.assertEqual(2, len(self.log_texts(NOTICE, STARTED)))
-
-    def test_a_repeated_login_changes_nothing(self):
-        self.room("ann")
-        old = self.original("old")
         with self.assertNobodyNotices():
-            self.assertEqual(["Login berhasil!"], old.login())
+            self.assertEqual(["Login berhasil!"], now.login(), "only an answer was lost")
 
     def test_what_looks_like_a_login_is_never_said_aloud(self):
         self.room("ann")
@@ -2188,12 +1975,6 @@ class ClassicTest(RoomCase):
             with self.assertNobodyNotices():
                 self.assertEqual([], old.says(text), text)
 
-    def test_their_texts_cannot_act_on_a_screen(self):
-        self.room("ann")
-        old, new = self.original("old"), self.original("new")
-        old.says("a\x1b[2Jb")
-        self.assertIn("old: a\u241b[2Jb", new.heard())
-
     def test_without_the_flag_there_is_no_answer_and_one_line_for_each_address(self):
         self.room("ann", classic=False)
         for _ in range(3):
@@ -2206,12 +1987,10 @@ class ClassicTest(RoomCase):
 
     def test_guessing_as_an_original_client_is_slow(self):
         self.room()
-        eve = Original(self.network, "eve")
-        started = self.network.now
+        eve, started = Original(self.network, "eve"), self.network.now
         answers = [eve.login("guess%d" % number) for number in range(80)]
-        allowed = 32 + int(self.network.now - started) + 1
         self.assertEqual([["Password salah!"]] * 32, answers[:32])
-        self.assertLessEqual(sum(map(bool, answers)), allowed)
+        self.assertLessEqual(sum(map(bool, answers)), 32 + int(self.network.now - started) + 1)
         self.assertIn([], answers)
         self.run_for(2)
         self.assertEqual("Login berhasil!", eve.login()[0])
@@ -2230,9 +2009,7 @@ class ClassicTest(RoomCase):
     def test_a_closing_server_says_so(self):
         self.room()
         old = self.original("old")
-        self.network.server.close(self.network.now)
-        self.network.wake(SERVER)
-        self.run_for(1)
+        self.close()
         self.assertEqual(["-- The server has closed the room."], old.heard())
 
     def test_while_the_disk_is_full_they_are_told_that_it_is_lost(self):
@@ -2253,7 +2030,7 @@ class ClassicClientTest(unittest.TestCase):
 
     def setUp(self):
         self.now = 100.0
-        self.client = ClassicClient(entropy_of(1), EPOCH)
+        self.client = ClassicClient(entropy_of(random.Random(1).random), EPOCH)
         self.client.login("ann", "pass word", [SERVER], self.now)
 
     def sent(self, seconds=0.0):
@@ -2299,12 +2076,8 @@ class ClassicClientTest(unittest.TestCase):
         self.client.say("hello", self.now)
         queued, sent = self.hears()
         self.assertEqual((1, "hello", Sent(1, False)), (queued.number, queued.entry.text, sent))
-        self.assertEqual(["hello"], self.sent())
-
-    def test_long_texts_are_cut_between_characters(self):
-        self.come_in()
         self.client.say("田" * 1000, self.now)
-        self.assertEqual(["田" * 333] * 3 + ["田"], self.sent())
+        self.assertEqual(["hello"] + ["田" * 333] * 3 + ["田"], self.sent())
 
     def test_what_the_protocol_does_not_have_is_said(self):
         self.come_in()
@@ -2360,14 +2133,14 @@ class TalkTest(RoomCase):
     """What is said reaches everybody whom it is for, once, in one order, and its author learns that."""
 
     def test_everybody_else_hears_what_is_said(self):
-        self.room("ann", "bob", "cem")
+        ann, _, _ = self.room("ann", "bob", "cem")
         self.say("ann", "hello")
         self.say("bob", "hi")
         self.assertHeard("ann", "hi")
         self.assertHeard("bob", "hello")
         self.assertHeard("cem", "hello", "hi")
         self.assertSent("ann", 1)
-        self.assertEqual(["hello"], [event.entry.text for event in self.someone("ann").all(Queued)])
+        self.assertEqual(["hello"], [event.entry.text for event in ann.all(Queued)])
 
     def test_a_message_takes_one_way_to_the_server_and_one_back(self):
         self.room("ann", "bob", weather=Weather(delay=0.01))
@@ -2375,84 +2148,78 @@ class TalkTest(RoomCase):
         self.assertHeard("bob", "hello")
 
     def test_actions_and_announcements(self):
-        self.room("ann", "bob")
+        ann, bob = self.room("ann", "bob")
         self.say("ann", "waves", action=True)
         self.announce("dinner\nis ready")
-        said = self.someone("bob").all(SAID, NOTICED)[-2:]
+        said = bob.all(SAID, NOTICED)[-2:]
         self.assertEqual(["waves", "dinner\nis ready"], [event.text for event in said])
         self.assertEqual(ACTION, said[0].entry.kind)
-        self.assertEqual("dinner\nis ready", self.someone("ann").all(NOTICED)[-1].text)
+        self.assertEqual("dinner\nis ready", ann.all(NOTICED)[-1].text)
 
     def test_long_messages_are_shown_as_one(self):
-        self.room("ann", "bob", weather=Weather(0.2, 0.1, 0.01, 0.02), earlier=0)
+        _, bob = self.room("ann", "bob", weather=Weather(0.2, 0.1, 0.01, 0.02), earlier=0)
         texts = ["x" * 961, "田" * 5000, "y" * TEXT_BYTES_MAX, "end"]
-        for text in texts:
-            self.say("ann", text, seconds=0.0)
+        self.say_all("ann", texts, seconds=0.0)
         self.announce("z" * 5000, seconds=20)
         self.assertHeard("bob", *texts)
-        self.assertIn("z" * 5000, [event.text for event in self.someone("bob").all(NOTICED)])
+        self.assertIn("z" * 5000, [event.text for event in bob.all(NOTICED)])
         self.assertSent("ann", 4)
 
     def test_what_cannot_be_sent_is_said_and_given_back(self):
-        self.room("ann")
-        for number, text, reason in [(1, "x" * 20_000, "20,000 bytes"), (2, " ", "nothing to send")]:
-            self.say("ann", text)
-            event = self.someone("ann").all(NotSent)[-1]
+        (ann,) = self.room("ann")
+        for number, (text, to_name, reason) in enumerate(
+            [
+                ("x" * 20_000, "", "20,000 bytes"),
+                (" ", "", "nothing to send"),
+                ("psst", "nobody", "Nobody here is called"),
+            ],
+            1,
+        ):
+            ann.say(text, to_name=to_name)
+            event = ann.all(NotSent)[-1]
             self.assertEqual((number, text), (event.number, event.text))
             self.assertIn(reason, event.reason)
-        self.say("ann", "psst", to_name="nobody")
-        self.assertIn("Nobody here is called nobody", self.someone("ann").all(NotSent)[-1].reason)
 
     def test_a_private_message_is_seen_by_exactly_two(self):
-        self.room("ann", "bob", "cem")
+        _, bob, _ = self.room("ann", "bob", "cem")
         self.say("ann", "psst", to_name="BOB")
         self.say("ann", "x" * 3000, to_name="bob")
         self.say("ann", "hello")
         self.assertHeard("bob", "psst", "x" * 3000, "hello")
         self.assertHeard("cem", "hello")
-        self.assertEqual([True, True, False], [event.entry.kind == PRIVATE for event in self.someone("bob").all(SAID)])
+        self.assertEqual([True, True, False], [event.entry.kind == PRIVATE for event in bob.all(SAID)])
         self.assertSent("ann", 3)
 
-    def test_a_private_message_is_not_history_for_newcomers(self):
-        self.room("ann", "bob")
-        self.say("ann", "psst", to_name="bob")
-        self.say("ann", "hello")
-        self.arrive("cem")
-        self.assertHeard("cem", "hello")
-
     def test_a_private_message_to_somebody_who_has_left_comes_back(self):
-        self.room("ann", "bob", "cem", weather=Weather(delay=0.01))
-        self.someone("bob").leave()
-        self.network.run(0.012)
+        ann, bob, _ = self.room("ann", "bob", "cem", weather=Weather(delay=0.01))
+        bob.leave()
+        self.run_for(0.012)
         self.say("ann", "psst " * 400, to_name="bob")
-        (event,) = self.someone("ann").all(NotSent)
+        (event,) = ann.all(NotSent)
         self.assertEqual((1, "psst " * 400), (event.number, event.text))
         self.assertIn("bob has left", event.reason)
-        self.assertEqual([], self.someone("ann").all(RECEIPT))
+        self.assertEqual([], ann.all(RECEIPT))
         self.say("ann", "hello")
         self.assertHeard("cem", "hello")
 
     def test_a_private_message_follows_the_member_not_the_name(self):
-        self.room("ann", "bob", weather=Weather(delay=0.01))
-        self.network.cut.add(self.someone("ann").address)
-        self.say("ann", "psst", to_name="bob", seconds=0.0)
-        self.someone("bob").leave()
-        self.run_for(0.5)
-        other = self.arrive("bob", key="other bob", earlier=0)
-        self.network.cut.clear()
+        ann, bob = self.room("ann", "bob", weather=Weather(delay=0.01))
+        with self.cut_off(ann):
+            ann.say("psst", to_name="bob")
+            bob.leave()
+            self.run_for(0.5)
+            other = self.arrive("bob", key="other bob", earlier=0)
         self.run_for(10)
         self.assertEqual([], other.texts())
-        self.assertEqual(["psst"], [event.text for event in self.someone("ann").all(NotSent)])
+        self.assertEqual(["psst"], [event.text for event in ann.all(NotSent)])
 
     def test_the_rate_limit_delays_and_loses_nothing(self):
-        self.room("ann", "bob", earlier=0, rate=10)
-        for number in range(200):
-            self.someone("ann").say("message %d" % number)
+        _, bob = self.room("ann", "bob", earlier=0, rate=10)
+        self.say_all("ann", numbered(200), seconds=0.0)
         self.run_for(8)
-        heard = len(self.someone("bob").texts())
-        self.assertTrue(105 <= heard <= 121, heard)
+        self.assertTrue(105 <= len(bob.texts()) <= 121, bob.texts())
         self.run_for(10)
-        self.assertHeard("bob", *["message %d" % number for number in range(200)])
+        self.assertHeard("bob", *numbered(200))
         self.assertSent("ann", 200)
 
     def test_a_long_message_passes_the_lowest_rate(self):
@@ -2461,76 +2228,44 @@ class TalkTest(RoomCase):
         self.assertHeard("bob", "x" * TEXT_BYTES_MAX)
 
     def test_one_talker_does_not_silence_the_others(self):
-        self.room("ann", "bob", "cem", earlier=0, rate=0)
-        for number in range(1000):
-            self.someone("ann").say("x" * 900 + "%d" % number)
+        _, _, cem = self.room("ann", "bob", "cem", earlier=0, rate=0)
+        self.say_all("ann", numbered(1000, text="x" * 900 + "%d"), seconds=0.0)
         self.say("bob", "may I", seconds=0.5)
-        self.assertIn("may I", self.someone("cem").texts())
+        self.assertIn("may I", cem.texts())
 
-    def test_a_newcomer_is_shown_the_last_messages(self):
-        self.room("ann", "bob")
-        for number in range(10):
-            self.say("ann", "message %d" % number, seconds=0.1)
-            self.someone("bob").leave()
-            self.run_for(0.2)
-            self.arrive("bob")
-        self.assertEqual(["message 7", "message 8", "message 9"], self.arrive("cem", earlier=3).texts())
-        self.assertEqual([], self.arrive("dan", earlier=0).texts())
-        self.assertEqual(10, len(self.arrive("eve", earlier=50).texts()))
-        self.assertEqual({True}, {event.earlier for event in self.someone("eve").all(SAID)})
-
-    def test_what_is_said_after_one_came_is_not_earlier(self):
+    def test_a_newcomer_is_shown_that_it_is_in_and_then_the_last_messages(self):
         self.room("ann")
-        self.say("ann", "before")
-        self.arrive("bob")
+        for text in numbered(10):  # Joins and leaves are no messages.
+            self.say("ann", text, seconds=0.1)
+            self.arrive("bob").leave()
+        for number, earlier in enumerate((3, 0, 50)):
+            newcomer = self.arrive("cem%d" % number, earlier=earlier)
+            self.run_for(0.5)
+            self.assertEqual(numbered(10)[10 - min(earlier, 10) :], newcomer.texts())
+            self.assertLessEqual({event.earlier for event in newcomer.all(SAID)}, {True})
+            self.assertIsInstance([event for event in newcomer.heard if not isinstance(event, Status)][0], Connected)
         self.say("ann", "after")
-        self.assertEqual([True, False], [event.earlier for event in self.someone("bob").all(SAID)])
-
-    def test_joining_is_reported_before_what_was_said(self):
-        self.room("ann")
-        self.say("ann", "before")
-        for seed in range(10):
-            bob = self.arrive("bob%d" % seed)
-            self.run_for(1)
-            kinds = [type(event) for event in bob.heard if not isinstance(event, Status)]
-            self.assertEqual(Connected, kinds[0])
-
-    def test_many_clients_take_turns_in_one_order(self):
-        self.room("ann", "bob", "cem", "dan", earlier=0, weather=Weather(0.1, 0.1, 0.01, 0.05))
-        for number in range(50):
-            for name in ("ann", "bob", "cem"):
-                self.say(name, "%s %d" % (name, number), seconds=0.01)
-        self.run_for(15)
-        heard = {event.seq: event.text for event in self.someone("dan").all(SAID)}
-        self.assertEqual(150, len(heard))
-        for name in ("ann", "bob", "cem"):
-            self.assertSent(name, 50)
-            seen = {event.seq: "%s %d" % (name, event.number - 1) for event in self.someone(name).all(RECEIPT)}
-            seen.update((event.seq, event.text) for event in self.someone(name).all(SAID))
-            self.assertEqual(heard, seen)
+        self.assertEqual(["after"], [event.text for event in newcomer.all(SAID) if not event.earlier])
 
     def test_the_status_line_counts_what_waits(self):
-        self.room("ann", "bob")
-        self.network.cut.add(SERVER)
-        self.say("ann", "hello", seconds=3)
-        status = self.someone("ann").all(Status)[-1]
-        self.assertEqual((State.CONNECTED, 1, 2), (status.state, status.waiting, status.silent))
-        self.network.cut.clear()
+        ann, _ = self.room("ann", "bob")
+        with self.cut_off():
+            self.say("ann", "hello", seconds=3)
+            status = ann.all(Status)[-1]
+            self.assertEqual((State.CONNECTED, 1, 2), (status.state, status.waiting, status.silent))
         self.run_for(2)
-        status = self.someone("ann").all(Status)[-1]
+        status = ann.all(Status)[-1]
         self.assertEqual((State.CONNECTED, 0, 0), (status.state, status.waiting, status.silent))
         self.assertLessEqual(status.rtt_ms, 2)
 
     def test_finishing_waits_until_everything_is_confirmed(self):
-        self.room("ann", "bob", weather=Weather(0.4, 0.1, 0.01, 0.02), earlier=0)
-        for number in range(60):
-            self.someone("ann").say("message %d" % number)
-        ann = self.someone("ann")
+        ann, _ = self.room("ann", "bob", weather=Weather(0.4, 0.1, 0.01, 0.02), earlier=0)
+        self.say_all("ann", numbered(60), seconds=0.0)
         ann.finish()
         self.assertTrue(self.network.run(40, lambda: ann.client.done))
         self.assertSent("ann", 60)
         self.run_for(10)
-        self.assertHeard("bob", *["message %d" % number for number in range(60)])
+        self.assertHeard("bob", *numbered(60))
 
     def test_finishing_before_being_in_the_room(self):
         self.room("bob")
@@ -2547,23 +2282,21 @@ class TalkTest(RoomCase):
         self.run_for(10)
         del self.network.wire[:]
         self.run_for(60)
-        kinds = collections.Counter(TYPE_NAMES[data[1]] for _, _, data in self.network.wire)
+        self.assertLess(sum(len(data) for _, _, data in self.network.wire), 60 * 300)
+        kinds = self.sent()
         self.assertEqual({"Room", "Sync", "Entries"}, set(kinds))
         self.assertTrue(2 * 60 / chat.HEARTBEAT_SECONDS - 2 <= kinds["Room"] <= 2 * 60 / chat.HEARTBEAT_SECONDS + 2)
         self.assertTrue(2 * 2 <= kinds["Sync"] <= 2 * 5, kinds)
         self.assertEqual(kinds["Sync"], kinds["Entries"])
-        self.assertLess(sum(len(data) for _, _, data in self.network.wire), 60 * 300)
 
     def test_a_message_in_a_quiet_room_takes_one_datagram_in_and_one_to_each_and_the_beats(self):
-        self.room("ann", "bob", "cem")
+        ann, _, _ = self.room("ann", "bob", "cem")
         self.run_for(10)
         del self.network.wire[:]
         self.say("ann", "hello", seconds=1.2)
-        ann, count = self.someone("ann").address, collections.Counter()
-        for source, target, data in self.network.wire:
-            count[TYPE_NAMES[data[1]], "from ann" if source == ann else "to ann" if target == ann else "others"] += 1
-        rooms = 1 + len(chat.BEAT_SECONDS)
-        self.assertEqual({("Sync", "from ann"): 1, ("Room", "to ann"): rooms, ("Room", "others"): 2 * rooms}, count)
+        ways = {(TYPE_NAMES[data[1]], source == ann.address) for source, _, data in self.network.wire}
+        self.assertEqual({("Sync", True), ("Room", False)}, ways)
+        self.assertEqual({"Sync": 1, "Room": 3 * (1 + len(chat.BEAT_SECONDS))}, self.sent())
 
     def sent_by(self, name, seconds):
         """Let time pass; return how many datagrams somebody sends."""
@@ -2573,8 +2306,7 @@ class TalkTest(RoomCase):
 
     def test_what_waits_for_its_turn_at_the_server_is_not_sent_again(self):
         self.room("ann", "bob", rate=10)
-        for number in range(300):
-            self.someone("ann").say("message %d" % number)
+        self.say_all("ann", numbered(300), seconds=0.0)
         self.run_for(5)
         self.assertLess(self.sent_by("ann", 10), 10 * 10 + 20)
         self.run_for(25)
@@ -2589,24 +2321,24 @@ class TalkTest(RoomCase):
         self.assertHeard("bob", "x" * TEXT_BYTES_MAX)
 
     def test_what_gets_no_answer_is_not_asked_for_at_full_rate(self):
-        self.room("ann", "bob")
-        receive, ann = self.server.receive, self.someone("ann")
+        ann, _ = self.room("ann", "bob")
+        receive = self.server.receive
         self.server.receive = lambda data, place, now: place == ann.address or receive(data, place, now)
         ann.say("x" * 3000)
         self.assertLess(self.sent_by("ann", 20), 150)
 
     def test_a_server_that_is_gone_is_missed_within_seconds_though_nobody_speaks(self):
-        self.room("ann", "bob", "cem")
+        people = self.room("ann", "bob", "cem")
         self.run_for(30)
         self.network.kill_server()
         self.run_for(2 * chat.QUIET_SECONDS + chat.UNANSWERED_SECONDS + 0.1)
-        for person in self.network.people.values():
-            self.assertIs(State.RECONNECTING, person.client.state, person.name)
+        self.assertEqual({State.RECONNECTING}, {person.client.state for person in people})
+        self.assertEqual([1, 1, 1], [len(person.all(Disconnected)) for person in people])
 
     def test_lost_heartbeats_disconnect_nobody(self):
-        self.room("ann", "bob", weather=Weather(loss=0.3), seed=3)
+        people = self.room("ann", "bob", weather=Weather(loss=0.3), seed=3)
         self.run_for(300)
-        self.assertEqual([], self.someone("ann").all(Disconnected) + self.someone("bob").all(Disconnected))
+        self.assertEqual([[], []], [person.all(Disconnected) for person in people])
 
 
 # ======================================================================================================
@@ -2618,131 +2350,84 @@ class TroubleTest(RoomCase):
     """Sleep, silence, another address, another server: everybody comes back by itself, and nothing is lost."""
 
     def test_a_short_silence_makes_no_noise(self):
-        self.room("ann", "bob")
-        self.network.cut.add(self.someone("ann").address)
-        self.run_for(28)
-        self.network.cut.clear()
+        ann, bob = self.room("ann", "bob")
+        with self.cut_off(ann):
+            self.run_for(28)
         self.run_for(10)
-        self.assertEqual(([], []), (self.someone("bob").all(WENT), self.someone("bob").all(CAME)[1:]))
+        self.assertEqual(([], []), (bob.all(WENT), bob.all(CAME)[1:]))
         self.assertEqual(["ann", "bob"], sorted(self.members()))
         self.assertRoomWorks()
 
     def test_after_thirty_seconds_of_silence_a_member_is_gone(self):
-        self.room("ann", "bob")
-        self.network.cut.add(self.someone("ann").address)
-        self.run_for(37)
-        self.assertEqual(["bob"], list(self.members()))
-        self.assertSawLeave("bob", "ann", "timed out")
-        self.arrive("ann", seconds=0.5, key="other ann")
-
-    def test_who_was_away_for_long_gets_what_it_missed(self):
-        self.room("ann", "bob")
-        ann = self.someone("ann")
-        self.network.cut.add(ann.address)
-        for number in range(60):
-            self.say("bob", "message %d" % number)
-        self.assertEqual(1, len(ann.all(Disconnected)))
-        self.network.cut.clear()
-        self.run_for(10)
-        self.assertHeard("ann", *["message %d" % number for number in range(60)])
-        self.assertTrue(ann.all(Connected)[-1].again)
-        self.assertRoomWorks()
-
-    def test_a_lost_connection_is_told_after_a_few_seconds(self):
-        self.room("ann")
-        self.run_for(5)
-        self.network.cut.add(SERVER)
-        self.assertTrue(self.network.run(10, lambda: self.someone("ann").all(Disconnected)))
-        self.assertIs(State.RECONNECTING, self.someone("ann").client.state)
-
-    def test_what_is_typed_while_disconnected_is_sent_later(self):
-        self.room("ann", "bob")
-        self.network.cut.add(SERVER)
-        self.run_for(20)
-        for number in range(5):
-            self.say("ann", "message %d" % number)
-        self.network.cut.clear()
-        self.run_for(10)
-        self.assertHeard("bob", *["message %d" % number for number in range(5)])
-        self.assertSent("ann", 5)
+        ann, _ = self.room("ann", "bob")
+        with self.cut_off(ann):
+            self.run_for(37)
+            self.assertEqual(["bob"], list(self.members()))
+            self.assertSawLeave("bob", "ann", "timed out")
+            self.arrive("ann", seconds=0.5, key="other ann")
 
     def test_too_much_typed_while_disconnected_is_given_back(self):
-        self.room("ann")
-        self.network.cut.add(SERVER)
-        for _ in range(OUTBOX_PARTS_MAX + 1):
-            self.someone("ann").say("x")
-        self.assertEqual(1, len(self.someone("ann").all(NotSent)))
-        self.assertIn("Too much is waiting", self.someone("ann").all(NotSent)[0].reason)
+        (ann,) = self.room("ann")
+        with self.cut_off():
+            self.say_all("ann", ["x"] * (OUTBOX_PARTS_MAX + 1), seconds=0.0)
+        (refused,) = ann.all(NotSent)
+        self.assertIn("Too much is waiting", refused.reason)
 
     def test_patience_ends(self):
         self.room()
         ann = self.arrive("ann", patience=20.0)
-        self.network.cut.add(SERVER)
-        self.run_for(40)
+        with self.cut_off():
+            self.run_for(40)
         self.assertRefused(ann, NO_ANSWER)
         self.assertIsNone(ann.client.deadline())
 
-    def test_patience_is_given_anew_after_each_return(self):
-        self.room("bob")
-        ann = self.arrive("ann", patience=20.0)
-        for _ in range(4):
-            self.network.cut.add(SERVER)
-            self.run_for(15)
-            self.network.cut.clear()
-            self.run_for(10)
-        self.assertTrue(ann.connected())
-        self.assertEqual([], ann.all(LoginFailed))
+    def test_patience_is_given_anew_after_each_return_and_does_not_end_in_a_sleep(self):
+        for returns, seconds, asleep in ((4, 15, 0), (1, 8, 60)):
+            self.room("bob")
+            ann = self.arrive("ann", patience=20.0)
+            for _ in range(returns):
+                with self.cut_off():
+                    self.run_for(seconds)
+                    self.network.sleep(asleep)
+                self.run_for(10)
+            self.assertEqual((True, []), (ann.connected(), ann.all(LoginFailed)))
 
     def test_a_sleep_of_the_whole_world_is_no_silence(self):
-        self.room("ann", "bob")
+        _, bob = self.room("ann", "bob")
         self.say("ann", "good night", seconds=0.0)
         self.network.sleep(60)
         self.run_for(10)
-        self.assertEqual([], self.someone("bob").all(WENT, Disconnected))
+        self.assertEqual([], bob.all(WENT, Disconnected))
         self.assertHeard("bob", "good night")
         self.assertRoomWorks()
 
     def test_a_client_that_slept_is_back_at_once(self):
-        self.room("ann", "bob")
-        bob = self.someone("bob")
-        core = self.network.cores.pop(bob.address)
-        for number in range(20):
-            self.say("ann", "message %d" % number)
-        self.network.cores[bob.address] = core
-        self.network.wake(bob.address)
+        _, bob = self.room("ann", "bob")
+        self.network.vanish(bob)
+        self.say_all("ann", numbered(20))
+        self.network.come_again(bob)
         self.run_for(0.2)
-        self.assertHeard("bob", *["message %d" % number for number in range(20)])
+        self.assertHeard("bob", *numbered(20))
         self.assertEqual([], bob.all(Disconnected))
 
-    def test_a_member_may_change_its_address(self):
-        self.room("ann", "bob")
-        for number in range(5):
-            self.network.move(self.someone("ann"))
-            self.say("ann", "message %d" % number)
-            self.say("bob", "answer %d" % number)
-        self.assertHeard("bob", *["message %d" % number for number in range(5)])
-        self.assertHeard("ann", *["answer %d" % number for number in range(5)])
-        self.assertEqual(self.someone("ann").address, self.addresses()["ann"])
-        self.assertEqual([], self.someone("bob").all(WENT))
-
-    def test_who_only_listens_is_found_at_its_new_address(self):
-        self.room("ann", "bob")
-        self.network.move(self.someone("bob"))
-        for number in range(10):
-            self.say("ann", "message %d" % number)
-        self.assertHeard("bob", *["message %d" % number for number in range(10)])
+    def test_a_member_may_change_its_address_and_is_found_though_it_only_listens(self):
+        ann, bob = self.room("ann", "bob")
+        for number, moved in enumerate((ann, bob) * 5):
+            self.network.move(moved)
+            self.say("ann", "message %d" % number, seconds=1.5)
+        self.run_for(9)
+        self.assertHeard("bob", *numbered(10))
+        self.assertEqual({"ann": ann.address, "bob": bob.address}, self.addresses())
+        self.assertEqual([], bob.all(WENT))
 
     def test_history_can_be_asked_for_while_the_connection_is_lost(self):
         self.room("ann", "bob")
         self.say("ann", "before")
         cem = self.arrive("cem", earlier=0)
-        self.network.server.close(self.network.now)
-        self.network.wake(SERVER)
-        self.run_for(0.3)
+        self.close(seconds=0.3)
         self.network.kill_server()
         self.assertIs(State.RECONNECTING, cem.client.state)
-        cem.client.earlier(5, self.network.now)
-        self.network.wake(cem.address)
+        cem.earlier(5)
         self.run_for(3)
         self.network.start_server()
         self.run_for(10)
@@ -2758,71 +2443,30 @@ class TroubleTest(RoomCase):
         self.run_for(1)
         self.assertEqual((["ann"], True), (list(self.members()), bob.client.done))
 
-    def test_a_sleep_while_the_connection_is_lost_does_not_end_the_patience(self):
-        self.room("bob")
-        ann = self.arrive("ann", patience=20.0)
-        self.network.cut.add(SERVER)
-        self.run_for(8)
-        self.network.sleep(60)
-        self.network.cut.clear()
-        self.run_for(10)
-        self.assertEqual((True, []), (ann.connected(), ann.all(LoginFailed)))
-
     def test_a_server_that_closes_tells_its_members(self):
-        self.room("ann", "bob")
-        self.network.server.close(self.network.now)
-        self.network.wake(SERVER)
-        self.run_for(1)
+        people = self.room("ann", "bob")
+        self.close()
         self.assertTrue(self.network.server.done)
-        for name in ("ann", "bob"):
-            self.assertEqual([REFUSALS[SERVER_CLOSED]], [event.text for event in self.someone(name).all(Disconnected)])
+        for person in people:
+            self.assertEqual([REFUSALS[SERVER_CLOSED]], [event.text for event in person.all(Disconnected)])
         self.network.restart_server()
         self.run_for(5)
         self.assertRoomWorks()
 
     def test_a_closing_server_that_was_late_still_ends(self):
         self.room("ann")
-        self.network.server.close(self.network.now)
+        self.close(seconds=0)
         self.network.sleep(3)
         self.run_for(1)
         self.assertTrue(self.network.server.done)
 
     def test_a_restart_without_traffic_is_noticed_as_soon_as_the_heartbeat_is_missing(self):
-        self.room("ann", "bob")
+        ann, _ = self.room("ann", "bob")
         self.run_for(30)
         self.network.restart_server()
         self.run_for(2 * chat.QUIET_SECONDS + 2)
         self.assertEqual(["ann", "bob"], sorted(self.members()))
-        self.assertEqual([], self.someone("ann").all(Disconnected))
-
-    def test_what_had_no_receipt_is_sent_again_and_shown_once(self):
-        for seed in range(8):
-            self.room("ann", "bob", seed=seed, weather=Weather(0.3, 0.1, 0.01, 0.03), earlier=0)
-            for number in range(40):
-                self.say("ann", "message %d" % number, seconds=0.02)
-            self.network.restart_server()
-            for number in range(40, 60):
-                self.say("ann", "message %d" % number, seconds=0.02)
-            self.run_for(30)
-            heard = self.someone("bob").texts()
-            self.assertEqual(len(set(heard)), len(heard), "seed %d: shown twice" % seed)
-            self.assertSent("ann", 60)
-            self.assertEqual("message 59", heard[-1])
-
-    def test_receipts_lost_before_a_restart_show_nothing_twice(self):
-        self.room("ann", "bob", earlier=0)
-        ann = self.someone("ann")
-        for number in range(5):
-            ann.say("message %d" % number)
-        self.network.vanish(ann)
-        self.run_for(1)
-        self.assertEqual(5, len(self.someone("bob").texts()))
-        self.network.restart_server()
-        self.network.cores[ann.address] = ann.client
-        self.network.wake(ann.address)
-        self.run_for(20)
-        self.assertSent("ann", 5)
-        self.assertHeard("bob", *["message %d" % number for number in range(5)])
+        self.assertEqual([], ann.all(Disconnected))
 
     def test_what_was_read_before_the_roster_came_is_not_lost_with_the_session(self):
         for cut_after in (0.0, 0.001, 0.002, 0.003, 0.005, 0.01):
@@ -2832,137 +2476,108 @@ class TroubleTest(RoomCase):
             bob.login()
             self.wait_until(bob, State.CONNECTED)
             self.run_for(cut_after)
-            self.network.server.close(self.network.now)
-            self.network.wake(SERVER)
-            self.run_for(1)
+            self.close()
             self.network.restart_server()
             self.run_for(8)
             self.assertLessEqual(bob.texts().count("before"), 1)
             self.assertRoomWorks()
 
-    def test_what_is_no_longer_kept_is_named(self):
-        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 20):
-            self.room("ann", "bob", "cem")
-            bob = self.someone("bob")
-            self.network.cut.add(bob.address)
+    @mock.patch.object(chat, "LOG_ENTRIES_MIN", 20)
+    def test_what_is_no_longer_kept_is_named_and_who_left_meanwhile_is_gone(self):
+        _, bob, cem = self.room("ann", "bob", "cem")
+        with self.cut_off(bob):
             self.say("ann", "first", seconds=5)
-            for number in range(100):
-                self.announce("notice %d" % number)
-            self.network.cut.clear()
-            self.run_for(5)
+            cem.leave()
+            for text in numbered(100):
+                self.announce(text)
+        self.run_for(5)
         (missing,) = bob.all(GONE)
         self.assertEqual([], bob.texts())
-        notices = [event for event in bob.all(NOTICED) if event.text.startswith("notice")]
-        self.assertEqual(missing.seq + 1, notices[0].seq)
-        self.assertEqual("notice 99", notices[-1].text)
+        notices = [event for event in bob.all(NOTICED) if event.text.startswith("message")]
+        self.assertEqual((missing.seq + 1, "message 99"), (notices[0].seq, notices[-1].text))
+        self.assertEqual(["ann", "bob"], sorted(name for _, name in bob.all(Connected)[-1].members))
+        self.say("bob", "psst", to_name="cem")
+        self.assertEqual(["psst"], [event.text for event in bob.all(NotSent)])
         self.assertRoomWorks()
 
-    def test_who_left_while_one_was_away_is_gone_although_the_log_was_trimmed(self):
-        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 20):
-            self.room("ann", "bob", "cem")
-            self.network.cut.add(self.someone("bob").address)
-            self.run_for(1)
-            self.someone("cem").leave()
-            for number in range(100):
-                self.announce("notice %d" % number)
-            self.network.cut.clear()
-            self.run_for(5)
-        self.assertEqual(["ann", "bob"], sorted(name for _, name in self.someone("bob").all(Connected)[-1].members))
-        self.say("bob", "psst", to_name="cem")
-        self.assertEqual(["psst"], [event.text for event in self.someone("bob").all(NotSent)])
-
+    @mock.patch.multiple(chat, LOG_ENTRIES_MIN=20, LOG_SECONDS_MIN=1)
     def test_own_texts_that_were_trimmed_meanwhile_are_confirmed(self):
-        with mock.patch.multiple(chat, LOG_ENTRIES_MIN=20, LOG_SECONDS_MIN=1):
-            self.room("ann", "bob", weather=Weather(delay=0.01))
-            ann = self.someone("ann")
-            ann.say("hello")
-            self.network.cut.add(ann.address)
-            for number in range(100):
-                self.announce("notice %d" % number, seconds=0.1)
-            self.network.cut.clear()
-            self.run_for(10)
+        ann, _ = self.room("ann", "bob", weather=Weather(delay=0.01))
+        ann.say("hello")
+        with self.cut_off(ann):
+            for text in numbered(100):
+                self.announce(text, seconds=0.1)
+        self.run_for(10)
         self.assertEqual([Sent(1, True)], ann.all(RECEIPT))
         self.assertHeard("bob", "hello")
 
     def test_a_new_key_that_was_lost_is_asked_for(self):
         for seed in range(10):
-            self.room("ann", "bob", "cem", "dan", seed=seed)
-            bob = self.someone("bob")
-            self.network.cut.add(bob.address)
-            self.someone("dan").leave()
-            self.run_for(0.02)
-            self.network.cut.clear()
+            _, bob, _, dan = self.room("ann", "bob", "cem", "dan", seed=seed)
+            with self.cut_off(bob):
+                dan.leave()
+                self.run_for(0.02)
             self.say("ann", "hello", seconds=0.5)
             self.assertHeard("bob", "hello")
             self.assertGreater(bob.client.dropped.get("unknown room key", 0), 0)
 
     def test_what_an_older_key_hides_is_read_although_it_was_overtaken(self):
-        self.room("ann", "bob", "cem")
-        bob = self.someone("bob")
+        _, bob, cem = self.room("ann", "bob", "cem")
         self.network.weather = Weather(delay=0.1)
         self.say("ann", "hello", seconds=0.15)
         self.network.weather = Weather(delay=0.001)
-        self.someone("cem").leave()
+        cem.leave()
         self.run_for(1)
         self.assertHeard("bob", "hello")
         self.assertNotIn("unknown room key", bob.client.dropped)
 
     def test_the_end_of_a_conversation_is_not_lost(self):
         for seed in range(10):
-            self.room("ann", "bob", seed=seed)
-            self.network.cut.add(self.someone("bob").address)
-            self.say("ann", "bye", seconds=0.01)
-            self.network.cut.clear()
+            _, bob = self.room("ann", "bob", seed=seed)
+            with self.cut_off(bob):
+                self.say("ann", "bye", seconds=0.01)
             self.run_for(0.2)
             self.assertHeard("bob", "bye")
 
     def test_the_first_question_of_a_new_session_may_be_lost(self):
         for seed in range(10):
-            self.room("ann", seed=seed, weather=Weather(delay=0.005))
-            ann = self.someone("ann")
-            self.network.cut.add(SERVER)
-            self.say("ann", "hello", seconds=0.2)
-            self.network.cut.clear()
+            (ann,) = self.room("ann", seed=seed, weather=Weather(delay=0.005))
+            with self.cut_off():
+                self.say("ann", "hello", seconds=0.2)
             ann.login()
             self.wait_until(ann, State.CONNECTED)
-            del self.network.wire[:]
-            self.network.cut.add(SERVER)
-            self.run_for(0.05)
-            self.network.cut.clear()
+            with self.cut_off():
+                self.run_for(0.05)
             self.run_for(1.5)
             self.assertSent("ann", 1)
 
     def test_much_is_caught_up_with_at_once(self):
-        self.room("ann", "bob", weather=Weather(delay=0.005), rate=0)
-        bob = self.someone("bob")
-        self.network.cut.add(bob.address)
-        for number in range(20):
-            self.say("ann", "%d" % number + "x" * 16_000)
-        self.network.cut.clear()
+        _, bob = self.room("ann", "bob", weather=Weather(delay=0.005), rate=0)
+        with self.cut_off(bob):
+            self.say_all("ann", numbered(20, text="%d" + "x" * 16_000))
         self.assertTrue(self.network.run(5, lambda: bob.texts()))
         self.run_for(0.4)
         self.assertEqual(20, len(bob.texts()))
 
     def test_a_server_that_slept_keeps_its_members(self):
-        self.room("ann", "bob")
+        _, bob = self.room("ann", "bob")
         del self.network.cores[SERVER]
         self.run_for(60)
         self.network.cores[SERVER] = self.server
         self.network.wake(SERVER)
         self.run_for(5)
-        self.assertEqual([], self.someone("bob").all(WENT))
+        self.assertEqual([], bob.all(WENT))
         self.assertRoomWorks()
 
     def test_a_login_that_is_cut_off_before_the_first_entry_misses_nothing(self):
         self.room("ann")
-        for number in range(60):
-            self.say("ann", "old %d" % number, seconds=0.05)
+        self.say_all("ann", numbered(60), seconds=0.05)
         bob = self.network.person("bob", earlier=5)
         bob.login()
         self.wait_until(bob, State.CONNECTED)
         bob.login()
         self.run_for(5)
-        self.assertHeard("bob", *["old %d" % number for number in range(55, 60)])
+        self.assertHeard("bob", *numbered(5, 55))
 
 
 # ======================================================================================================
@@ -2973,40 +2588,18 @@ class TroubleTest(RoomCase):
 class MemoryTest(RoomCase):
     """With a history, whatever happens to the server: what has a receipt is there once, and nobody misses anything."""
 
-    def room(self, *names, **options):
-        return super().room(*names, **{"remembers": True, **options})
-
-    def crash(self, moment):
-        """Let the server die when it writes next, or in a moment, and start again."""
-        self.network.log.crash = moment
-        self.network.run(0.5, self.network.server_died)
-        self.network.restart_server(0.5)
+    USUAL = {"remembers": True}
 
     def test_a_restart_is_noticed_but_nothing_is_missed_or_repeated(self):
-        self.room("ann", "bob")
+        _, bob = self.room("ann", "bob")
         self.say("ann", "one")
         head = self.network.log.head
-        self.crash("")
+        self.network.restart_server(0.5)
         self.say("ann", "two", 10)
         self.assertHeard("bob", "one", "two")
         self.assertSent("ann", 2)
-        self.assertEqual(head + 1, [event.seq for event in self.someone("bob").all(NOTICED)][-1])
+        self.assertEqual(head + 1, bob.all(NOTICED)[-1].seq)
         self.assertRoomWorks()
-
-    def test_at_whatever_moment_the_server_dies_everything_is_there_once(self):
-        for seed, moment in enumerate(["before", "after", ""] * 4):
-            with self.subTest(seed=seed):
-                self.room("ann", "bob", seed=seed, weather=Weather(0.2, 0.2, 0.01, 0.05))
-                for number in range(6):
-                    self.someone("ann").say("text %d" % number)
-                    self.someone("bob").say("answer %d %s" % (number, "x" * 3000))
-                    self.run_for(0.01 * seed)
-                self.crash(moment)
-                self.run_for(40)
-                self.assertHeard("bob", *["text %d" % number for number in range(6)])
-                self.assertHeard("ann", *["answer %d %s" % (number, "x" * 3000) for number in range(6)])
-                self.assertSent("ann", 6)
-                self.assertSent("bob", 6)
 
     def test_nothing_goes_out_before_it_is_written(self):
         self.room("ann", "bob")
@@ -3016,49 +2609,42 @@ class MemoryTest(RoomCase):
         self.assertSent("ann", 0)
         self.assertNotIn("x", [entry.text for _, entry in read_history(self.network.history)])
 
-    def test_a_late_joiner_sees_the_last_messages_after_a_restart_too(self):
-        self.room("ann", rate=0)
-        for number in range(60):
-            self.someone("ann").say(str(number))
-        self.run_for(2)
-        self.someone("ann").leave()
-        self.run_for(1)
-        self.crash("")
-        self.arrive("bob")
-        self.arrive("cem", earlier=3)
-        self.arrive("dan", earlier=0)
-        self.assertHeard("bob", *map(str, range(10, 60)))
-        self.assertHeard("cem", "57", "58", "59")
-        self.assertHeard("dan")
-
+    @mock.patch.multiple(chat, LOG_ENTRIES_MIN=5, LOG_SECONDS_MIN=1)
     def test_who_was_away_for_long_gets_what_it_missed_from_the_file(self):
-        self.room("ann", "bob", rate=0)
-        self.network.cut.add(self.someone("bob").address)
-        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 5), mock.patch.object(chat, "LOG_SECONDS_MIN", 1):
-            for number in range(60):
-                self.say("ann", str(number), 1)
-            self.network.cut.clear()
-            self.run_for(20)
-        self.assertHeard("bob", *map(str, range(60)))
-        self.assertEqual([], self.someone("bob").all(GONE))
+        _, bob = self.room("ann", "bob", rate=0)
+        with self.cut_off(bob):
+            self.say_all("ann", numbered(60))
+        self.run_for(20)
+        self.assertHeard("bob", *numbered(60))
+        self.assertEqual([], bob.all(GONE))
+        self.assertEqual([False, True], [event.again for event in bob.all(Connected)])
 
     # --- a disk that is full
 
-    def stuck(self, name):
-        return [event.stuck for event in self.someone(name).all(ServerStuck)]
+    def full_disk(self, *names):
+        """Make a room whose disk is full, and let the first one in it say "one"."""
+        people = self.room(*names)
+        self.network.log.full = True
+        self.say(names[0], "one", 2)
+        return people
+
+    def make_room(self, seconds=10):
+        self.network.log.full = False
+        self.run_for(seconds)
+
+    def assertStuck(self, *expected):
+        for name in ("ann", "bob"):
+            self.assertEqual(list(expected), [event.stuck for event in self.someone(name).all(ServerStuck)])
 
     def test_while_the_disk_is_full_members_are_told_and_messages_wait(self):
-        self.room("ann", "bob")
-        self.network.log.full = True
-        self.say("ann", "one", 20)
-        self.say("bob", "two", 20)
-        self.assertEqual(([True], [True]), (self.stuck("ann"), self.stuck("bob")))
+        self.full_disk("ann", "bob")
+        self.say("bob", "two", 40)
+        self.assertStuck(True)
         self.assertHeard("bob")
         self.assertSent("ann", 0)
         self.assertEqual({"ann", "bob"}, set(self.members()))
-        self.network.log.full = False
-        self.run_for(3)
-        self.assertEqual(([True, False], [True, False]), (self.stuck("ann"), self.stuck("bob")))
+        self.make_room(3)
+        self.assertStuck(True, False)
         self.assertHeard("bob", "one")
         self.assertHeard("ann", "two")
         self.assertSent("ann", 1)
@@ -3066,72 +2652,58 @@ class MemoryTest(RoomCase):
         self.assertEqual(["The disk is full.", ""], stuck)
 
     def test_a_server_that_dies_with_a_full_disk_has_promised_nothing(self):
-        self.room("ann", "bob")
-        self.network.log.full = True
-        self.say("ann", "one", 5)
+        self.full_disk("ann", "bob")
         self.network.restart_server()
         self.run_for(20)
         self.assertHeard("bob", "one")
         self.assertSent("ann", 1)
-        self.assertEqual([True, False], self.stuck("ann"))
-        self.assertRoomWorks()
+        self.assertStuck(True, False)
 
     def test_a_login_waits_for_room_on_the_disk(self):
-        self.room("ann")
-        self.network.log.full = True
-        self.say("ann", "one", 2)
-        bob = self.network.person("bob")
-        bob.login()
-        self.run_for(15)
+        self.full_disk("ann")
+        bob = self.come("bob", seconds=15)
         self.assertFalse(bob.connected() or bob.all(LoginFailed))
-        self.network.log.full = False
-        self.run_for(10)
+        self.make_room()
         self.assertTrue(bob.connected())
         self.assertHeard("bob", "one")
 
     def test_a_newcomer_is_told_in_the_end_that_the_server_is_busy(self):
-        self.room("ann")
-        self.network.log.full = True
-        self.say("ann", "one", 2)
+        self.full_disk("ann")
         self.assertRefused(self.come("bob", seconds=60), TRY_LATER)
 
     def test_who_lost_its_session_while_the_disk_is_full_resumes_when_there_is_room(self):
-        self.room("ann", "bob")
-        self.network.log.full = True
-        self.say("ann", "one", 2)
-        self.someone("ann").login()
+        ann, _ = self.full_disk("ann", "bob")
+        ann.login()
         self.say("ann", "two", 10)
-        self.network.log.full = False
-        self.run_for(10)
+        self.make_room()
         self.assertHeard("bob", "one", "two")
         self.assertSent("ann", 2)
-        self.assertRoomWorks()
 
     def test_nobody_gets_the_name_of_a_silent_member_while_the_disk_is_full(self):
-        self.room("ann", "bob")
-        self.network.vanish(self.someone("bob"))
-        again = self.network.person("bob", key="bob again")
-        again.login()
-        self.run_for(1)  # The holder is asked now.
+        _, bob = self.room("ann", "bob")
+        self.network.vanish(bob)
+        again = self.come("bob", key="bob again", seconds=1)  # The holder is asked now.
         self.network.log.full = True
         self.say("ann", "one", 10)
         self.assertFalse(again.connected())
-        self.network.log.full = False
-        self.run_for(10)
+        self.make_room()
         self.assertTrue(again.connected())
         self.assertSent("ann", 1)
 
     # --- earlier messages
 
-    def pull(self, name, count=50):
+    def page(self, person, count):
+        """Ask for earlier messages; return the answer."""
+        before = len(person.all(EarlierRead))
+        person.earlier(count)
+        self.assertTrue(self.network.run(60, lambda: len(person.all(EarlierRead)) > before))
+        return person.all(EarlierRead)[-1]
+
+    def pull(self, person, count=50):
         """Ask for earlier messages until there are none; return all events, oldest first."""
-        person, found = self.someone(name), []
+        found = []
         for _ in range(100):
-            before = len(person.all(EarlierRead))
-            person.client.earlier(count, self.network.now)
-            self.network.wake(person.address)
-            self.assertTrue(self.network.run(60, lambda: len(person.all(EarlierRead)) > before))  # noqa: B023
-            answer = person.all(EarlierRead)[-1]
+            answer = self.page(person, count)
             found[:0] = answer.events
             if answer.beginning:
                 return found
@@ -3145,30 +2717,24 @@ class MemoryTest(RoomCase):
             self.room("ann", "bob", rate=0, remembers=remembers)
             texts = ["%d %s" % (number, "x" * (number % 7) ** 5) for number in range(150)]
             for number, text in enumerate(texts):
-                self.someone(("ann", "bob")[number % 2]).say(text)
-                self.run_for(0.05)
-            self.run_for(5)
-            self.announce("the end")
-            self.arrive("cem", earlier=5)
+                self.say(("ann", "bob")[number % 2], text, 0.05)
+            self.announce("the end", seconds=5)
+            cem = self.arrive("cem", earlier=5)
             self.network.weather = Weather(0.3, 0.2, 0.002, 0.02)
-            events = self.pull("cem", 40)
-            self.assertEqual(texts, self.texts(events) + self.someone("cem").texts())
+            events = self.pull(cem, 40)
+            self.assertEqual(texts, self.texts(events) + cem.texts())
             seqs = [event.seq for event in events]
             self.assertEqual(seqs, sorted(set(seqs)))
             self.assertEqual(("The room was opened.", True), (events[0].text, events[0].earlier))
 
     def test_paging_begins_where_it_was_and_takes_as_many_as_asked(self):
         self.room("ann", rate=0)
-        for number in range(30):
-            self.say("ann", str(number), 0.1)
+        self.say_all("ann", numbered(30), 0.1)
         bob = self.arrive("bob", earlier=10)
-        for first, last in ((13, 20), (6, 13)):
-            bob.client.earlier(7, self.network.now)
-            self.network.wake(bob.address)
-            self.run_for(2)
-            self.assertEqual(list(map(str, range(first, last))), self.texts(bob.all(EarlierRead)[-1].events))
+        for first in (13, 6):
+            self.assertEqual(numbered(7, first), self.texts(self.page(bob, 7).events))
         self.say("ann", "news")
-        self.assertEqual([str(number) for number in range(6)], self.texts(self.pull("bob")))
+        self.assertEqual(numbered(6), self.texts(self.pull(bob)))
 
     def test_earlier_private_messages_are_for_their_parties(self):
         self.room("ann")
@@ -3185,18 +2751,16 @@ class MemoryTest(RoomCase):
     def test_one_who_shows_nothing_yet_may_ask_too(self):
         self.room("ann", earlier=0)
         self.say("ann", "mine")
-        self.arrive("bob", earlier=0)
-        self.assertEqual(["mine"], self.texts(self.pull("bob")))
-        self.assertEqual([], self.pull("bob"))
+        bob = self.arrive("bob", earlier=0)
+        self.assertEqual(["mine"], self.texts(self.pull(bob)))
+        self.assertEqual([], self.pull(bob))
 
+    @mock.patch.multiple(chat, LOG_ENTRIES_MIN=20, LOG_SECONDS_MIN=1)
     def test_what_is_forgotten_is_not_paged(self):
         self.room("ann", remembers=False, rate=0)
-        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 20), mock.patch.object(chat, "LOG_SECONDS_MIN", 1):
-            for number in range(60):
-                self.say("ann", str(number), 1)
-        self.arrive("bob", earlier=2)
-        texts = self.texts(self.pull("bob", 5))
-        self.assertEqual([str(number) for number in range(58 - len(texts), 58)], texts)
+        self.say_all("ann", numbered(60))
+        texts = self.texts(self.pull(self.arrive("bob", earlier=2), 5))
+        self.assertEqual(numbered(len(texts), 58 - len(texts)), texts)
 
 
 # ======================================================================================================
@@ -3216,23 +2780,27 @@ class AttackTest(RoomCase):
 
     # --- a listener
 
+    def advise(self, person, code, session):
+        """Let somebody say to a client, from the server's address, what is not sealed."""
+        self.network.inject(encode_unsealed(Later(session + bytes(12), code)), SERVER, person.address)
+
     def test_nothing_on_the_wire_can_be_read(self):
         self.room(weather=Weather(0.2, 0.1, 0.01, 0.02), room="Chamber of secrets")
-        for name in ("annabel", "boblina", "cemile"):
-            self.arrive(name)
+        annabel, _, cemile = (self.arrive(name) for name in ("annabel", "boblina", "cemile"))
         self.say("annabel", "the treasure is under the oak", seconds=5)
         self.say("annabel", "the key is under the mat", to_name="boblina", seconds=5)
-        self.someone("cemile").leave()
+        cemile.leave()
         self.run_for(5)
         self.assertHeard("boblina", "the treasure is under the oak", "the key is under the mat")
         wire = b"\n".join(data for _, _, data in self.network.wire).lower()
         for word in ("annabel", "boblina", "cemile", "treasure", "oak", "under", "secret\x00", "left"):
             self.assertNotIn(word.encode(), wire)
-        members = [event.member for event in self.someone("annabel").all(Connected)]
-        self.assertNotIn(members[0], wire)
+        self.assertNotIn(annabel.all(Connected)[0].member, wire)
+        self.assertLess(6, len({data[1] for _, _, data in self.network.wire}), "most types of messages were seen")
+        self.assertEqual([], [data for _, _, data in self.network.wire if data[0] < 0xF5], "no text in UTF-8 begins so")
 
     def test_a_recorded_session_cannot_be_replayed(self):
-        self.room("ann", "bob")
+        _, bob = self.room("ann", "bob")
         self.say("ann", "pay him")
         recorded = list(self.network.wire)
         for waiting in (0, 5, 20):
@@ -3242,12 +2810,11 @@ class AttackTest(RoomCase):
                     self.network.inject(data, source, target)
                 self.run_for(3)
         self.assertGreater(self.server.dropped["replayed"], 0)
-        self.assertGreater(self.someone("bob").client.dropped["replayed"], 0)
+        self.assertGreater(bob.client.dropped["replayed"], 0)
         self.assertRoomWorks()
 
     def test_a_recorded_login_cannot_be_replayed(self):
-        self.room()
-        insider = Insider(self.network, "eve")
+        insider = self.stranger()
         insider.begin()
         proof = insider.session.seal(Proof(1, bytes(16), 0, 0, 1, 0, "eve"))
         insider.ask(proof)
@@ -3261,14 +2828,14 @@ class AttackTest(RoomCase):
         self.assertEqual((2, 1), (self.server.dropped["late login"], self.server.dropped["old cookie"]))
 
     def test_a_forged_datagram_has_no_effect(self):
-        self.room("ann", "bob")
+        ann, bob = self.room("ann", "bob")
         self.say("ann", "hello")
-        to_server, to_bob = self.sealed(SERVER)[-1], self.sealed(self.someone("bob").address)[-1]
+        to_server, to_bob = self.sealed(SERVER)[-1], self.sealed(bob.address)[-1]
         with self.assertNobodyNotices():
             for data in damaged(to_server):
-                self.network.inject(data, self.someone("ann").address)
+                self.network.inject(data, ann.address)
             for data in damaged(to_bob):
-                self.network.inject(data, SERVER, self.someone("bob").address)
+                self.network.inject(data, SERVER, bob.address)
             self.run_for(1)
         self.assertGreater(self.server.dropped["forged"], 8 * len(to_server) - 8 * 6)
         self.assertRoomWorks()
@@ -3283,12 +2850,10 @@ class AttackTest(RoomCase):
         self.assertRoomWorks()
 
     def test_an_old_datagram_cannot_move_a_member(self):
-        self.room("ann", "bob")
-        ann = self.someone("ann")
-        self.network.cut.add(SERVER)
-        self.say("ann", "hello", seconds=0.0)
+        ann, _ = self.room("ann", "bob")
+        with self.cut_off():
+            self.say("ann", "hello", seconds=0.0)
         held_back = self.sealed(SERVER)[-1]
-        self.network.cut.clear()
         self.say("ann", "still here")
         self.network.inject(held_back, ("10.6.6.6", 666))
         self.run_for(0.1)
@@ -3301,8 +2866,7 @@ class AttackTest(RoomCase):
         self.room("ann")
         insider = Insider(self.network, "ANN")
         insider.begin()
-        fields = (1, bytes(range(16)), 0, 0, 1, 0, "ANN")
-        held_back, proof = insider.session.seal(Proof(*fields)), insider.session.seal(Proof(*fields))
+        held_back, proof = (insider.session.seal(Proof(1, bytes(range(16)), 0, 0, 1, 0, "ANN")) for _ in range(2))
         insider.ask(proof, seconds=0.01)
         self.network.inject(held_back, ("10.6.6.6", 666))
         self.run_for(3)
@@ -3311,9 +2875,9 @@ class AttackTest(RoomCase):
 
     def test_a_late_attempt_of_an_older_login_neither_moves_a_member_nor_ends_the_server(self):
         for vanished in (False, True):  # Then both wait until it is known that who has the name is gone.
-            self.room("ann", "bob")
+            ann, _ = self.room("ann", "bob")
             if vanished:
-                self.network.vanish(self.someone("ann"))
+                self.network.vanish(ann)
             name, sides = "ann" if vanished else "eve", []
             for number, attempt in enumerate((5, 3)):
                 eve = Insider(self.network, name, b"e" * 16, host="10.3.0.%d" % number)
@@ -3327,51 +2891,58 @@ class AttackTest(RoomCase):
             self.say("bob", "still here")
 
     def test_advice_repeated_for_ever_causes_no_logins(self):
-        self.room("ann", "bob")
-        bob = self.someone("bob")
+        _, bob = self.room("ann", "bob")
         session = self.sealed(bob.address)[-1][2:6]
         for _ in range(200):
-            self.network.inject(encode_unsealed(Later(session + bytes(12), UNKNOWN_SESSION)), SERVER, bob.address)
+            self.advise(bob, UNKNOWN_SESSION, session)
             self.run_for(0.05)
         self.assertEqual(1, len(bob.all(Connected)))
 
     def test_advice_that_is_not_sealed_disconnects_nobody(self):
-        self.room("ann", "bob")
-        bob = self.someone("bob")
+        ann, bob = self.room("ann", "bob")
         session = self.sealed(bob.address)[-1][2:6]
         with self.assertNobodyNotices():
             for code in (UNKNOWN_SESSION, TRY_LATER, VERSION_MISMATCH, SERVER_CLOSED, KICKED, SUPERSEDED):
-                self.network.inject(encode_unsealed(Later(session + bytes(12), code)), SERVER, bob.address)
-                self.network.run(0.0002)
+                self.advise(bob, code, session)
+                self.run_for(0.0002)
             bye = Session(session, b"?" * 64, server=True).seal(Bye(KICKED))
             self.network.inject(bye, SERVER, bob.address)
-            self.network.run(0.0002)
+            self.run_for(0.0002)
         self.assertIs(State.CONNECTED, bob.client.state)
         self.run_for(5)
-        self.assertEqual(([], []), (bob.all(Disconnected, LoginFailed), self.someone("ann").all(WENT)))
+        self.assertEqual(([], []), (bob.all(Disconnected, LoginFailed), ann.all(WENT)))
         self.assertRoomWorks()
+
+    def test_advice_about_a_question_that_may_still_be_answered_is_not_taken(self):
+        (ann,) = self.room("ann", weather=Weather(delay=0.1))
+        for waited, hellos in ((0.3, False), (0.6, True)):
+            self.run_for(10)
+            with self.cut_off():
+                self.say("ann", "hello", seconds=waited)
+            self.advise(ann, UNKNOWN_SESSION, self.sealed(SERVER)[-1][2:6])
+            self.sent()
+            self.run_for(0.05)
+            self.assertEqual(hellos, "Hello" in self.sent())
 
     def test_who_does_not_hear_the_login_cannot_disturb_it(self):
         self.room(weather=Weather(delay=0.02))
-        ann = self.network.person("ann")
-        ann.login()
+        ann = self.come("ann", seconds=0)
         for _ in range(60):
             nonce = self.network.entropy(16)
-            for message in [Later(nonce, TRY_LATER), Offer(nonce, bytes(20), bytes(8), 1, 9, "Trap")]:
-                self.network.inject(encode_unsealed(message), SERVER, ann.address)
             keys = Session(b"evil", bytes(64), server=True).seal(Keys(nonce, bytes(32)))
-            self.network.inject(keys, SERVER, ann.address)
-            self.network.run(0.002)
+            others = (Later(nonce, TRY_LATER), Offer(nonce, bytes(20), bytes(8), 1, 9, "Trap"))
+            for data in (*map(encode_unsealed, others), keys):
+                self.network.inject(data, SERVER, ann.address)
+            self.run_for(0.002)
         self.run_for(1)
         self.assertTrue(ann.connected())
         self.assertEqual(180, ann.client.dropped["not of this login"] + ann.client.dropped["unknown session"])
 
     def test_one_false_key_does_not_end_a_login(self):
         self.room(weather=Weather(delay=0.02))
-        ann = self.network.person("ann")
-        ann.login()
+        ann = self.come("ann", seconds=0)
         nonce = decode_unsealed(self.network.wire[-1][2]).nonce
-        self.network.run(0.05)
+        self.run_for(0.05)
         keys = Session(b"evil", bytes(64), server=True).seal(Keys(nonce, b"\x09" + bytes(31)))
         self.network.inject(keys, SERVER, ann.address)
         self.run_for(1)
@@ -3381,9 +2952,8 @@ class AttackTest(RoomCase):
     # --- a stranger
 
     def test_a_stranger_gets_no_answer_larger_than_its_question(self):
-        self.room("ann")
+        stranger = self.stranger("ann")
         draw, answers = self.network.draw, 0
-        stranger = Insider(self.network, "eve")
         known = [data for _, target, data in self.network.wire if target == SERVER]
         for number in range(1500):
             data = known[int(draw() * len(known))] if number % 3 == 0 else self.network.entropy(int(draw() * 200))
@@ -3399,65 +2969,48 @@ class AttackTest(RoomCase):
 
     def test_two_servers_cannot_be_made_to_answer_each_other(self):
         self.room("ann")
+        place = ("10.0.0.2", 11111)
         for code in chat.MESSAGE_TYPES:
             for version in (VERSION_BYTE, VERSION_BYTE + 1):
-                other = Server(Log(1), "secret", self.network.entropy, self.network.now, EPOCH)
-                self.network.cores[("10.0.0.2", 11111)] = other
+                self.network.cores[place] = Server(Log(1), "secret", self.network.entropy, self.network.now, EPOCH)
                 del self.network.wire[:]
-                self.network.inject(bytes((version, code)) + bytes(158), ("10.0.0.2", 11111))
+                self.network.inject(bytes((version, code)) + bytes(158), place)
                 self.run_for(0.1)
-                talk = [data for source, target, data in self.network.wire if ("10.0.0.2", 11111) in (source, target)]
+                talk = [data for source, target, data in self.network.wire if place in (source, target)]
                 self.assertLessEqual(len(talk), 1, code)
 
     def test_a_spoofed_address_costs_no_multiplication(self):
-        self.room()
-        stranger = Insider(self.network, "eve")
-        offer = stranger.offer()
-        login = encode_unsealed(Login(stranger.nonce, offer.cookie, b"\x09" + bytes(31)))
+        stranger = self.stranger()
+        login = stranger.login_with()
+        other = replace(decode_unsealed(login), nonce=b"?" * 16)
         with self.assertDropped("cookie"), mock.patch.object(chat, "Exchange", side_effect=AssertionError):
             self.network.inject(login, ("10.6.6.6", stranger.address[1]))
-            self.network.inject(encode_unsealed(Login(b"?" * 16, offer.cookie, bytes(32))), stranger.address)
+            self.network.inject(encode_unsealed(other), stranger.address)
             self.run_for(1)
         self.assertEqual(2, self.server.dropped["cookie"])
 
     def test_a_repeated_login_costs_no_multiplication(self):
-        self.room()
-        stranger = Insider(self.network, "eve")
+        stranger = self.stranger()
         first = stranger.begin()
         with mock.patch.object(chat, "Exchange", side_effect=AssertionError):
             for _ in range(50):
                 self.assertEqual(first, stranger.ask(stranger.login))
 
-    def test_an_old_cookie_is_worth_nothing(self):
-        self.room()
-        stranger = Insider(self.network, "eve")
-        offer = stranger.offer()
-        self.run_for(COOKIE_SECONDS + 1)
-        with self.assertDropped("old cookie"):
-            stranger.ask(encode_unsealed(Login(stranger.nonce, offer.cookie, b"\x09" + bytes(31))))
-
     def test_a_low_order_share_gets_no_answer(self):
-        self.room()
-        stranger = Insider(self.network, "eve")
-        offer = stranger.offer()
+        stranger = self.stranger()
         with self.assertDropped("low-order share"):
-            self.assertEqual([], stranger.ask(encode_unsealed(Login(stranger.nonce, offer.cookie, bytes(32)))))
+            self.assertEqual([], stranger.ask(stranger.login_with(bytes(32))))
 
     def test_guessing_online_is_slow(self):
-        self.room()
-        stranger = Insider(self.network, "eve")
+        stranger = self.stranger()
         stranger.pace = 0.01
-
-        def guesses(count):
-            """Return of how many guesses the server showed whether they are right."""
-            kinds = [stranger.begin("guess %d" % number)[0][1] for number in range(count)]
-            return kinds.count(Keys.code), kinds.count(Later.code)
-
-        tested, refused = guesses(40)
-        self.assertEqual((LOGIN_BURST, 40 - LOGIN_BURST), (tested, refused))
-        self.run_for(10 * LOGIN_SECONDS)
-        tested, _ = guesses(20)
-        self.assertTrue(10 <= tested <= 11, tested)
+        for count, least, most in ((40, LOGIN_BURST, LOGIN_BURST), (20, 10, 11)):
+            answers = [stranger.begin("guess %d" % number)[0][1] for number in range(count)]
+            tested = answers.count(Keys.code)  # The server showed whether these are right.
+            self.assertTrue(least <= tested <= most, tested)
+            self.assertEqual(count - tested, answers.count(Later.code))
+            self.arrive("ann", seconds=0.5, key="ann %d" % count).leave()  # Who is elsewhere is not locked out.
+            self.run_for(10 * LOGIN_SECONDS)
 
     def test_who_asks_anew_while_he_waits_keeps_his_place_and_pays_once(self):
         self.room()
@@ -3489,9 +3042,8 @@ class AttackTest(RoomCase):
 
     def answers(self, kind):
         """Return to which addresses the server has just sent such messages."""
-        return [
-            item.address for item in self.server.outgoing() if isinstance(item, Datagram) and item.data[1] == kind.code
-        ]
+        single = [item for item in self.server.outgoing() if isinstance(item, Datagram)]
+        return [datagram.address for datagram in single if datagram.data[1] == kind.code]
 
     def login_of(self, address):
         """Return a LOGIN from an address, with a cookie that was given to it."""
@@ -3499,13 +3051,6 @@ class AttackTest(RoomCase):
         self.server.receive(encode_unsealed(Hello(nonce)), address, self.network.now)
         offer = decode_unsealed(self.server.outgoing()[-1].data)
         return encode_unsealed(Login(nonce, offer.cookie, b"\x09" + bytes(31)))
-
-    def test_one_guesser_does_not_lock_others_out(self):
-        self.room()
-        stranger = Insider(self.network, "eve")
-        for number in range(40):
-            stranger.begin("guess %d" % number)
-        self.arrive("ann", seconds=0.5)
 
     def test_a_whole_lab_behind_one_address_gets_in(self):
         self.room()
@@ -3517,68 +3062,46 @@ class AttackTest(RoomCase):
         self.room("ann")
         with mock.patch.object(chat, "HALF_OPEN_MAX", 20):
             answers = [Insider(self.network, "eve", host="10.7.0.%d" % n).begin("guess")[0][1] for n in range(25)]
-            self.assertEqual(20, answers.count(Keys.code))
-            self.assertEqual(5, answers.count(Later.code))
+            self.assertEqual([Keys.code] * 20 + [Later.code] * 5, answers)
             self.assertRoomWorks()
             self.run_for(HALF_OPEN_SECONDS)
             self.arrive("bob", seconds=1)
 
     def test_a_crowd_at_the_door_is_put_off_without_arithmetic(self):
         self.room("ann")
-        crowd = [Insider(self.network, "eve", host="10.7.%d.%d" % divmod(n, 250)) for n in range(LOGIN_QUEUE_MAX + 1)]
-        logins = []
-        for one in crowd:
-            one.pace = 0.002
-            offer = one.offer()
-            logins.append(encode_unsealed(Login(one.nonce, offer.cookie, b"\x09" + bytes(31))))
+        crowd = [("10.7.%d.%d" % divmod(number, 250), 7000) for number in range(LOGIN_QUEUE_MAX + 1)]
+        logins = [(self.login_of(address), address) for address in crowd]
         with mock.patch.object(chat, "Exchange", side_effect=AssertionError):
-            for one, login in zip(crowd, logins):
-                self.server.receive(login, one.address, self.network.now)
-        later = [datagram for datagram in self.server.outgoing() if datagram.data[1] == Later.code]
-        self.assertEqual([crowd[-1].address], [datagram.address for datagram in later])
+            for login, address in logins:
+                self.server.receive(login, address, self.network.now)
+        self.assertEqual(crowd[-1:], self.answers(Later))
 
     # --- a server that knows the password and lies
 
-    def lied_to(self, liar=None):
+    def lied_to(self):
         """Let a victim log in at a server that lies."""
         self.room()
-        self.liar = (liar or LyingServer)(self.network)
-        self.victim = self.network.person("victim")
-        self.victim.login(places=[self.liar.address])
-        self.run_for(1)
+        self.liar = LyingServer(self.network)
+        self.victim = self.come("victim", seconds=1, places=[self.liar.address])
         return self.victim.client
 
     def lie(self, *entries, head=99, first=1):
         """Let it say that these entries stand in its log."""
         batch = encode_batch(head, first, b"".join(map(encode_entry, entries)))
-        data = self.liar.session.seal(Entries(0, 0, 0, 0, 1, bytes(32), batch))
-        self.network.inject(data, self.liar.address, self.victim.address)
+        self.tell_lie(Entries(0, 0, 0, 0, 1, bytes(32), batch))
+
+    def tell_lie(self, message):
+        self.network.inject(self.liar.session.seal(message), self.liar.address, self.victim.address)
         self.run_for(0.01)
-
-    def test_a_server_cannot_give_a_client_another_name(self):
-        class Namer(LyingServer):
-            def answers(self, datagram):
-                if datagram[1] != Proof.code:
-                    yield from super().answers(datagram)
-                    return
-                ident = member_id(self.session.open(datagram).instance)
-                yield self.session.seal(Welcome(ident, 0, 0, 0, 99, 0, 1, bytes(32), 1, "mallory", "Trap"))
-
-        client = self.lied_to(Namer)
-        self.assertGreater(client.dropped["welcome under another name"], 0)
-        self.assertIs(State.CONNECTING, client.state)
 
     def test_a_roster_that_never_comes_holds_back_only_so_much(self):
         with mock.patch.object(chat, "HELD_EVENTS_MAX", 10):
             self.lied_to()
-            for number in range(1, 11):
+            for number in range(1, 12):
+                self.assertEqual([], self.victim.all(Connected))
                 self.lie(Entry(NOTICE, 5, text="notice %d" % number), first=number)
-            self.assertEqual([], self.victim.all(Connected))
-            self.lie(Entry(NOTICE, 5, text="notice 11"), first=11)
         for head, connected in ((5, 1), (11, 2)):  # What is not held any more has to be in the view that counts.
-            page = self.liar.session.seal(Page(STANDING, 0, head, encode_batch(head, head + 1, b"")))
-            self.network.inject(page, self.liar.address, self.victim.address)
-            self.run_for(0.01)
+            self.tell_lie(Page(STANDING, 0, head, encode_batch(head, head + 1, b"")))
             self.assertEqual(connected, len(self.victim.all(Connected)))
         self.assertEqual(11, len(self.victim.all(NOTICED)))
         self.assertIsInstance(self.victim.all(Connected, NOTICED)[0], Connected)
@@ -3600,13 +3123,10 @@ class AttackTest(RoomCase):
             for log_first in (True, False):
                 client = self.lied_to()
                 view = encode_batch(until, until - len(listed) + 1, b"".join(map(encode_entry, listed)))
-                page = self.liar.session.seal(Page(STANDING, 0, until - len(listed), view))
-                if not log_first:
-                    self.network.inject(page, self.liar.address, self.victim.address)
-                self.lie(Entry(SKIP, 9, count=109), eve, replace(bob, kind=LEFT), head=112)
-                if log_first:
-                    self.network.inject(page, self.liar.address, self.victim.address)
-                    self.run_for(0.01)
+                tell_view = functools.partial(self.tell_lie, Page(STANDING, 0, until - len(listed), view))
+                tell_log = lambda: self.lie(Entry(SKIP, 9, count=109), eve, replace(bob, kind=LEFT), head=112)  # noqa: E731
+                for tell in (tell_log, tell_view) if log_first else (tell_view, tell_log):
+                    tell()
                 for entry in (ann, bob, eve):
                     client.say("hi", self.network.now, to_name=entry.name)
                 named = [event.entry.to_name for event in client.events() if isinstance(event, Queued)]
@@ -3618,34 +3138,15 @@ class AttackTest(RoomCase):
         with mock.patch.object(chat, "ROSTER_MAX", 5):
             for number in range(1, 501):
                 joined = encode_entry(Entry(JOINED, 5, b"%8d" % number, name="m%d" % number))
-                page = Page(STANDING, ASK, 0, encode_batch(10**6, number, joined))
-                self.network.inject(self.liar.session.seal(page), self.liar.address, self.victim.address)
-                self.run_for(0.001)
+                self.tell_lie(Page(STANDING, ASK, 0, encode_batch(10**6, number, joined)))
         self.assertLess(weight(client), before + 300)
-
-    def test_advice_about_a_question_that_may_still_be_answered_is_not_taken(self):
-        self.room("ann", weather=Weather(delay=0.1))
-        ann = self.someone("ann")
-        for waited, hellos in ((0.3, False), (0.6, True)):
-            self.run_for(10)
-            self.network.cut.add(SERVER)
-            self.say("ann", "hello", seconds=waited)
-            session = self.sealed(SERVER)[-1][2:6]
-            del self.network.wire[:]
-            self.network.cut.clear()
-            self.network.inject(encode_unsealed(Later(session + bytes(12), UNKNOWN_SESSION)), SERVER, ann.address)
-            self.run_for(0.05)
-            self.assertEqual(hellos, Hello.code in [data[1] for _, _, data in self.network.wire])
 
     # --- a false server
 
     def test_a_false_server_tests_two_guesses_at_most(self):
         self.room()
         false = FalseServer(self.network)
-        ann = self.network.person("ann")
-        ann.client.login("ann", "secret", [false.address], self.network.now)
-        self.network.wake(ann.address)
-        self.network.run(30, lambda: ann.all(LoginFailed))
+        ann = self.come("ann", seconds=30, places=[false.address])
         self.assertRefused(ann, WRONG_PASSWORD)
         self.assertEqual(2, ann.client.dropped["forged"])
         self.assertEqual(0, sum(data[1] == Proof.code for data in false.inbox))
@@ -3654,16 +3155,13 @@ class AttackTest(RoomCase):
         for reason in (TRY_LATER, VERSION_MISMATCH, UNKNOWN_SESSION):
             self.room()
             false = FalseServer(self.network, guesses=2, advice=[reason] * 99)
-            ann = self.network.person("ann")
-            ann.client.login("ann", "secret", [false.address], self.network.now)
-            self.network.wake(ann.address)
-            self.network.run(60)
+            ann = self.come("ann", places=[false.address])
+            self.run_for(60)
             self.assertRefused(ann, WRONG_PASSWORD)
             self.assertEqual(2, ann.client.dropped["forged"], reason)
 
     def test_changing_failures_do_not_shorten_the_wait_for_a_client_that_comes_back(self):
-        self.room("ann")
-        ann = self.someone("ann")
+        (ann,) = self.room("ann")
         self.network.kill_server()
         false = FalseServer(self.network, SERVER, guesses=2)
         for advice in range(60):
@@ -3676,24 +3174,19 @@ class AttackTest(RoomCase):
         for order in (1, -1):
             self.room(weather=Weather(delay=0.005, jitter=0.01), seed=order + 1)
             false = FalseServer(self.network, guesses=1)
-            ann = self.network.person("ann")
-            ann.client.login("ann", "secret", [SERVER, false.address][::order], self.network.now)
-            self.network.wake(ann.address)
-            self.assertTrue(self.network.run(5, ann.connected))
+            self.arrive("ann", seconds=5, places=[SERVER, false.address][::order])
 
     def test_nobody_is_let_in_under_a_name_that_is_not_its_own(self):
         for under, state in (("eve", State.CONNECTING), ("ANN", State.CONNECTED)):
             self.room()
-            liar, ann = LyingServer(self.network), self.network.person("ann")
+            liar = LyingServer(self.network)
             liar.under = under
-            ann.login(places=[liar.address])
-            self.network.run(3)
+            ann = self.come("ann", seconds=3, places=[liar.address])
             self.assertIs(state, ann.client.state)
             self.assertEqual(state is State.CONNECTING, "welcome under another name" in ann.client.dropped)
 
     def test_while_reconnecting_a_false_server_gets_few_guesses(self):
-        self.room("ann")
-        ann = self.someone("ann")
+        (ann,) = self.room("ann")
         self.network.restart_server()
         false = FalseServer(self.network, SERVER)
         self.run_for(300)
@@ -3704,30 +3197,26 @@ class AttackTest(RoomCase):
     # --- a member
 
     def test_a_private_message_reaches_nobody_else(self):
-        self.room("ann", "bob")
-        carol = Insider(self.network, "carol").enter()
+        carol = self.insider("ann", "bob")
         self.say("ann", "psst", to_name="bob")
-        received = carol.received() + carol.sync(0)
-        seen = [entry for message in received for _, entry in carol.readable(message)]
+        seen = [entry for message in carol.received() + carol.sync(0) for _, entry in carol.readable(message)]
         self.assertIn("carol", [entry.name for entry in seen])
         self.assertEqual([], [entry for entry in seen if entry.kind == PRIVATE or "psst" in entry.text])
         self.assertGreater(sum(entry.kind == SKIP for entry in seen), 1)
         self.assertHeard("bob", "psst")
 
     def test_who_has_left_can_read_nothing_more(self):
-        for why in ("left", "kicked", "superseded"):
-            self.room("ann", "bob")
-            carol = Insider(self.network, "carol").enter()
+        for out in (
+            lambda carol: carol.tell(Bye("")),
+            lambda carol: self.kick("carol"),
+            lambda carol: self.arrive("carol", key="other carol"),
+        ):
+            carol = self.insider("ann", "bob")
             self.say("ann", "before")
             heard = [entry.text for message in carol.received() for _, entry in carol.readable(message)]
             self.assertIn("before", heard)
             del self.network.wire[:]
-            if why == "left":
-                carol.tell(Bye(""))
-            elif why == "kicked":
-                self.kick("carol")
-            else:
-                self.arrive("carol", key="other carol")
+            out(carol)
             self.run_for(1)
             carol.inbox.clear()
             self.say("ann", "after")
@@ -3736,14 +3225,13 @@ class AttackTest(RoomCase):
             self.assertTrue(rooms)
             for room in rooms[1:]:
                 message = decode(room[1], room[14:-16])
-                self.assertEqual([], carol.readable(message) if message.key_id in carol.keys else [], why)
+                self.assertEqual([], carol.readable(message) if message.key_id in carol.keys else [])
                 for key in carol.keys.values():
                     self.assertNotIn(b"after", xor_stream(key, message.nonce, message.sealed))
             self.assertEqual([Bye], [type(answer) for answer in carol.sync(0)])
 
     def test_a_member_cannot_speak_as_the_server(self):
-        self.room("ann", "bob")
-        carol = Insider(self.network, "carol").enter()
+        carol = self.insider("ann", "bob")
         bob = self.someone("bob")
         session = self.sealed(bob.address)[-1][2:6]
         batch = encode_batch(99, 1, encode_entry(text_entry("I am ann", author=b"a" * 8)))
@@ -3758,34 +3246,28 @@ class AttackTest(RoomCase):
             self.run_for(1)
 
     def test_a_member_cannot_speak_as_another_member(self):
-        self.room("ann", "bob")
-        carol = Insider(self.network, "carol").enter()
+        carol = self.insider("ann", "bob")
         carol.sync(0, part(1, "hello"))
         (said,) = self.someone("bob").all(SAID)
         self.assertEqual(("carol", member_id(carol.instance)), (said.entry.name, said.entry.author))
 
     def test_a_member_cannot_lie_about_its_cursor(self):
-        self.room("ann", "bob")
-        carol = Insider(self.network, "carol").enter()
-        for cursor, reason in (
-            (self.network.log.head + 1, "cursor above the head"),
-            (2**63 - 1, "cursor above the head"),
-            (2**63, "number too large"),
-        ):
+        carol = self.insider("ann", "bob")
+        above = "cursor above the head"
+        for cursor, reason in ((self.network.log.head + 1, above), (2**63 - 1, above), (2**63, "number too large")):
             with self.assertDropped(reason):
                 self.assertNotIn(Entries, map(type, carol.sync(cursor)))
-        self.assertRoomWorksWithout("carol")
+        self.say("ann", "still here")
+        self.assertHeard("bob", "still here")
 
     def test_a_member_cannot_lie_about_its_numbers(self):
-        self.room("ann", "bob")
-        carol = Insider(self.network, "carol").enter()
+        carol = self.insider("ann", "bob")
         carol.sync(0, part(2, "two"), part(40, "far"), part(2**32 - 1, "farther"))
         self.assertHeard("bob")
         carol.sync(0, part(1, "one"), part(2, "another two"))
         carol.sync(0, part(1, "another one"), part(2, "two"))
         self.assertHeard("bob", "one", "two")
-        numbers = [entry.number for entry in self.entries() if entry.kind == chat.TEXT]
-        self.assertEqual([1, 2], numbers)
+        self.assertEqual([1, 2], [entry.number for entry in self.entries() if entry.kind == chat.TEXT])
         before = weight(self.server)
         for number in range(4, 2000):
             sync = carol.session.seal(Sync(0, 1, 0, 16, (part(number, "x"),)))
@@ -3802,36 +3284,31 @@ class AttackTest(RoomCase):
 
     def test_parts_that_are_no_message_are_dropped(self):
         first, last = chat.TEXT | chat.FIRST, chat.TEXT | chat.LAST
-        wrong = [
+        for parts in (
             [part(1, "a", last)],
             [part(1, "a", first), part(2, "b", first)],
             [part(1, "a", first), part(2, "b", ACTION | chat.LAST)],
             [part(1, "a", PRIVATE | chat.FIRST, b"a" * 8), part(2, "b", PRIVATE | chat.LAST, b"b" * 8)],
             [part(1, "a", first)] + [part(number, "b", chat.TEXT) for number in range(2, 25)] + [part(25, "c", last)],
-        ]
-        for parts in wrong:
-            self.room("ann", "bob")
-            carol = Insider(self.network, "carol").enter()
+        ):
+            carol = self.insider("ann", "bob")
             with self.subTest(parts=parts), self.assertDropped("parts that are no message"):
                 carol.sync(0, *parts)
             carol.sync(0, part(1, "sorry"))
             self.assertHeard("bob", "sorry")
 
     def test_a_member_cannot_speak_for_the_server_in_its_own_session(self):
-        self.room("ann", "bob")
-        carol = Insider(self.network, "carol").enter()
+        carol = self.insider("ann", "bob")
         for message in MESSAGES:
             if not isinstance(message, (Proof, Sync, Pull, Bye, Hello, Login)):
                 with self.subTest(message=message), self.assertNobodyNotices():
                     self.assertLessEqual(set(map(type, carol.tell(message))), {Room})  # A beat, maybe.
 
     def test_a_member_cannot_flood_the_room(self):
-        self.room("ann", "bob", rate=30)
-        carol = Insider(self.network, "carol").enter()
+        carol = self.insider("ann", "bob", rate=30)
         number = 0
         for _ in range(100):
-            parts = [part(number + n, "x") for n in range(1, 33)]
-            answers = carol.sync(0, *parts)
+            answers = carol.sync(0, *[part(number + n, "x") for n in range(1, 33)])
             number = max([number] + [message.taken for message in answers if isinstance(message, Entries)])
         self.assertLessEqual(number, 30 * RATE_SECONDS + 30 * 20 + 32)
         self.say("ann", "may I")
@@ -3841,8 +3318,7 @@ class AttackTest(RoomCase):
         return [Insider(self.network, "i%d" % n, b"%16d" % n, host="10.3.3.%d" % n).enter() for n in range(count)]
 
     def test_a_goodbye_is_not_for_who_forges_a_datagram(self):
-        self.room()
-        (carol,) = self.insiders(1)
+        carol = self.insider()
         carol.tell(Bye(""))
         data = carol.session.seal(Bye(""))
         with self.assertDropped("forged"):
@@ -3850,8 +3326,7 @@ class AttackTest(RoomCase):
         self.assertEqual(1, len(carol.ask(data)))
 
     def test_who_asks_and_leaves_in_one_turn_gets_a_goodbye_and_nothing_else(self):
-        self.room("ann", "bob")
-        (carol,) = self.insiders(1)
+        carol = self.insider("ann", "bob")
         for message in (Pull(EARLIER, 0, 1, 9, 16), Pull(STANDING, 0, 0, 0, 16), Sync(0, 1, 0, 16), Bye("")):
             self.network.inject(carol.session.seal(message), carol.address)
         self.run_for(0.2)
@@ -3861,10 +3336,9 @@ class AttackTest(RoomCase):
     def test_answers_are_rationed_whatever_is_asked_for(self):
         self.room(rate=0)
         for _ in range(1000):
-            self.server.say("x" * 100, self.network.now)
-        self.network.wake(SERVER)
+            self.announce("x" * 100, seconds=0)
         for question in (Sync(0, 1, 0, 16), Pull(EARLIER, 0, 1000, 500, 16)):
-            with mock.patch.object(chat, "ANSWER_BURST", 32), mock.patch.object(chat, "ANSWER_RATE", 1):
+            with mock.patch.multiple(chat, ANSWER_BURST=32, ANSWER_RATE=1):
                 (carol,) = self.insiders(1)
             carol.pace = 0.01
             answers = sum(len(carol.tell(question)) for _ in range(30))
@@ -3882,21 +3356,20 @@ class AttackTest(RoomCase):
         turns = [author for author, _ in itertools.groupby(authors)]
         self.assertEqual((60, 10, 5), (len(authors), len(turns), len(set(turns[:5]))))  # Two rounds.
 
+    @mock.patch.multiple(chat, BANS_MAX=4, ENDED_MAX=2)
     def test_bans_and_ended_sessions_are_bounded_and_the_oldest_go(self):
         self.room()
-        with mock.patch.object(chat, "BANS_MAX", 4), mock.patch.object(chat, "ENDED_MAX", 2):
-            crowd = self.insiders(3)
-            for member in crowd:
-                self.server.kick(member.name, self.network.now)
-            self.network.wake(SERVER)
-            for member, kind in zip(crowd, (Later, Bye, Bye)):
-                data = member.ask(member.session.seal(Sync(0, 1, 0, 16)))[-1]
-                self.assertEqual(kind.code, data[1])
-            for member, admitted in zip(crowd, (True, False, False)):
-                again = Insider(self.network, member.name, member.instance, host="10.3.4.1")
-                again.begin()
-                answers = again.tell(Proof(9, member.instance, 0, 0, 1, 0, member.name))
-                self.assertEqual(admitted, Welcome in map(type, answers), answers)
+        crowd = self.insiders(3)
+        for member in crowd:
+            self.kick(member.name, seconds=0)
+        for member, kind in zip(crowd, (Later, Bye, Bye)):
+            data = member.ask(member.session.seal(Sync(0, 1, 0, 16)))[-1]
+            self.assertEqual(kind.code, data[1])
+        for member, admitted in zip(crowd, (True, False, False)):
+            again = Insider(self.network, member.name, member.instance, host="10.3.4.1")
+            again.begin()
+            answers = again.tell(Proof(9, member.instance, 0, 0, 1, 0, member.name))
+            self.assertEqual(admitted, Welcome in map(type, answers), answers)
 
     def test_the_secret_instance_is_not_shown_to_others(self):
         self.room()
@@ -3915,20 +3388,15 @@ class AttackTest(RoomCase):
         self.assertGreaterEqual(carol.welcome.start, 3000 - EARLIER_SEARCH_MAX)
         self.assertLessEqual(len(carol.sync(carol.welcome.start)), ANSWER_DATAGRAMS_MAX + 1)
 
-    def assertRoomWorksWithout(self, name):
-        """Everybody but that one hears everybody else."""
-        self.say("ann", "at %r" % self.network.now)
-        self.assertEqual("at %r" % (self.network.now - 1.0), self.someone("bob").texts()[-1])
-
     # --- anybody
 
     def test_ten_thousand_mutated_datagrams_do_no_harm(self):
-        self.room("ann", "bob")
+        people = self.room("ann", "bob")
         for name in ("ann", "bob"):
             self.say(name, "hello", to_name="bob")
         wire, draw = list(self.network.wire), self.network.draw
         self.run_for(40)
-        cores = [self.server] + [person.client for person in self.network.people.values()]
+        cores = [self.server] + [person.client for person in people]
         before = [weight(core) for core in cores]
         for _ in range(10_000):
             source, target, data = wire[int(draw() * len(wire))]
@@ -3960,17 +3428,16 @@ def mutated(data, draw):
 
 
 class FalseServer(Peer):
-    """A server that does not know the password: answers every LOGIN with a new guess."""
+    """A server that does not know the password: answers every LOGIN with new guesses, and unsealed ``advice``."""
 
     def __init__(self, network, address=("10.0.0.66", 11111), guesses=99, advice=()):
-        """It says the next of ``advice``, unsealed, behind its guesses to each LOGIN."""
         super().__init__(network, "false", address)
         self.guesses, self.advice, self.session = guesses, list(advice), None
 
     def receive(self, datagram, address, now):
         super().receive(datagram, address, now)
         for data in self.answers(datagram):
-            self.network.send(self.address, Datagram(data, address))
+            self.network.send(data, self.address, address)
 
     def answers(self, datagram):
         """Yield what it answers."""
@@ -4022,11 +3489,9 @@ class Storm:
     def __init__(self, seed, history=None, size=4):
         self.network = Network(seed, history=history, rate=(30, 0, 5)[seed % 3], classic=seed % 4 < 2)
         self.draw = self.network.draw
-        self.present = []
-        self.everybody = []
+        self.present, self.everybody, self.said, self.size = [], [], 0, size
         self.absent = []  # Names of those who vanished.
         self.insiders = []  # Members who know the password and mean harm.
-        self.said, self.size = 0, size
         for name in ["ann", "bob", "cem", "dan"] + ["member%d" % number for number in range(4, size)]:
             self.come(name)
 
@@ -4061,8 +3526,7 @@ class Storm:
         self.pick(self.present).say(self.text(int(self.draw() * 1500)), to_name=self.pick(self.everybody).name)
 
     def announce(self):
-        self.network.server.say(self.text(int(self.draw() * 2000)), self.network.now)
-        self.network.wake(SERVER)
+        self.network.order("say", self.text(int(self.draw() * 2000)))
 
     def turn_weather(self):
         loss, copies = self.draw() ** 2 * 0.5, self.draw() ** 2 * 0.5
@@ -4118,8 +3582,7 @@ class Storm:
     def kick(self):
         if len(self.present) > 2:
             with contextlib.suppress(UsageError):
-                self.network.server.kick(self.pick(self.present).name, self.network.now)
-                self.network.wake(SERVER)
+                self.network.order("kick", self.pick(self.present).name)
 
     def log_in_again(self):
         self.pick(self.present).login()
@@ -4137,15 +3600,9 @@ class Storm:
         for _ in range(int(self.draw() * 30)):
             source, target, data = self.pick(recorded)
             junk = bytes((VERSION_BYTE, int(self.draw() * 20))) + self.network.entropy(int(self.draw() * 200))
-            self.network.inject(
-                *self.pick(
-                    (
-                        *((data, source, target), (data, target, source), (data, stranger, target)),
-                        *((mutated(data, self.draw), source, target), (junk, source, target), (junk, stranger, target)),
-                    )
-                ),
-                delay=self.draw(),
-            )
+            ways = [(data, source, target), (data, target, source), (data, stranger, target)]
+            ways += [(mutated(data, self.draw), source, target), (junk, source, target), (junk, stranger, target)]
+            self.network.inject(*self.pick(ways), delay=self.draw())
 
     def intrude(self):
         """Let somebody in who knows the password, if the weather allows it."""
@@ -4166,14 +3623,12 @@ class Storm:
             texts = [part(number(), self.text(int(self.draw() * 900)), self.pick(kinds), bytes(8)) for _ in range(3)]
             texts = [text if text.kind & chat.KIND_BITS == PRIVATE else text._replace(to=b"") for text in texts]
             proof = Proof(number(), insider.instance, number(), number(), number(), 9, "eve")
-            lies = (
-                *(Sync(number(), number(), 9, 16, (self.pick(texts),)), Pull(STANDING, number(), number(), 9, 16)),
-                Pull(EARLIER, number(), number(), 9, 16),
-            )
+            lies = [Sync(number(), number(), 9, 16, (self.pick(texts),))]
+            lies += [Pull(view, number(), number(), 9, 16) for view in (STANDING, EARLIER)]
             damage = (lambda message: mutated(whole(message), self.draw)) if self.draw() < 0.5 else whole
             with mock.patch.object(chat, "encode", damage):
                 data = insider.session.seal(self.pick((*lies, proof, self.pick(others))))
-            self.network.send(insider.address, Datagram(data, SERVER))
+            self.network.send(data, insider.address)
 
     def set_clock(self):
         """Set a clock: somebody's, or the server's; back only where restarts need not be told apart by time."""
@@ -4181,7 +3636,8 @@ class Storm:
         if self.draw() < 0.5:
             self.pick(self.present).client.epoch += seconds
         else:
-            self.network.set_clock(seconds if self.network.history else abs(seconds))
+            self.network.epoch += seconds if self.network.history else abs(seconds)
+            self.network.server.epoch = self.network.epoch
 
     CHANCES = [(say, 40), (whisper, 8), (burst, 3), (say_at_length, 3), (announce, 3), (turn_weather, 6)]
     CHANCES += [(cut, 4), (mend, 5), (move, 4), (vanish, 2), (come_back, 3), (leave, 1), (join, 2), (restart, 2)]
@@ -4226,24 +3682,20 @@ class Storm:
             for other in self.present[:7]:
                 person.say(self.text(), to_name=other.name)
             person.say(self.text())
-        self.network.server.say("the end", self.network.now)
-        self.network.wake(SERVER)
+        self.network.order("say", "the end")
         self.network.run(2.0)
         self.settle()
         self.network.run(2.0)
 
     def settle(self):
         began = self.network.now
-        while not self.settled():
+        while not all(person.connected() and not person.waiting() for person in self.present):
             waiting = [(person.name, person.client.state, len(person.waiting())) for person in self.present]
             # Where little is taken in a second, long texts that wait need their time.
             bound = HEALING_SECONDS * (4 if 0 < self.network.server.rate < 10 else 1)
             assert self.network.now < began + bound, "not well after %d s: %s" % (bound, waiting)
             self.network.run(0.5)
             self.retry_refused()
-
-    def settled(self):
-        return all(person.connected() and not person.waiting() for person in self.present)
 
     # --- what must hold
 
@@ -4268,7 +3720,8 @@ class Storm:
         member, views = connected[0].member, collections.defaultdict(list)
         for event in person.all(*LOG_TIMED):
             began = [life.log.began for life in self.lives if life.log.began <= event.entry.time]
-            views[max(0, len(began) - 1)].append(event_line(event))  # A clock may have been set back.
+            line = event.seq, event.entry.kind, event.entry.author, event.text
+            views[max(0, len(began) - 1)].append(line)  # A clock may have been set back.
         shown = collections.Counter()
         for number, life in enumerate(self.lives):
             view = views[number]
@@ -4300,10 +3753,8 @@ class Storm:
             found = [life for life in self.lives if life.texts.get(event.seq) == queued[event.number]]
             assert found, "%s: %s is not in the log" % (person.name, event)
         if whole:
-            reasons = [event.reason for event in person.all(NotSent)]
-            assert not [reason for reason in reasons if "has left" not in reason and "Nobody here" not in reason], (
-                reasons
-            )
+            others = [event for event in person.all(NotSent) if event.code not in (HAS_LEFT, NO_SUCH_NAME)]
+            assert not others, others
 
 
 class LogLines:
@@ -4343,11 +3794,6 @@ class LogLines:
         numbers = {seq: line.number for seq, line, _ in self._lines}
         for seq, _, author, _ in view:
             shown[author] = max(shown[author], numbers[seq])
-
-
-def event_line(event):
-    """Return an event in the form of LogLines.lines()."""
-    return event.seq, event.entry.kind, event.entry.author, event.text
 
 
 def difference(view, expected):
@@ -4395,9 +3841,8 @@ class FiguresTest(RoomCase):
 
     def talk(self, loss, seconds):
         """Let four clients send 300 messages in that weather; return how long it took until all had all."""
-        self.room("ann", "bob", "cem", "dan", earlier=0)
-        self.network.weather = Weather(loss, 0.1, 0.0005, 0.05)
-        people, began = list(self.network.people.values()), self.network.now
+        people = self.room("ann", "bob", "cem", "dan", earlier=0)
+        self.network.weather, began = Weather(loss, 0.1, 0.0005, 0.05), self.network.now
         for number in range(75):
             for person in people:
                 person.say("%s %d" % (person.name, number))
@@ -4468,13 +3913,13 @@ def show_bytes(data):
 def type_bytes(data):
     """Let a person type it, wherever something can be typed."""
     text = data.decode("utf-8", "replace")
-    for parse in (
-        *(lambda: chat.parse_input(text, chat.CLIENT_COMMANDS), lambda: chat.parse_input(text, chat.SERVER_COMMANDS)),
-        *(lambda: chat.parse_server(text, 1), lambda: chat.clean_name(text), lambda: chat.clean_text(text)),
-        lambda: chat.whole_number(text),
-    ):
+    parsers = [
+        functools.partial(chat.parse_input, commands=known) for known in (chat.CLIENT_COMMANDS, chat.SERVER_COMMANDS)
+    ]
+    parsers += [functools.partial(chat.parse_server, port=1), clean_name, clean_text, chat.whole_number]
+    for parse in parsers:
         with contextlib.suppress(UsageError):
-            parse()
+            parse(text)
     found = (chat.ServerFound(text, 1, 9, ("127.0.0.1", 1)),)
     for known in ((), found):
         chat.read_login(dict.fromkeys(("server", "port", "name", "password"), text), known)
@@ -4543,6 +3988,12 @@ def run_liars(seed, count=2000):
 
 class FuzzTest(unittest.TestCase):
     """Bytes that nobody would write are taken or refused, and harm nobody else."""
+
+    def test_inputs_that_are_cut_or_with_a_bit_turned_over_are_taken_or_refused(self):
+        for sample, take in fuzz_targets():
+            for data in damaged(sample):
+                with contextlib.suppress(MalformedDatagram):
+                    take(data)
 
     def test_mutated_inputs_are_taken_or_refused(self):
         run_fuzz(1)

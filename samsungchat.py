@@ -373,7 +373,6 @@ def display_text(text: str, newline: str = "\n") -> str:
 
 
 def _visible(character: str, newline: str) -> str:
-    """Return what is shown for a character that is not printable: what would act on the screen becomes visible."""
     code = ord(character)
     if character == "\n":
         return newline
@@ -469,9 +468,6 @@ class Value(_Fields):
 
     def __eq__(self, other: object) -> bool:
         return self.__dict__ == other.__dict__ if type(self) is type(other) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(tuple(self.__dict__.values()))
 
     def __repr__(self) -> str:
         return "%s(%s)" % (type(self).__name__, ", ".join("%s=%r" % field for field in self.__dict__.items()))
@@ -914,8 +910,7 @@ def x25519(scalar: bytes, point: bytes) -> bytes:
         e = a - b
         x3, z3 = total * total % p, ((difference & low) + 19 * (difference >> 255)) * u % p
         x2, z2 = a * b % p, e * (a + 121665 * e) % p
-    if swapped == "1":
-        x2, z2 = x3, z3
+    # A scalar's last bit is 0, so that nothing is left swapped.
     return (x2 * (pow(z2, -1, p) if z2 else 0) % p).to_bytes(32, "little")
 
 
@@ -1200,8 +1195,8 @@ def _complaints(path: str, fault: Callable[[str], Exception]) -> Iterator[None]:
         raise fault(sentences[0] % path if sentences else "%s cannot be used: %s." % (path, complaint)) from None
 
 
-def open_history(path: str, create: bool = False) -> "sqlite3.Connection":
-    """Open a history file, or ``create`` it; raises UsageError (not ours, another version) and sqlite3.Error."""
+def open_history(path: str, mode: str = "rw") -> "sqlite3.Connection":
+    """Open a history file, or create it ("rwc"); raises UsageError (not ours, another version) and sqlite3.Error."""
     place = pathlib.Path(path).resolve().as_uri()
     if os.path.isfile(path):  # Only looked at, without a lock and without the files that SQLite makes beside it.
         with contextlib.closing(sqlite3.connect(place + "?mode=ro&immutable=1", uri=True)) as database:
@@ -1210,8 +1205,7 @@ def open_history(path: str, create: bool = False) -> "sqlite3.Connection":
             raise UsageError("%s is not a history of SamsungChat; choose another file." % path)
         if mark and version != _SCHEMA_VERSION:
             raise UsageError("%s was written by another version; use that one, or another file." % path)
-    name = place + ("?mode=rwc" if create else "?mode=rw")
-    database = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
+    database = sqlite3.connect(place + "?mode=" + mode, uri=True, isolation_level=None, check_same_thread=False)
     database.text_factory = bytes  # There is no text in it, unless bytes have changed by themselves.
     return database
 
@@ -1259,7 +1253,7 @@ class Log:
         self._opened = contextlib.ExitStack()
         if path:
             with _complaints(path, UsageError), contextlib.ExitStack() as opened:
-                self._database = database = opened.enter_context(contextlib.closing(open_history(path, create=True)))
+                self._database = database = opened.enter_context(contextlib.closing(open_history(path, "rwc")))
                 if database.execute("PRAGMA quick_check(1)").fetchone()[0] != b"ok":
                     raise sqlite3.DatabaseError("malformed")
                 lock = sqlite3.connect(self._path + "-lock", timeout=0, isolation_level=None, check_same_thread=False)

@@ -367,7 +367,7 @@ def split_parts(text: str, most: int = PART_BYTES_MAX) -> List[bytes]:
 
 
 def display_text(text: str, newline: str = "\n") -> str:
-    """Make strangers' text safe to show: escape sequences, bidirectional overrides (Unicode TR 36) and the like."""
+    """Make strangers' text safe to show: what could act on the screen becomes visible (Unicode TR 36)."""
     # SECURITY: test_text_from_strangers_cannot_steer_a_terminal
     return "".join(character if character.isprintable() else _visible(character, newline) for character in text)
 

@@ -1400,23 +1400,19 @@ def pieces(
         yield _skip(until - after, HIDDEN, blank_time or at)
 
 
-def cut_pieces(found: Iterable[Tuple[int, bytes]], after: int, most: int) -> List[Cut]:
-    """Cut the pieces of what stands above ``after`` into at most ``most`` batches that each fit a datagram."""
-    cut: List[Cut] = []
+def cut_pieces(found: Iterable[Tuple[int, bytes]], after: int) -> Iterator[Cut]:
+    """Cut the pieces of what stands above ``after`` into batches that each fit a datagram."""
     chosen: List[bytes] = []
     first, number, size = after + 1, after, 0
     for count, data in found:
         if size + len(data) > BATCH_BYTES_MAX:
-            cut.append((first, number, b"".join(chosen)))
-            if len(cut) == most:
-                return cut
+            yield first, number, b"".join(chosen)
             chosen, first, size = [], number + 1, 0
         chosen.append(data)
         size += len(data)
         number += count
     if chosen:
-        cut.append((first, number, b"".join(chosen)))
-    return cut
+        yield first, number, b"".join(chosen)
 
 
 def batches(log: Log, after: int, until: int, reader: Optional[bytes], most: int) -> List[Cut]:
@@ -1427,7 +1423,7 @@ def batches(log: Log, after: int, until: int, reader: Optional[bytes], most: int
     kept = max(after, min(until, log.oldest - 1))
     gone = [_skip(kept - after, TRIMMED, log.began)] if kept > after else []
     found = pieces(enumerate(log.records(kept + 1, until), kept + 1), kept, until, reader)
-    return cut_pieces(itertools.chain(gone, found), after, most)
+    return list(itertools.islice(cut_pieces(itertools.chain(gone, found), after), most))
 
 
 class RoundTrip:
@@ -1635,7 +1631,7 @@ class Flush:
     def seen_by(self, reader: Optional[bytes]) -> List[Cut]:
         """Return the batches that one reader, or (None) the public, may see."""
         numbered = enumerate(self.records, self.after + 1)
-        return cut_pieces(pieces(numbered, self.after, self.head, reader), self.after, self.head)
+        return list(cut_pieces(pieces(numbered, self.after, self.head, reader), self.after))
 
 
 class Kind:
@@ -1671,14 +1667,11 @@ class SealedMember(Member):
     session: Session
     attempt: int
     welcome: Welcome
+    cursor: int
+    echo: int
+    early: Dict[int, Submission]  # Parts that cannot be taken yet.
+    answers: TokenBucket  # Rations what it is answered.
     told: int  # Taken, and written to the log for good.
-
-    def admit(self, session: Session, address: Any, attempt: int, now: float) -> None:
-        """Give it the session of a login; an earlier session of the same instance ends with that."""
-        self.session, self.address, self.attempt, self.heard_at = session, address, attempt, now
-        self.cursor = self.echo = 0
-        self.early: Dict[int, Submission] = {}
-        self.answers = TokenBucket(ANSWER_RATE, ANSWER_BURST, now)
 
     def held_parts(self) -> int:
         """Return which parts above ``told`` need not be sent again: see ENTRIES."""
@@ -1780,16 +1773,13 @@ class Sealed(Kind):
 
 
 class Activity(Value):
-    """What the server's own log says and the room's need not; ``what`` names a sentence of ACTIVITY.
-
-    ``why`` is a code word or a reason; ``members`` how many are here now.
-    """
+    """What the server's own log says and the room's need not; ``what`` names a sentence of ACTIVITY."""
 
     what: str
     name: str = ""
     address: Any = None
-    why: str = ""
-    members: int = 0
+    why: str = ""  # A code word or a reason.
+    members: int = 0  # Who are here now.
 
 
 class MemberRow(Value):
@@ -1800,16 +1790,13 @@ class MemberRow(Value):
     rtt_ms: int
     messages: int
     joined_at: float
-    classic: bool = False
 
 
 class ServerReport(Value):
-    """The state of the room, as asked for with report()."""
+    """Who is in the room, as asked for with report()."""
 
     members: Tuple[MemberRow, ...]
     members_max: int
-    entries: int
-    dropped: Tuple[Tuple[str, int], ...]
 
 
 class HalfOpen:
@@ -1822,80 +1809,6 @@ class HalfOpen:
         self.proof: Optional[Proof] = None
         self.holder: Optional[Member] = None  # Has the name; is asked whether it is still there ...
         self.asked_at = 0.0  # ... since then.
-
-
-class Door:
-    """Logins between HELLO and PROOF: cookies that are kept nowhere, one login a turn, bounded tables."""
-
-    def __init__(self, password: bytes, entropy: Callable[[int], bytes]) -> None:
-        """``waiting`` are LOGINs to be answered, ``half_open`` those that were, by session id."""
-        self.waiting: Dict[Any, bytes] = {}  # By address: who asks anew, because we are slow, keeps his place.
-        self.half_open: Dict[bytes, HalfOpen] = {}
-        self._password = password
-        self._entropy = entropy
-        self._cookie_key = entropy(32)
-        self._addresses: Dict[str, TokenBucket] = {}
-
-    def cookie(self, address: Any, nonce: bytes, second: int) -> bytes:
-        """Return what proves, for COOKIE_SECONDS from that one, that a client receives at an address."""
-        stamp, place = second.to_bytes(4, "big"), repr(address[:2]).encode()
-        return stamp + hashlib.blake2b(stamp + nonce + place, key=self._cookie_key, digest_size=16).digest()
-
-    def session_id(self, address: Any, datagram: bytes) -> bytes:
-        """Return the name of a LOGIN's session: the same when it comes again."""
-        return hashlib.blake2b(repr(address).encode() + datagram, key=self._cookie_key, digest_size=4).digest()
-
-    def check(self, login: Login, address: Any, now: float) -> None:
-        """Check a LOGIN's cookie; raises MalformedDatagram."""
-        second = int.from_bytes(login.cookie[:4], "big")
-        # SECURITY: test_a_spoofed_address_costs_no_multiplication
-        if not hmac.compare_digest(login.cookie, self.cookie(address, login.nonce, second)):
-            raise MalformedDatagram("cookie")
-        if not 0 <= int(now) - second <= COOKIE_SECONDS:
-            raise MalformedDatagram("old cookie")
-
-    def queue(self, address: Any, datagram: bytes, now: float) -> bool:
-        """Take a LOGIN to be answered; return False where there are too many, in all or from that address."""
-        if address not in self.waiting:
-            waiting = len(self.waiting)
-            if waiting >= LOGIN_QUEUE_MAX or waiting + len(self.half_open) >= HALF_OPEN_MAX:
-                return False
-            # SECURITY: test_guessing_online_is_slow
-            if not self.bucket(address, now).take(1, now):
-                return False
-        self.waiting[address] = datagram
-        return True
-
-    def bucket(self, address: Any, now: float) -> TokenBucket:
-        """Return the bucket of an address, an IPv6 one counted by its /64; an empty one when all are in use."""
-        place = address_place(address[0])
-        if place not in self._addresses:
-            if len(self._addresses) >= ADDRESSES_MAX:
-                return TokenBucket(1 / LOGIN_SECONDS, 0, now)
-            self._addresses[place] = TokenBucket(1 / LOGIN_SECONDS, LOGIN_BURST, now)
-        return self._addresses[place]
-
-    def answer(self, now: float) -> HalfOpen:
-        """Do the arithmetic of the LOGIN that waits longest, 2 to 3 ms.
-
-        Raises MalformedDatagram for a share that can only be an attack.
-        """
-        address = next(iter(self.waiting))
-        datagram = self.waiting.pop(address)
-        login, name = decode(datagram[1], datagram[2:]), self.session_id(address, datagram)
-        exchange = Exchange(self._password, login.nonce + login.cookie, self._entropy(32))
-        session = Session(name, exchange.key(login.share, name, server=True), server=True)
-        self.half_open[name] = half = HalfOpen(session, session.seal(Keys(login.nonce, exchange.share)), address, now)
-        return half
-
-    def sweep(self, now: float) -> List[HalfOpen]:
-        """Drop what has had its time; return the logins among it."""
-        expired = [half for half in self.half_open.values() if now >= half.expires_at]
-        for half in expired:
-            del self.half_open[half.session.id]
-        for place in [place for place, bucket in self._addresses.items() if bucket.full(now)]:
-            del self._addresses[place]
-        return expired
 
 
 # When the head is said again, after the newest entry.
@@ -1928,7 +1841,7 @@ class Server(Core):
         self.members: Dict[bytes, Any] = {}  # ... and by id.
         self.password, self.entropy = password_bytes(password), entropy
         self._id = entropy(8)
-        self._door = Door(self.password, entropy)
+        self._cookie_key = entropy(32)
         self._sealed = Sealed(entropy)
         self._foreign = foreign(self, now) if foreign else None
         self._kinds: List[Kind] = [self._sealed]
@@ -1936,6 +1849,11 @@ class Server(Core):
             self._kinds.append(self._foreign)
             self.receive_bytes = self._foreign.receive_bytes
         self._standing: Dict[int, Record] = {}  # What a newcomer has to know, by its number.
+        self._waiting: Dict[
+            Any, Tuple[bytes, Login]
+        ] = {}  # By address: who asks anew, as we are slow, keeps his place.
+        self._half_open: Dict[bytes, HalfOpen] = {}  # By session.
+        self._unproven: Dict[str, TokenBucket] = {}  # What rations the logins of an address.
         self._bans: Dict[Union[bytes, str], float] = {}
         # Who has something to take, what has been asked by whom and view, and who has something taken in this turn.
         self._submitted: Dict[bytes, SealedMember] = {}
@@ -1962,7 +1880,7 @@ class Server(Core):
         if self._alarms.due("sweep", now):
             self._sweep(now)
         if self._alarms.due("ping", now):
-            for half in list(self._door.half_open.values()):
+            for half in list(self._half_open.values()):
                 if half.holder is not None and half.proof is not None:
                     self._admit(half, half.proof, now)
         if self._foreign is not None:
@@ -1980,13 +1898,9 @@ class Server(Core):
                 self._alarms["close"] = now + self._goodbyes.pop(0)
         # One login a turn, but what this turn hands out goes before it, once: 2 ms are long where people talk.
         self._yielded = bool(self._outgoing) and not self._yielded
-        if self._door.waiting and not self._yielded:
-            try:
-                half = self._door.answer(now)
-                self._outgoing.append(Datagram(half.answer, half.address))
-            except MalformedDatagram as fault:
-                self.dropped[str(fault)] += 1
-        if self._asked or self._door.waiting:
+        if self._waiting and not self._yielded:
+            self._answer_login(now)
+        if self._asked or self._waiting:
             self._alarms.sooner("turn", now + TURN_SECONDS)
 
     def say(self, text: str, now: float) -> None:
@@ -2010,12 +1924,9 @@ class Server(Core):
 
     def report(self) -> None:
         """Ask for a ServerReport among the events."""
-        rows = [
-            MemberRow(each.name, each.address, each.rtt_ms, each.messages, each.joined_at, bool(each.kind.note))
-            for each in self.names.values()
-        ]
-        drops = tuple(sorted(self.dropped.items()))
-        self._events.append(ServerReport(tuple(rows), self.members_max, self._sealed.head, drops))
+        here = self.names.values()
+        rows = [MemberRow(each.name, each.address, each.rtt_ms, each.messages, each.joined_at) for each in here]
+        self._events.append(ServerReport(tuple(rows), self.members_max))
 
     def close(self, now: float) -> None:
         """Tell the members that the room closes; ``done`` turns true shortly after."""
@@ -2042,43 +1953,85 @@ class Server(Core):
         else:
             self._receive_sealed(datagram, address, now)
 
-    def _send_stranger(self, answer: bytes, question: bytes, address: Any) -> None:
-        # SECURITY: test_a_stranger_gets_no_answer_larger_than_its_question
-        if len(answer) > len(question):
-            raise MalformedDatagram("question shorter than its answer")
-        self._outgoing.append(Datagram(answer, address))
-
     def _advise(self, datagram: bytes, code: str, address: Any) -> None:
         """Answer with LATER, in the asker's version; never what servers say, or two would talk for ever."""
         # SECURITY: test_two_servers_cannot_be_made_to_answer_each_other
         if datagram[1] in _SERVER_TYPES:
             raise MalformedDatagram("not for a server")
-        nonce = datagram[2:18].ljust(16, b"\0")
-        self._send_stranger(datagram[:1] + encode_unsealed(Later(nonce, code))[1:], datagram, address)
+        later = datagram[:1] + encode_unsealed(Later(datagram[2:18].ljust(16, b"\0"), code))[1:]
+        # SECURITY: test_a_stranger_gets_no_answer_larger_than_its_question
+        if len(later) > len(datagram):
+            raise MalformedDatagram("question shorter than its answer")
+        self._outgoing.append(Datagram(later, address))
 
     def _receive_stranger(self, datagram: bytes, address: Any, now: float) -> None:
         if len(datagram) != STRANGER_BYTES:
             raise MalformedDatagram("size of HELLO or LOGIN")
-        door, message = self._door, decode(datagram[1], datagram[2:])
-        if isinstance(message, Hello):
-            cookie = door.cookie(address, message.nonce, int(now))
-            offer = Offer(message.nonce, cookie, self._id, len(self.names), self.members_max, self.room)
-            self._send_stranger(encode_unsealed(offer), datagram, address)
+        message = decode(datagram[1], datagram[2:])
+        if isinstance(message, Login):
+            self._receive_login(message, datagram, address, now)
             return
-        door.check(message, address, now)
-        name = door.session_id(address, datagram)
-        if name in door.half_open:
-            self._send_stranger(door.half_open[name].answer, datagram, address)
+        cookie = self._cookie(address, message.nonce, int(now))
+        offer = Offer(message.nonce, cookie, self._id, len(self.names), self.members_max, self.room)
+        self._outgoing.append(Datagram(encode_unsealed(offer), address))
+
+    def _cookie(self, address: Any, nonce: bytes, second: int) -> bytes:
+        """Return what proves, for COOKIE_SECONDS from that one, that a client receives at an address; kept nowhere."""
+        stamp, place = second.to_bytes(4, "big"), repr(address[:2]).encode()
+        return stamp + hashlib.blake2b(stamp + nonce + place, key=self._cookie_key, digest_size=16).digest()
+
+    def _receive_login(self, login: Login, datagram: bytes, address: Any, now: float) -> None:
+        """Take a LOGIN to be answered, unless there are too many, in all or from that address."""
+        second = int.from_bytes(login.cookie[:4], "big")
+        # SECURITY: test_a_spoofed_address_costs_no_multiplication
+        if not hmac.compare_digest(login.cookie, self._cookie(address, login.nonce, second)):
+            raise MalformedDatagram("cookie")
+        if not 0 <= int(now) - second <= COOKIE_SECONDS:
+            raise MalformedDatagram("old cookie")
+        # The session of a LOGIN that comes again is the same.
+        name = hashlib.blake2b(repr(address).encode() + datagram, key=self._cookie_key, digest_size=4).digest()
+        half, waiting = self._half_open.get(name), len(self._waiting)
+        full = waiting >= LOGIN_QUEUE_MAX or waiting + len(self._half_open) >= HALF_OPEN_MAX
+        if half is not None:
+            self._outgoing.append(Datagram(half.answer, address))
         elif name in self._sealed.members or name in self._sealed.ended:
             raise MalformedDatagram("late login")
-        elif self._sealed.stuck or not door.queue(address, datagram, now):
+        # SECURITY: test_guessing_online_is_slow
+        elif not self._sealed.stuck and (
+            address in self._waiting or not full and self._unproven_of(address, now).take(1, now)
+        ):
+            self._waiting[address] = name, login
+        else:
             self._advise(datagram, TRY_LATER, address)
+
+    def _unproven_of(self, address: Any, now: float) -> TokenBucket:
+        """Return what rations an address, an IPv6 one counted by its /64; nothing is left when all are in use."""
+        place = address_place(address[0])
+        if place not in self._unproven:
+            if len(self._unproven) >= ADDRESSES_MAX:
+                return TokenBucket(1 / LOGIN_SECONDS, 0, now)
+            self._unproven[place] = TokenBucket(1 / LOGIN_SECONDS, LOGIN_BURST, now)
+        return self._unproven[place]
+
+    def _answer_login(self, now: float) -> None:
+        """Do the arithmetic of the LOGIN that waits longest, 2 to 3 ms."""
+        address = next(iter(self._waiting))
+        name, login = self._waiting.pop(address)
+        exchange = Exchange(self.password, login.nonce + login.cookie, self.entropy(32))
+        try:
+            session = Session(name, exchange.key(login.share, name, server=True), server=True)
+        except MalformedDatagram as fault:  # A share that can only be an attack.
+            self.dropped[str(fault)] += 1
+            return
+        half = HalfOpen(session, session.seal(Keys(login.nonce, exchange.share)), address, now)
+        self._half_open[name] = half
+        self._outgoing.append(Datagram(half.answer, address))
 
     # --- sealed datagrams
 
     def _receive_sealed(self, datagram: bytes, address: Any, now: float) -> None:
         name, sealed = datagram[2:6], self._sealed
-        member, half = sealed.members.get(name), self._door.half_open.get(name)
+        member, half = sealed.members.get(name), self._half_open.get(name)
         if member is not None:
             message = member.session.open(datagram)
             member.heard_at = now
@@ -2092,7 +2045,7 @@ class Server(Core):
                 raise MalformedDatagram("not yet a member")
             if half.proof is None:
                 half.proof = message
-                self._door.bucket(half.address, now).give(1)
+                self._unproven_of(half.address, now).give(1)
             if half.session.newest:
                 half.address = address
             if half.holder is None and not sealed.stuck:
@@ -2105,10 +2058,21 @@ class Server(Core):
             self._advise(datagram, UNKNOWN_SESSION, address)
 
     def _receive_message(self, member: SealedMember, message: Any, now: float) -> None:
+        head = self._sealed.head
         if isinstance(message, Sync):
-            self._receive_sync(member, message)
+            if message.cursor > head:
+                raise MalformedDatagram("cursor above the head")
+            member.cursor = max(member.cursor, message.cursor)
+            member.rtt_ms = message.rtt_ms
+            for part in message.messages:
+                if member.taken < part.number <= member.taken + WINDOW_PARTS:
+                    member.early.setdefault(part.number, part)
+                    self._submitted[member.id] = member
+            if member.session.newest:
+                member.echo = member.session.window.highest
+                self._asked[member.id, MISSING] = member, message
         elif isinstance(message, Pull):
-            if message.view not in (STANDING, EARLIER) or message.until > self._sealed.head:
+            if message.view not in (STANDING, EARLIER) or message.until > head:
                 raise MalformedDatagram("view above the head")
             self._asked[member.id, message.view] = member, message
         elif isinstance(message, Proof):  # It has not got its WELCOME.
@@ -2119,19 +2083,6 @@ class Server(Core):
         else:
             raise MalformedDatagram("not for a server")
 
-    def _receive_sync(self, member: SealedMember, sync: Sync) -> None:
-        if sync.cursor > self._sealed.head:
-            raise MalformedDatagram("cursor above the head")
-        member.cursor = max(member.cursor, sync.cursor)
-        member.rtt_ms = sync.rtt_ms
-        for message in sync.messages:
-            if member.taken < message.number <= member.taken + WINDOW_PARTS:
-                member.early.setdefault(message.number, message)
-                self._submitted[member.id] = member
-        if member.session.newest:
-            member.echo = member.session.window.highest
-            self._asked[member.id, MISSING] = member, sync
-
     # --- admission
 
     def _admit(self, half: HalfOpen, proof: Proof, now: float) -> None:
@@ -2141,7 +2092,7 @@ class Server(Core):
         if known is not None and proof.attempt < known.attempt:
             # SECURITY: test_a_late_attempt_of_an_older_login_neither_moves_a_member_nor_ends_the_server
             self.dropped["late attempt"] += 1  # Not raised: this may be the end of a contest, in tick().
-            del self._door.half_open[half.session.id]
+            del self._half_open[half.session.id]
             return
         try:
             half.proof = proof = replace(proof, name=clean_name(proof.name))
@@ -2162,7 +2113,7 @@ class Server(Core):
                 return
             else:
                 self.leave(holder, "superseded", now)
-        del self._door.half_open[half.session.id]
+        del self._half_open[half.session.id]
         if reason:
             refused = Refused(reason, text or REFUSALS[reason])
             self._outgoing += self._sealed.end(half.session, half.address, refused, now)
@@ -2200,7 +2151,9 @@ class Server(Core):
             self.note(Activity("back", member.name, half.address, members=len(self.names)))
         member.taken = max(member.taken, proof.oldest - 1)
         member.told = max(member.told, proof.oldest - 1)
-        member.admit(half.session, half.address, proof.attempt, now)
+        member.session, member.address, member.attempt = half.session, half.address, proof.attempt
+        member.heard_at, member.cursor, member.echo, member.early = now, 0, 0, {}
+        member.answers = TokenBucket(ANSWER_RATE, ANSWER_BURST, now)
         key, here = self._sealed.room_key, min(len(self.names), 0xFFFF)
         member.welcome = Welcome(
             *(ident, start, self.log.time_at(start), resumed, head, member.told, key.id, key.key, here),
@@ -2232,9 +2185,12 @@ class Server(Core):
         for member in [each for each in self.names.values() if now - each.heard_at > each.kind.silent_seconds]:
             self.leave(member, "timed out", now)
         self.log.forget(self.wall_ms(now))
-        for half in self._door.sweep(now):
+        for half in [half for half in self._half_open.values() if now >= half.expires_at]:
+            del self._half_open[half.session.id]
             if half.proof is None:
                 self.note(Activity("abandoned", address=half.address))
+        for place in [place for place, bucket in self._unproven.items() if bucket.full(now)]:
+            del self._unproven[place]
         for name in [name for name, (_, _, until) in self._sealed.ended.items() if now >= until]:
             del self._sealed.ended[name]
 
@@ -2328,7 +2284,7 @@ class Server(Core):
         except LogFailure as fault:
             reason, self._alarms["write"] = str(fault), now + STUCK_SECONDS
         if bool(reason) != self._sealed.stuck:
-            for half in self._door.half_open.values():
+            for half in self._half_open.values():
                 half.holder = None  # Nobody is admitted meanwhile; who still asks is contested anew.
             self.note(Activity("stuck" if reason else "goes on", why=reason))
             for kind in self._kinds:
@@ -2375,7 +2331,7 @@ class Server(Core):
         if view == STANDING:
             work += len(self._standing)
             standing = [(number, record) for number, record in self._standing.items() if have < number <= until]
-            cut = cut_pieces(pieces(standing, have, until, member.id), have, most)
+            cut = list(itertools.islice(cut_pieces(pieces(standing, have, until, member.id), have), most))
         else:
             top = min(until, max(have, log.oldest - 1) + ANSWER_ENTRIES_MAX)
             cut = batches(log, have, top, member.id, most)
@@ -2394,11 +2350,10 @@ class Server(Core):
         due = [name for name in _BEATS if self._alarms.due(name, now)]
         if not due:
             return
-        members, head = list(self._sealed.members.values()), self._sealed.head
         if "heartbeat" in due:
             self._alarms["heartbeat"] = now + HEARTBEAT_SECONDS
-        else:
-            members = [member for member in members if member.cursor < head]
+        head, here = self._sealed.head, self._sealed.members.values()
+        members = [member for member in here if "heartbeat" in due or member.cursor < head]
         self._outgoing += self._sealed.fan_out([encode_batch(head, head + 1, b"")], members)
 
 
@@ -4955,7 +4910,7 @@ class ServerApp(App):
         super().__init__()
         self.bound: Any = None
         self.trouble = ""  # Why it is not open.
-        self.report = ServerReport((), 0, 0, ())
+        self.report = ServerReport((), 0)
         self.question: Optional[Tuple[str, str, Callable[[], None]]] = None  # The question, the word for yes, the act.
         self._open_room, self.port, self._notes = open_room, port, notes
         self._ending = False
@@ -5000,7 +4955,7 @@ class ServerApp(App):
         elif isinstance(event, UsageError):
             self._show(event, [str(event)])
         elif isinstance(event, LoopEnded):
-            self.loop, self.report, self.trouble = None, ServerReport((), 0, 0, ()), event.failure
+            self.loop, self.report, self.trouble = None, ServerReport((), 0), event.failure
             self.tell("error" if event.failure else "warning", event.failure or "the room is closed")
             if self._ending or not self.face.form:
                 self.end(1 if event.failure else 0, event.failure)

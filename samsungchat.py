@@ -1386,18 +1386,17 @@ def pieces(
 
     ``records`` are (number, record) in order; blanks stand for what is not among them or not for that reader.
     """
-    at = blank_time = 0
+    at = 0
     for number, record in records:
         # SECURITY: test_a_private_message_reaches_nobody_else
-        if not record.visible(reader):
-            blank_time = record.time
-            continue
-        if number > after + 1:
-            yield _skip(number - after - 1, HIDDEN, blank_time or at)
-        yield 1, record.data
-        after, at, blank_time = number, record.time, 0
+        if record.visible(reader):
+            if number > after + 1:
+                yield _skip(number - after - 1, HIDDEN, at)
+            yield 1, record.data
+            after = number
+        at = record.time
     if after < until:
-        yield _skip(until - after, HIDDEN, blank_time or at)
+        yield _skip(until - after, HIDDEN, at)
 
 
 def cut_pieces(found: Iterable[Tuple[int, bytes]], after: int) -> Iterator[Cut]:
@@ -1602,20 +1601,51 @@ def address_text(address: Any) -> str:
 
 
 class Member:
-    """One who is in the room, as the server knows everybody; ``joined`` is the number of its JOINED entry."""
+    """One who is in the room; ``joined`` is the number of its JOINED entry.
+
+    Only who speaks the sealed protocol has a session, a cursor, a round trip, and what goes with them.
+    """
 
     __slots__ = (
-        *("kind", "id", "name", "key", "address", "bucket", "joined", "joined_at", "taken", "messages"),
-        *("heard_at", "rtt_ms"),
+        *("kind", "id", "name", "key", "address", "bucket", "answers", "joined", "joined_at", "heard_at", "messages"),
+        *("taken", "told", "early", "session", "attempt", "welcome", "cursor", "echo", "rtt_ms"),
     )
 
-    bucket: TokenBucket  # Rations what it says.
+    bucket: TokenBucket  # Rations what it says ...
+    answers: TokenBucket  # ... and what it is answered.
     joined_at: float  # Seconds since 1970.
     heard_at: float
+    session: Session
+    welcome: Welcome
 
-    def __init__(self, kind: "Kind", ident: bytes, name: str, address: Any) -> None:
+    def __init__(self, kind: "Kind", ident: bytes, name: str, address: Any, taken: int = 0) -> None:
+        """``taken`` is the highest number that the log has of it; ``told``, what is there for good."""
         self.kind, self.id, self.name, self.key, self.address = kind, ident, name, name_key(name), address
-        self.joined = self.taken = self.messages = self.rtt_ms = 0
+        self.taken = self.told = taken
+        self.joined = self.messages = self.attempt = self.cursor = self.echo = self.rtt_ms = 0
+        self.early: Dict[int, Submission] = {}  # Parts that cannot be taken yet.
+
+    def held_parts(self) -> int:
+        """Return which parts above ``told`` need not be sent again: see ENTRIES."""
+        held, first = 0, self.told + 1
+        for number in (*range(first, self.taken + 1), *self.early):
+            held |= 1 << number - first
+        return held & 0xFFFFFFFF
+
+    def next_run(self) -> List[Submission]:
+        """Return the parts of its next message, if all have come; raises MalformedDatagram if they never fit."""
+        run: List[Submission] = []
+        part = self.early.get(self.taken + 1)
+        while part is not None:
+            run.append(part)
+            fits = bool(part.kind & FIRST) == (len(run) == 1) and part.kind & KIND_BITS == run[0].kind & KIND_BITS
+            if not fits or len(run) > RUN_PARTS_MAX or part.to != run[0].to:
+                self.early.clear()
+                raise MalformedDatagram("parts that are no message")
+            if part.kind & LAST:
+                return run
+            part = self.early.get(self.taken + 1 + len(run))
+        return []
 
 
 class Flush:
@@ -1659,43 +1689,6 @@ class Kind:
         raise NotImplementedError
 
 
-class SealedMember(Member):
-    """A member whose client speaks the sealed protocol: its session, its cursor, and what it has sent."""
-
-    __slots__ = ("session", "attempt", "welcome", "cursor", "early", "answers", "echo", "told")
-
-    session: Session
-    attempt: int
-    welcome: Welcome
-    cursor: int
-    echo: int
-    early: Dict[int, Submission]  # Parts that cannot be taken yet.
-    answers: TokenBucket  # Rations what it is answered.
-    told: int  # Taken, and written to the log for good.
-
-    def held_parts(self) -> int:
-        """Return which parts above ``told`` need not be sent again: see ENTRIES."""
-        held, first = 0, self.told + 1
-        for number in (*range(first, self.taken + 1), *self.early):
-            held |= 1 << number - first
-        return held & 0xFFFFFFFF
-
-    def next_run(self) -> List[Submission]:
-        """Return the parts of its next message, if all have come; raises MalformedDatagram if they never fit."""
-        run: List[Submission] = []
-        part = self.early.get(self.taken + 1)
-        while part is not None:
-            run.append(part)
-            fits = bool(part.kind & FIRST) == (len(run) == 1) and part.kind & KIND_BITS == run[0].kind & KIND_BITS
-            if not fits or len(run) > RUN_PARTS_MAX or part.to != run[0].to:
-                self.early.clear()
-                raise MalformedDatagram("parts that are no message")
-            if part.kind & LAST:
-                return run
-            part = self.early.get(self.taken + 1 + len(run))
-        return []
-
-
 class Sealed(Kind):
     """The members of the sealed protocol, by session, who share a room key that is drawn anew when one has left."""
 
@@ -1710,16 +1703,15 @@ class Sealed(Kind):
         self.room_key = RoomKey(1, entropy(32))
         self.ended: Dict[bytes, Tuple[Session, Union[Refused, Bye], float]] = {}
 
-    def send(self, member: SealedMember, message: Message) -> Datagram:
+    def send(self, member: Member, message: Message) -> Datagram:
         """Seal a message for a member."""
         return Datagram(member.session.seal(message), member.address)
 
-    def entries(self, member: SealedMember, flags: int = 0, cut: Optional[Cut] = None, echo: int = 0) -> Datagram:
+    def entries(self, member: Member, flags: int = 0, cut: Optional[Cut] = None, echo: int = 0) -> Datagram:
         """Seal entries for a member, or none, with what else an ENTRIES says."""
         first, _, entries = cut or (self.head + 1, 0, b"")
         batch = encode_batch(self.head, first, entries)
-        flags |= STUCK * self.stuck
-        key = self.room_key
+        key, flags = self.room_key, flags | STUCK * self.stuck
         return self.send(member, Entries(echo, member.told, member.held_parts(), flags, key.id, key.key, batch))
 
     def deliver(self, flush: Flush) -> Outgoing:
@@ -1735,7 +1727,7 @@ class Sealed(Kind):
         plain = [encode_batch(flush.head, first, entries) for first, _, entries in flush.public]
         return outgoing + self.fan_out(plain, shared)
 
-    def fan_out(self, plain: List[bytes], members: Sequence[SealedMember]) -> Outgoing:
+    def fan_out(self, plain: List[bytes], members: Sequence[Member]) -> Outgoing:
         """Return the batches for the members: encrypted once, tagged for each, padded to one size for GSO."""
         if not members:
             return []
@@ -1743,13 +1735,13 @@ class Sealed(Kind):
         bodies = [self.room_key.seal(batch.ljust(size, b"\0")) for batch in plain]
         return [Fanout(bodies, [(member.address, member.session) for member in members])]
 
-    def tell(self, members: Iterable[SealedMember], what: str) -> Outgoing:
+    def tell(self, members: Iterable[Member], what: str) -> Outgoing:
         """Say goodbye, or anything else with an ENTRIES."""
         if what == "closed":
             return [self.send(member, Bye(SERVER_CLOSED)) for member in members]
         return [self.entries(member, ASK * (what == "ask")) for member in members]
 
-    def part(self, member: SealedMember, why: str, now: float) -> Outgoing:
+    def part(self, member: Member, why: str, now: float) -> Outgoing:
         """Take its keys from a member, and say goodbye, except to who is silent."""
         self.rekey = True
         del self.members[member.session.id]
@@ -1856,9 +1848,9 @@ class Server(Core):
         self._unproven: Dict[str, TokenBucket] = {}  # What rations the logins of an address.
         self._bans: Dict[Union[bytes, str], float] = {}
         # Who has something to take, what has been asked by whom and view, and who has something taken in this turn.
-        self._submitted: Dict[bytes, SealedMember] = {}
-        self._asked: Dict[Tuple[bytes, int], Tuple[SealedMember, Any]] = {}
-        self._took: Dict[bytes, SealedMember] = {}
+        self._submitted: Dict[bytes, Member] = {}
+        self._asked: Dict[Tuple[bytes, int], Tuple[Member, Any]] = {}
+        self._took: Dict[bytes, Member] = {}
         self._yielded = False
         self._ticked_at = now
         self._alarms.update(sweep=now + SWEEP_SECONDS, heartbeat=now + HEARTBEAT_SECONDS)
@@ -2057,7 +2049,7 @@ class Server(Core):
         else:
             self._advise(datagram, UNKNOWN_SESSION, address)
 
-    def _receive_message(self, member: SealedMember, message: Any, now: float) -> None:
+    def _receive_message(self, member: Member, message: Any, now: float) -> None:
         head = self._sealed.head
         if isinstance(message, Sync):
             if message.cursor > head:
@@ -2131,7 +2123,7 @@ class Server(Core):
         """Report something for the server's own log."""
         self._events.append(activity)
 
-    def _join(self, half: HalfOpen, proof: Proof, known: Optional[SealedMember], now: float) -> None:
+    def _join(self, half: HalfOpen, proof: Proof, known: Optional[Member], now: float) -> None:
         if known is not None and known.name != proof.name:
             self.leave(known, "left", now)
             known = None
@@ -2143,17 +2135,15 @@ class Server(Core):
         elif not resumed:
             start = self.log.start(proof.earlier, head + 1)
         if member is None:
-            member = SealedMember(self._sealed, ident, proof.name, half.address)
-            member.taken = member.told = self.log.taken(ident)
+            member = Member(self._sealed, ident, proof.name, half.address, self.log.taken(ident))
             self.join(member, now)
         else:
             del self._sealed.members[member.session.id]
             self.note(Activity("back", member.name, half.address, members=len(self.names)))
-        member.taken = max(member.taken, proof.oldest - 1)
-        member.told = max(member.told, proof.oldest - 1)
+        member.early.clear()
+        member.taken, member.told = max(member.taken, proof.oldest - 1), max(member.told, proof.oldest - 1)
         member.session, member.address, member.attempt = half.session, half.address, proof.attempt
-        member.heard_at, member.cursor, member.echo, member.early = now, 0, 0, {}
-        member.answers = TokenBucket(ANSWER_RATE, ANSWER_BURST, now)
+        member.heard_at = now
         key, here = self._sealed.room_key, min(len(self.names), 0xFFFF)
         member.welcome = Welcome(
             *(ident, start, self.log.time_at(start), resumed, head, member.told, key.id, key.key, here),
@@ -2167,6 +2157,7 @@ class Server(Core):
         record = self.append(Entry(JOINED, self.wall_ms(now), member.id, name=member.name, text=member.kind.note))
         member.joined, member.joined_at, member.heard_at = self.log.head, now + self.epoch, now
         member.bucket = TokenBucket(self.rate, max(self.rate * RATE_SECONDS, RUN_PARTS_MAX), now)
+        member.answers = TokenBucket(ANSWER_RATE, ANSWER_BURST, now)
         self._standing[member.joined] = record
         self.names[member.key] = member
         self.members[member.id] = member
@@ -2215,7 +2206,7 @@ class Server(Core):
             except MalformedDatagram as fault:
                 self.dropped[str(fault)] += 1
 
-    def _take_member(self, member: SealedMember, budget: int, now: float) -> int:
+    def _take_member(self, member: Member, budget: int, now: float) -> int:
         """Append one member's complete messages; return their bytes."""
         size = 0
         run = member.next_run()
@@ -2311,7 +2302,7 @@ class Server(Core):
             if not gone and not coming:
                 work -= self._answer_question(member, view, question, after)
 
-    def _answer_question(self, member: SealedMember, view: int, question: Any, until: int) -> int:
+    def _answer_question(self, member: Member, view: int, question: Any, until: int) -> int:
         """Send what follows what the member has, up to ``until`` or to the end of its view; return the work."""
         log, start, flags, work = self.log, 0, 0, ANSWER_WORK
         if view == MISSING:

@@ -3473,18 +3473,18 @@ def parse_input(text: str, commands: Dict[str, Tuple[str, str]]) -> Command:
 
 def parse_server(text: str, port: int) -> Tuple[str, int]:
     """Split HOST, HOST:PORT, [IPV6]:PORT or IPV6 into host and port; raises UsageError."""
-    match = re.fullmatch(r"\[([^\]]+)\](?::(\d+))?|([^:\s]+):(\d+)|(\S+)", text.strip())
+    match = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\s]+)|(\S+))(?::(\d+))?", text.strip())
     try:
         if match is None:
             raise ValueError
-        if match.group(5) and ":" in match.group(5):
-            ipaddress.IPv6Address(match.group(5).split("%")[0])
+        if match.group(3):
+            ipaddress.IPv6Address(match.group(3).split("%")[0])
     except ValueError:
         raise UsageError("Write the server as HOST or HOST:PORT, like 192.168.1.5 or lab1:11111.") from None
-    number = whole_number(match.group(2) or match.group(4) or str(port))
+    number = whole_number(match.group(4) or str(port))
     if not 0 < number < 65536:
         raise UsageError("A port is a number from 1 to 65535.")
-    return match.group(1) or match.group(3) or match.group(5), number
+    return match.group(1) or match.group(2) or match.group(3), number
 
 
 def commands_help(commands: Dict[str, Tuple[str, str]]) -> List[str]:
@@ -3556,12 +3556,12 @@ class Transcript:
         self._unread: Optional[Line] = None
         self._id = b""
         self._members: Dict[bytes, Tuple[str, bool]] = {}  # Names, and whether what they are sent is not encrypted.
-        self._spoke: List[str] = []  # Names, who spoke last first.
+        self._spoke: Dict[str, None] = {}  # Names, who spoke last at the end.
         self._key = 0
         self._day: Optional[datetime.date] = None
         self._earlier = False
         self._on_way: Dict[int, Line] = {}
-        self._presence: Optional[Line] = None
+        self.presence: Optional[Line] = None  # Of the newest joins and leaves; without it, the next begins a line.
         self._came: Dict[str, str] = {}
 
     def apply(self, event: Any) -> List[Line]:
@@ -3591,7 +3591,9 @@ class Transcript:
             here = self.described().values()
             return [self.note("%s here: %s" % (plural(len(self._members), "member"), ", ".join(here)))]
         elif isinstance(event, ServerStuck):
-            return [self.note(*_STUCK[event.stuck])]
+            if event.stuck:
+                return [self.note("The server's disk is full: messages wait until there is room on it.", "error")]
+            return [self.note("The server's disk has room again; what waited is sent.")]
         elif isinstance(event, Disconnected):
             return [self.note(event.text + " Trying again; what you type is kept.", "error")]
         return []
@@ -3616,7 +3618,8 @@ class Transcript:
     def names(self) -> List[str]:
         """Return the other members for completion: who spoke last first."""
         here = [name for name in self.members() if name_key(name) != name_key(self.name)]
-        return [name for name in self._spoke if name in here] + [name for name in here if name not in self._spoke]
+        spoke = [name for name in reversed(list(self._spoke)) if name in here]
+        return spoke + [name for name in here if name not in self._spoke]
 
     def read(self, reading: bool) -> None:
         """Note whether the person looks at the conversation; if so, nothing is unread."""
@@ -3626,16 +3629,11 @@ class Transcript:
 
     def title(self) -> str:
         """Return the window's title, the number of unread messages first."""
-        count = "(%d) " % self.unread if self.unread else ""
-        return count + (self.room or "SamsungChat")
-
-    def end_presence(self) -> None:
-        """The next join or leave begins a new line."""
-        self._presence = None
+        return ("(%d) " % self.unread if self.unread else "") + (self.room or "SamsungChat")
 
     def note(self, text: str, kind: str = "presence") -> Line:
         """Return a line that only this screen has: an answer to a command, or an error."""
-        self._presence = None
+        self.presence = None
         return self._line(kind, text)
 
     def _line(self, kind: str, text: str, at: float = 0.0, **more: Any) -> Line:
@@ -3646,21 +3644,8 @@ class Transcript:
         entry, at = event.entry, event.entry.time / 1000
         self._on_way.pop(event.number, None)
         if entry.kind == SKIP:
-            return [self.note(skip_words(entry) + ".")]
-        lines = self._dated(event)
-        if entry.kind in (JOINED, LEFT):
-            return [*lines, self._came_or_went(entry, event.earlier)]
-        if entry.kind in (NOTICE, STARTED):
-            return [*lines, self._line("notice", display_text(event.text), at, earlier=event.earlier)]
-        if not event.number:
-            lines += self._count_unread(event.earlier)
-            name = display_text(entry.name, " ")
-            self._spoke = [name, *(each for each in self._spoke if each != name)][:MEMBERS_MAX]
-        return [*lines, self._message(entry, event.text, "sent" if event.number else "", event.earlier)]
-
-    def _dated(self, event: Happened) -> List[Line]:
-        """Return the dividers that go before the line of an entry."""
-        lines, at = [], event.entry.time / 1000
+            return [self.note(told(entry) + ".")]
+        lines = []
         if event.earlier != self._earlier:
             self._earlier = event.earlier
             lines.append(self._line("divider", "earlier" if event.earlier else "now", at))
@@ -3668,9 +3653,25 @@ class Transcript:
         if day != self._day:
             self._day = day
             lines.append(self._line("day", day.strftime("%A, %d %B %Y"), at))
-        if lines or event.entry.kind not in (JOINED, LEFT):
-            self._presence = None
-        return lines
+        if lines or entry.kind not in (JOINED, LEFT):
+            self.presence = None
+        if entry.kind in (JOINED, LEFT):
+            return [*lines, self._came_or_went(entry, event.earlier)]
+        if entry.kind in (NOTICE, STARTED):
+            return [*lines, self._line("notice", display_text(event.text), at, earlier=event.earlier)]
+        if not (event.number or event.earlier or self._reading):
+            self.unread += 1
+            if self.unread == 1:  # It goes below a line of its own, of which there is one.
+                lines += [replace(self._unread, kind="gone")] if self._unread else []
+                self._unread = self._line("unread", "new")
+                lines.append(self._unread)
+        if not event.number:
+            name = display_text(entry.name, " ")
+            self._spoke.pop(name, None)
+            self._spoke[name] = None
+            if len(self._spoke) > MEMBERS_MAX:
+                del self._spoke[next(iter(self._spoke))]
+        return [*lines, self._message(entry, event.text, "sent" if event.number else "", event.earlier)]
 
     def _message(self, entry: Entry, text: str, state: str, earlier: bool = False) -> Line:
         """Return the line of what somebody said; ``state`` is "" unless this client said it."""
@@ -3686,17 +3687,6 @@ class Transcript:
         name = re.escape(name_key(self.name))
         return bool(name) and bool(re.search(r"(?<!\w)%s(?!\w)" % name, name_key(text[:MENTION_CHARACTERS])))
 
-    def _count_unread(self, earlier: bool) -> List[Line]:
-        """Count a message; return a line to go above the first that nobody saw, and the older one of its kind, gone."""
-        if self._reading or earlier:
-            return []
-        self.unread += 1
-        if self.unread > 1:
-            return []
-        gone = [replace(self._unread, kind="gone")] if self._unread else []
-        self._unread = self._line("unread", "new")
-        return [*gone, self._unread]
-
     def _came_or_went(self, entry: Entry, earlier: bool) -> Line:
         """Note who is here; collapse a run of joins and leaves into one line."""
         name = display_text(entry.name, " ")
@@ -3704,18 +3694,18 @@ class Transcript:
             self._members.pop(entry.author, None)
             if entry.kind == JOINED:
                 self._members[entry.author] = (name, entry.text == CLASSIC_TEXT)
-        if self._presence is None:
+        if self.presence is None:
             self._came = {}
-            self._presence = self._line("presence", "", entry.time / 1000, earlier=earlier)
+            self.presence = self._line("presence", "", entry.time / 1000, earlier=earlier)
         self._came.pop(name, None)
-        self._came[name] = presence_words(entry)
+        self._came[name] = told(entry)
         groups: Dict[str, List[str]] = {}
         for who, what in list(self._came.items())[-PRESENCE_NAMES_MAX:]:
             groups.setdefault(what, []).append(who)
         rest = len(self._came) - PRESENCE_NAMES_MAX
         words = ["%s %s" % (", ".join(names), what) for what, names in groups.items()]
-        self._presence = replace(self._presence, text=("%d more; " % rest if rest > 0 else "") + "; ".join(words))
-        return self._presence
+        self.presence = replace(self.presence, text=("%d more; " % rest if rest > 0 else "") + "; ".join(words))
+        return self.presence
 
     def _apply_earlier(self, event: EarlierRead) -> List[Line]:
         """Return history that was asked for: a block of lines that belongs before all others."""
@@ -3730,10 +3720,6 @@ class Transcript:
         return [top, *found.values(), end]
 
 
-_STUCK = {
-    True: ("The server's disk is full: messages wait until there is room on it.", "error"),
-    False: ("The server's disk has room again; what waited is sent.",),
-}
 PRESENCE_WORDS = {
     "timed out": "lost the connection",
     "kicked": "was removed",
@@ -3741,16 +3727,13 @@ PRESENCE_WORDS = {
 }
 
 
-def presence_words(entry: Entry) -> str:
-    """Return what is said of somebody who came (JOINED) or went (LEFT), safe to show."""
+def told(entry: Entry) -> str:
+    """Return what an entry tells of who came (JOINED) or went (LEFT), safe to show, or of what is not kept (SKIP)."""
+    if entry.kind == SKIP:
+        return plural(entry.count, "earlier line") + " no longer available"
     if entry.kind == JOINED:
         return "joined (%s)" % CLASSIC_TEXT if entry.text == CLASSIC_TEXT else "joined"
     return PRESENCE_WORDS.get(entry.text) or display_text(entry.text, " ")
-
-
-def skip_words(entry: Entry) -> str:
-    """Return what is said of what the server no longer keeps."""
-    return plural(entry.count, "earlier line") + " no longer available"
 
 
 def plain_line(event: Any) -> Optional[str]:
@@ -3763,8 +3746,8 @@ def plain_line(event: Any) -> Optional[str]:
     if entry.kind in (TEXT, ACTION):
         return ("* %s %s" if entry.kind == ACTION else "%s: %s") % (name, text)
     if entry.kind in (JOINED, LEFT):
-        return "-- %s %s" % (name, presence_words(entry))
-    return "-- " + (skip_words(entry) if entry.kind == SKIP else text)
+        return "-- %s %s" % (name, told(entry))
+    return "-- " + (told(entry) if entry.kind == SKIP else text)
 
 
 def json_object(event: Any, classic: bool = False) -> Optional[Dict[str, Any]]:
@@ -3790,7 +3773,7 @@ def json_object(event: Any, classic: bool = False) -> Optional[Dict[str, Any]]:
     entry = event.entry
     found = {"event": "notice", "seq": event.seq, "time": entry.time / 1000}
     if entry.kind == SKIP:
-        return {**found, "time": None, "text": skip_words(entry)}
+        return {**found, "time": None, "text": told(entry)}
     if entry.kind == JOINED:
         found.update(event="joined", name=entry.name)
     elif entry.kind == LEFT:
@@ -3958,39 +3941,21 @@ class LineEditor:
 # --- what windows show
 
 
-class Palette(Value):
-    """The colours of a theme: the first group of surfaces, the second of text, readable on each of them.
-
-    Every pair has a contrast of at least 4.5 : 1 (WCAG 2.1, 1.4.3); ``accent`` also carries ``background`` as text.
-    """
-
-    background: str
-    surface: str
-    own: str
-    mention: str
-    code: str
-    border: str
-    text: str
-    muted: str
-    accent: str
-    error: str
-    good: str
-    warning: str
-    names: Tuple[str, ...]
-
-
-PALETTES: Dict[str, Palette] = {
-    "light": Palette(
-        *("#ffffff", "#f4f6f9", "#e9eeff", "#fff3c4", "#f0f2f5", "#d5dae1"),
-        *("#1b1f24", "#5a6470", "#1428a0", "#b3261e", "#1b7a3a", "#855300"),
-        ("#0b57d0", "#b3261e", "#1b7a3a", "#8a4b00", "#6a3ab2", "#00666b", "#a0226e", "#55610a"),
+# The colours of a theme: surfaces, and texts and names that are readable on each of them.  Every pair has a contrast of
+# at least 4.5 : 1 (WCAG 2.1, 1.4.3); the accent also carries the background as text.
+_COLOURS = "background surface own mention code border text muted accent error good warning"
+_COLOURS += "".join(" name%d" % number for number in range(NAME_COLOURS))
+_THEMES = {
+    "light": (
+        "#ffffff #f4f6f9 #e9eeff #fff3c4 #f0f2f5 #d5dae1 #1b1f24 #5a6470 #1428a0 #b3261e #1b7a3a #855300",
+        "#0b57d0 #b3261e #1b7a3a #8a4b00 #6a3ab2 #00666b #a0226e #55610a",
     ),
-    "dark": Palette(
-        *("#15171c", "#1d2027", "#222b4d", "#463a10", "#22262e", "#343a45"),
-        *("#e7e9ec", "#9da7b3", "#8ea6ff", "#ff8f85", "#74d493", "#ecb955"),
-        ("#8ab4ff", "#ff9a8f", "#7ddc9a", "#f0b35a", "#c9a6ff", "#6fd6d9", "#ff9bd0", "#c3d166"),
+    "dark": (
+        "#15171c #1d2027 #222b4d #463a10 #22262e #343a45 #e7e9ec #9da7b3 #8ea6ff #ff8f85 #74d493 #ecb955",
+        "#8ab4ff #ff9a8f #7ddc9a #f0b35a #c9a6ff #6fd6d9 #ff9bd0 #c3d166",
     ),
 }
+PALETTES = {theme: dict(zip(_COLOURS.split(), " ".join(rows).split())) for theme, rows in _THEMES.items()}
 
 
 def blend(one: str, other: str, share: float) -> str:
@@ -4037,15 +4002,13 @@ def read_login(
     Of the servers ``found`` one may be named by its number from 1 or its room.
     """
     errors: Dict[str, str] = {}
-    host, port = "", whole_number(values["port"])
+    host, port, name = "", whole_number(values["port"]), values["name"]
     if not 0 < port < 65536:
-        errors["port"] = "1 to 65535"
-        port = 1
+        errors["port"], port = "1 to 65535", 1
     try:
         host, port = read_server(values["server"], port, found)
     except UsageError as fault:
         errors["server"] = str(fault)
-    name = values["name"]
     try:
         name = clean_name(name)
     except UsageError as fault:
@@ -4137,16 +4100,6 @@ def shorten(text: str, width: int, measure: Callable[[str], int]) -> str:
     return text[:low] + "\u2026"
 
 
-def in_group(before: Optional[Line], line: Line) -> bool:
-    """Return whether a message goes on under the name of the one before."""
-    if before is None or before.kind != "message" or line.kind != "message":
-        return False
-    same = (before.name, before.private, before.mention, bool(before.state), before.earlier) == (
-        *(line.name, line.private, line.mention, bool(line.state), line.earlier),
-    )
-    return same and 0 <= line.at - before.at < GROUP_SECONDS
-
-
 Run = Tuple[str, Tuple[str, ...]]
 _STATES = {
     "pending": "\u00a0 sending \u2026",
@@ -4157,64 +4110,55 @@ _STATES = {
 _DIVIDERS = {"earlier": "earlier messages", "now": "from now on"}
 
 
-def line_runs(line: Line, grouped: bool) -> List[Run]:
-    """Return a line as pieces of text, each with the names of its styles; ``grouped``: without its header.
+def line_runs(line: Line, before: Optional[Line] = None) -> List[Run]:
+    """Return a line as pieces of text, each with the names of its styles; below ``before`` it may need no header.
 
     The first style is that of the whole row: "plain", "own", "mention", "private", "notice" or "system".
     """
-    if line.kind in ("gone", "help"):
-        return [(line.text + "\n", ("plain", "code"))] if line.kind == "help" else []
+    if line.kind == "gone":
+        return []
+    if line.kind == "help":
+        return [(line.text + "\n", ("plain", "code"))]
     if line.kind in ("presence", "error", "divider", "day", "unread"):
-        text = _DIVIDERS.get(line.text, line.text) if line.kind == "divider" else line.text
         rule: List[Run] = [("\n", ("system", "rule"))] if line.kind == "unread" else []
-        return [(text + "\n", ("system", line.kind))] + rule
+        return [(_DIVIDERS.get(line.text, line.text) + "\n", ("system", line.kind)), *rule]
+    clock = local_time(line.at).strftime("%H:%M:%S")
     if line.kind == "log":
-        at = local_time(line.at).strftime("%H:%M:%S")
-        return [(at + "  ", ("plain", "time")), (line.text + "\n", ("plain", "body", line.state))]
+        return [(clock + "  ", ("plain", "time")), (line.text + "\n", ("plain", "body", line.state))]
     own = "own" if line.state else "mention" if line.mention and not line.private else "plain"
     row = "notice" if line.kind == "notice" else "private" if line.private else own
-    gap: List[Run] = [] if grouped else [("\n", ("plain", "gap"))]
-    name = "Announcement" if line.kind == "notice" else line.name
-    colour = "accent" if line.kind == "notice" else "name%d" % line.colour
-    at = "  " + local_time(line.at).strftime("%H:%M")
+    name, colour = ("Announcement", "accent") if line.kind == "notice" else (line.name, "name%d" % line.colour)
+    head: List[Run] = [("\n", ("plain", "gap")), (name, (row, "head", colour))]
+    state: List[Run] = [(_STATES[line.state], (row, line.state))] if line.state else []
     if line.kind == "action":
-        runs = gap + [(name, (row, "head", colour)), (" ", (row, "head", "action"))]
-        return runs + _body(line.text, row, "action") + [(at, (row, "time")), *_state(line, row), ("\n", (row,))]
-    runs = [] if grouped else gap + [(name, (row, "head", colour))]
-    if line.private and not grouped:
+        end = [("  " + clock[:5], (row, "time")), *state, ("\n", (row,))]
+        return [*head, (" ", (row, "head", "action")), *_body(line.text, row, "action"), *end]
+    if line.private:
         to = line.private if line.private.startswith("to ") else "to you"
-        runs.append(("  private " + to, (row, "head", "secret")))
-    runs += [] if grouped else [(at + "\n", (row, "head", "time"))]
-    for code, text in split_code(line.text):
-        runs += _code(text, row) if code else _body(text, row, "body") + [("\n", (row, "body"))]
-    last, tags = runs.pop()
-    return runs + [(last[:-1], tags), *_state(line, row), ("\n", tags)]
+        head.append(("  private " + to, (row, "head", "secret")))
+    runs = [] if _continues(before, line) else [*head, ("  %s\n" % clock[:5], (row, "head", "time"))]
+    for is_code, text in split_code(line.text):
+        if not is_code:
+            runs += [*_body(text, row, "body"), ("\n", (row, "body"))]
+            continue
+        last = text.count("\n")
+        for at, each in enumerate(text.split("\n")):  # The first and the last have room above and below.
+            runs.append((each + "\n", (row, "code", *("top",) * (at == 0), *("bottom",) * (at == last))))
+    last_text, tags = runs.pop() if runs else ("\n", (row, "body"))  # A text may be nothing but fences.
+    return [*runs, (last_text[:-1], tags), *state, ("\n", tags)]
+
+
+def _continues(before: Optional[Line], line: Line) -> bool:
+    """Return whether a message goes on under the name of the one before."""
+    if before is None or (before.kind, line.kind) != ("message", "message"):
+        return False
+    fields = ("name", "private", "mention", "earlier")
+    same = all(getattr(before, field) == getattr(line, field) for field in fields)
+    return same and bool(before.state) == bool(line.state) and 0 <= line.at - before.at < GROUP_SECONDS
 
 
 def _body(text: str, row: str, style: str) -> List[Run]:
     return [(piece, (row, style, "link") if link else (row, style)) for link, piece in split_links(text)]
-
-
-def _code(text: str, row: str) -> List[Run]:
-    """Return a block of code, its first and its last line with room above and below."""
-    lines = text.split("\n")
-    top, bottom = {0: ("top",)}, {len(lines) - 1: ("bottom",)}
-    return [(each + "\n", (row, "code", *top.get(at, ()), *bottom.get(at, ()))) for at, each in enumerate(lines)]
-
-
-def _state(line: Line, row: str) -> List[Run]:
-    return [(_STATES[line.state], (row, line.state))] if line.state else []
-
-
-def size_text(text: str) -> str:
-    """Return how much of a message's space a text takes, once it takes most of it; before that, nothing."""
-    size = len(text.encode("utf-8", "replace"))
-    return "%s of %s bytes" % (format(size, ","), format(TEXT_BYTES_MAX, ",")) if 4 * size > 3 * TEXT_BYTES_MAX else ""
-
-
-def private_draft(draft: str, name: str) -> str:
-    """Return what was being typed as a private message to somebody."""
-    return "/msg %s %s" % (name, re.sub(r"^/msg +\S* *", "", draft))
 
 
 def status_level(status: Status) -> str:
@@ -4230,13 +4174,13 @@ def find_places(text: str, needle: str, astral: int) -> List[Tuple[str, str]]:
     ``astral`` is how many columns a character beyond the BMP takes there.  Ours, because Tk's own search without
     case ends the program at such a character (Tk 8.6.13).
     """
-
-    def place(line: str, row: int, column: int) -> str:
-        return "%d.%d" % (row, column + (astral - 1) * sum(character > "\uffff" for character in line[:column]))
-
-    pattern, lines = re.compile(re.escape(needle), re.IGNORECASE), enumerate(text.split("\n"), 1)
-    matches = [(line, row, match) for row, line in lines if needle for match in pattern.finditer(line)]
-    return [(place(line, row, match.start()), place(line, row, match.end())) for line, row, match in matches]
+    places, pattern = [], re.compile(re.escape(needle), re.IGNORECASE)
+    for row, line in enumerate(text.split("\n") if needle else (), 1):
+        for match in pattern.finditer(line):
+            heads = (line[:column] for column in match.span())
+            start, end = (len(head) + (astral - 1) * sum(character > "\uffff" for character in head) for head in heads)
+            places.append(("%d.%d" % (row, start), "%d.%d" % (row, end)))
+    return places
 
 
 # ======================================================================================================
@@ -5353,7 +5297,7 @@ class Terminal(Face):
 
     def _show_held(self) -> None:
         line, self._held = self._held, None
-        self.app.transcript.end_presence()
+        self.app.transcript.presence = None
         self.show(None, [replace(line, at=0.0)] if line else [])
 
     def _tell(self, text: str, kind: str = "presence") -> None:
@@ -5714,7 +5658,7 @@ TAGS = {
 ICON = ((6, 4, 42, 8), (2, 8, 46, 30), (6, 30, 42, 34), (8, 34, 22, 38), (8, 38, 16, 42), (8, 42, 11, 45))  # A bubble.
 
 
-def apply_theme(root: Any, palette: Palette, zoom: int) -> None:
+def apply_theme(root: Any, colours: Dict[str, str], zoom: int) -> None:
     """Give every widget, shown or to come, its colours and fonts.  ``zoom`` counts steps of a tenth."""
     known, growth = root.tk.splitlist(root.tk.call("font", "names")), 1.1**zoom
     for name, face, size, weight, slant in FONTS:
@@ -5726,9 +5670,8 @@ def apply_theme(root: Any, palette: Palette, zoom: int) -> None:
     style.theme_use("clam")
     thumb = ("Vertical.Scrollbar.thumb", {"expand": "1", "sticky": "nswe"})  # No arrows.
     style.layout("Vertical.TScrollbar", [("Vertical.Scrollbar.trough", {"sticky": "ns", "children": [thumb]})])
-    colours = {**vars(palette), **{"name%d" % number: colour for number, colour in enumerate(palette.names)}}
     look = functools.partial(_look, root, colours, growth)
-    swapped = {**colours, "background": palette.surface, "surface": palette.background}
+    swapped = {**colours, "background": colours["surface"], "surface": colours["background"]}
     for name in STYLES:
         rows = [row for parent, row in STYLES.items() if ("." + name).endswith("." + parent)]
         for prefix, dress in (("", look), ("Surface.", functools.partial(_look, root, swapped, growth))):
@@ -5749,7 +5692,7 @@ def apply_theme(root: Any, palette: Palette, zoom: int) -> None:
     if "ChatIcon" not in root.tk.splitlist(root.tk.call("image", "names")):
         root.tk.call("image", "create", "photo", "ChatIcon", "-width", 48, "-height", 48)
         for box in ICON:
-            root.tk.call("ChatIcon", "put", palette.accent, "-to", *box)
+            root.tk.call("ChatIcon", "put", colours["accent"], "-to", *box)
         root.tk.call("wm", "iconphoto", ".", "-default", "ChatIcon")
 
 
@@ -6019,7 +5962,7 @@ class View:
     def _pieces(self, lines: Sequence[Line], before: Optional[Line], tag: str = "") -> List[Any]:
         """Return what Text.insert() takes for lines that ``before`` stands above, all with that tag."""
         pairs = zip((before, *lines), lines)
-        runs = [run for above, line in pairs for run in line_runs(line, in_group(above, line))]
+        runs = [run for above, line in pairs for run in line_runs(line, above)]
         return [piece for text, tags in runs for piece in (self._window.drawn(text), tags + (tag,) * bool(tag))] or [""]
 
     def _count(self) -> int:
@@ -6215,7 +6158,9 @@ class Composer:
         if text == before:  # To say that nothing is modified is a modification, too.
             return
         self._typed = text
-        self.show_note(size_text(text), "error" if len(text.encode("utf-8", "replace")) > TEXT_BYTES_MAX else "Small")
+        size = len(text.encode("utf-8", "replace"))
+        words = "{:,} of {:,} bytes".format(size, TEXT_BYTES_MAX) if 4 * size > 3 * TEXT_BYTES_MAX else ""
+        self.show_note(words, "error" if size > TEXT_BYTES_MAX else "Small")
         if text:
             self.hint.place_forget()
         else:
@@ -6526,7 +6471,8 @@ class ClientWindow(Window):
     def start_private(self, name: str) -> None:
         """Turn what is being typed into a private message."""
         if name != self.app.transcript.name:
-            self.composer.set(private_draft(self.composer.get(), name))
+            draft = re.sub(r"^/msg +\S* *", "", self.composer.get())
+            self.composer.set("/msg %s %s" % (name, draft))
             self.composer.text.focus_set()
 
     def enter(self, text: str) -> None:

@@ -4917,7 +4917,7 @@ class HostileTextTest(unittest.TestCase):
             names += [app.prompt(), *(line.name + line.private for line in screen.shown)]
             self.assertNotIn("\n", "".join(names))
             lines = [*screen.shown, *app.transcript.on_way()]
-            runs = [text for line in lines for text, _ in chat.line_runs(line, False)]
+            runs = [text for line in lines for text, _ in chat.line_runs(line)]
             self.assertHarmless(*names, *runs, *(chat.paint_line(line, False, 50) for line in lines))
         self.assertHarmless(app.need.errors["password"])
 
@@ -5036,19 +5036,19 @@ class ScreenModelForWindowsTest(unittest.TestCase):
 
     def test_every_text_is_readable_on_every_surface(self):
         for palette in chat.PALETTES.values():
-            surfaces = [palette.background, palette.surface, palette.own, palette.mention, palette.code]
-            inks = [palette.text, palette.muted, palette.accent, palette.error, palette.good, palette.warning]
-            for ink in (*inks, *palette.names):
-                for surface in surfaces:
-                    self.assertGreaterEqual(_contrast(ink, surface), 4.5, (ink, surface))
-            for surface in (palette.accent, palette.warning):
-                self.assertGreaterEqual(_contrast(palette.background, surface), 4.5)
+            inks = ["text", "muted", "accent", "error", "good", "warning", *map("name%d".__mod__, range(8))]
+            for ink in inks:
+                for surface in ("background", "surface", "own", "mention", "code"):
+                    self.assertGreaterEqual(_contrast(palette[ink], palette[surface]), 4.5, (ink, surface))
+            for surface in ("accent", "warning"):
+                self.assertGreaterEqual(_contrast(palette["background"], palette[surface]), 4.5)
 
     def test_buttons_stay_readable_when_pointed_at_and_pressed(self):
         for palette in chat.PALETTES.values():
-            for ink, fill in ((palette.background, palette.accent), (palette.text, palette.background)):
+            for ink, fill in (("background", "accent"), ("text", "background")):
                 for share in (0.09, 0.18):
-                    self.assertGreaterEqual(_contrast(ink, chat.blend(fill, palette.text, share)), 4.5)
+                    pressed = chat.blend(palette[fill], palette["text"], share)
+                    self.assertGreaterEqual(_contrast(palette[ink], pressed), 4.5)
 
     def test_links_end_where_the_sentence_goes_on(self):
         text = "see https://a.org/x_(y), (http://b.de/). ftp://c http:// javascript:alert(1)"
@@ -5060,6 +5060,10 @@ class ScreenModelForWindowsTest(unittest.TestCase):
         prose, fenced = "a list:\nmilk\nbread\nand tea", "look\n```py\nx = 1\n```\nnice"
         self.assertEqual([[(True, POEM)], [(False, prose)]], [chat.split_code(text) for text in (POEM, prose)])
         self.assertEqual([(False, "look"), (True, "x = 1"), (False, "nice")], chat.split_code(fenced))
+
+    def test_nothing_but_fences_is_a_row_too(self):
+        line = chat.Line(1, "message", "```\n```", 0.0, "bob")
+        self.assertEqual(["", "\n"], [text for text, _ in chat.line_runs(line, before=line)])
 
     def test_settings_survive_any_text(self):
         kept = chat.Settings("lab1:11111", "bob", "dark")
@@ -5407,7 +5411,7 @@ class ClientWindowTest(WindowTest):
         for theme in ("dark", "light"):
             window.switch_theme()
             self.assertEqual((chat.read_settings().theme, chat.read_settings().name), (theme, "alice"))
-            allowed = {getattr(chat.PALETTES[theme], name) for name in ("background", "surface", "accent", "border")}
+            allowed = {chat.PALETTES[theme][name] for name in ("background", "surface", "accent", "border")}
             for widget in widgets(window.root):
                 self.assertIn(ground(widget), allowed, str(widget))
 
@@ -5602,7 +5606,7 @@ class ServerWindowTest(WindowTest):
                 for widget in (window.composer.button, window.log.text, window.table.tree, window.switch):
                     self.assertTrue(widget.winfo_viewable())
                     self.assertLess(widget.winfo_x() + widget.winfo_width(), width)
-            self.assertEqual(window.log.text.cget("background"), chat.PALETTES[theme].background)
+            self.assertEqual(window.log.text.cget("background"), chat.PALETTES[theme]["background"])
             self.shut(window)
 
 

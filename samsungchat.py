@@ -3644,7 +3644,7 @@ class Transcript:
         entry, at = event.entry, event.entry.time / 1000
         self._on_way.pop(event.number, None)
         if entry.kind == SKIP:
-            return [self.note(told(entry) + ".")]
+            return [self.note(entry_words(entry) + ".")]
         lines = []
         if event.earlier != self._earlier:
             self._earlier = event.earlier
@@ -3698,7 +3698,7 @@ class Transcript:
             self._came = {}
             self.presence = self._line("presence", "", entry.time / 1000, earlier=earlier)
         self._came.pop(name, None)
-        self._came[name] = told(entry)
+        self._came[name] = entry_words(entry)
         groups: Dict[str, List[str]] = {}
         for who, what in list(self._came.items())[-PRESENCE_NAMES_MAX:]:
             groups.setdefault(what, []).append(who)
@@ -3727,7 +3727,7 @@ PRESENCE_WORDS = {
 }
 
 
-def told(entry: Entry) -> str:
+def entry_words(entry: Entry) -> str:
     """Return what an entry tells of who came (JOINED) or went (LEFT), safe to show, or of what is not kept (SKIP)."""
     if entry.kind == SKIP:
         return plural(entry.count, "earlier line") + " no longer available"
@@ -3746,8 +3746,8 @@ def plain_line(event: Any) -> Optional[str]:
     if entry.kind in (TEXT, ACTION):
         return ("* %s %s" if entry.kind == ACTION else "%s: %s") % (name, text)
     if entry.kind in (JOINED, LEFT):
-        return "-- %s %s" % (name, told(entry))
-    return "-- " + (told(entry) if entry.kind == SKIP else text)
+        return "-- %s %s" % (name, entry_words(entry))
+    return "-- " + (entry_words(entry) if entry.kind == SKIP else text)
 
 
 def json_object(event: Any, classic: bool = False) -> Optional[Dict[str, Any]]:
@@ -3773,7 +3773,7 @@ def json_object(event: Any, classic: bool = False) -> Optional[Dict[str, Any]]:
     entry = event.entry
     found = {"event": "notice", "seq": event.seq, "time": entry.time / 1000}
     if entry.kind == SKIP:
-        return {**found, "time": None, "text": told(entry)}
+        return {**found, "time": None, "text": entry_words(entry)}
     if entry.kind == JOINED:
         found.update(event="joined", name=entry.name)
     elif entry.kind == LEFT:

@@ -2758,7 +2758,8 @@ class Client(Core):
         if entry.kind == PRIVATE:
             here = [ident for ident, each in self._members.items() if name_key(each.name) == name_key(entry.to_name)]
             if not here:
-                raise UsageError("Nobody here is called %s." % display_text(entry.to_name, " "), NO_SUCH_NAME)
+                shown = display_text(entry.to_name, " ")
+                raise UsageError("Nobody here is called %s. Nothing was sent." % shown, NO_SUCH_NAME)
             queued = replace(queued, entry=replace(entry, to=here[0]))
         self._outbox.add(queued, split_parts(entry.text))
         self._events.append(queued)
@@ -3156,7 +3157,7 @@ def group_submissions(parts: Sequence[Submission]) -> List[Tuple[Submission, ...
 
 
 class Discovery(Core):
-    """Looks for servers: HELLO to everybody, three times; its result is an event for each server found."""
+    """Looks for servers: HELLO to everybody, three times; its result is what it has ``found``."""
 
     def __init__(self, entropy: Callable[[int], bytes], addresses: Sequence[Any], now: float) -> None:
         """Ask at the addresses, broadcast ones among them, for DISCOVERY_SECONDS."""
@@ -3165,16 +3166,16 @@ class Discovery(Core):
         self._addresses = addresses
         shares = (("first", 0.0), ("second", 0.2), ("third", 0.5), ("end", 1.0))
         self._alarms.update((name, now + DISCOVERY_SECONDS * share) for name, share in shares)
-        self._found: Dict[bytes, None] = {}
+        self.found: Dict[bytes, ServerFound] = {}
 
     def _receive(self, datagram: bytes, address: Any, now: float) -> None:
         """Take an OFFER; each server counts once, whichever of its addresses answered first."""
         if datagram[:2] != bytes((VERSION_BYTE, Offer.code)):
             raise MalformedDatagram("foreign")
         offer = decode(datagram[1], datagram[2:])
-        if offer.nonce == self._nonce and offer.server not in self._found and len(self._found) < FOUND_MAX:
-            self._found[offer.server] = None
-            self._events.append(ServerFound(offer.room, offer.members, offer.members_max, address))
+        if offer.nonce == self._nonce and len(self.found) < FOUND_MAX:
+            found = ServerFound(offer.room, offer.members, offer.members_max, address)
+            self.found.setdefault(offer.server, found)
 
     def tick(self, now: float) -> None:
         """Ask again where it is time; end where it is over."""
@@ -4353,15 +4354,13 @@ def _interfaces(asked: socket.socket) -> Iterator[Tuple[str, str]]:
     import fcntl
 
     for _, name in socket.if_nameindex():
-
-        def get(call: int, request: bytes = name.encode().ljust(40, b"\0")) -> bytes:
-            return fcntl.ioctl(asked, call, request)[16:24]
-
+        request = name.encode().ljust(40, b"\0")
         with contextlib.suppress(OSError):  # It has no IPv4 address.
-            flags = int.from_bytes(get(_GET_FLAGS)[:2], sys.byteorder)
+            flags = int.from_bytes(fcntl.ioctl(asked, _GET_FLAGS, request)[16:18], sys.byteorder)
             if flags & _UP and not flags & _LOOPBACK:
-                broadcast = socket.inet_ntoa(get(_GET_BROADCAST)[4:]) if flags & _BROADCASTS else ""
-                yield socket.inet_ntoa(get(_GET_ADDRESS)[4:]), broadcast
+                own = socket.inet_ntoa(fcntl.ioctl(asked, _GET_ADDRESS, request)[20:24])
+                broadcasts = flags & _BROADCASTS
+                yield own, socket.inet_ntoa(fcntl.ioctl(asked, _GET_BROADCAST, request)[20:24]) if broadcasts else ""
 
 
 def resolve(host: str, port: int) -> List[Any]:
@@ -4418,7 +4417,7 @@ def open_server_sockets(host: str, port: int) -> List[socket.socket]:
     return opened
 
 
-def start_discovery(port: int, tell: Callable[[List[ServerFound]], None]) -> Loop:
+def start_discovery(port: int, tell: Callable[[List[ServerFound]], None]) -> None:
     """Look for servers on every network; ``tell`` is called with those found, in about a second.
 
     SAMSUNGCHAT_DISCOVERY (addresses, comma-separated) replaces where it asks.
@@ -4429,23 +4428,17 @@ def start_discovery(port: int, tell: Callable[[List[ServerFound]], None]) -> Loo
     for own, target in ways or [(own, (broadcast, port)) for own, broadcast in networks() if broadcast]:
         with contextlib.suppress(OSError):  # The address has gone meanwhile.
             asked.append((open_socket(socket.AF_INET, (own, 0)), target))
-    found: List[ServerFound] = []
-
-    def post(event: Any) -> None:
-        if isinstance(event, ServerFound):
-            found.append(event)
-        elif isinstance(event, LoopEnded):
-            tell(found)
 
     def send(items: Sequence[Any]) -> None:
         for item in items:
             with contextlib.suppress(OSError):
                 asked[item.address][0].sendto(item.data, asked[item.address][1])
 
-    loop = Loop(Discovery(os.urandom, range(len(asked)), time.monotonic()), [each for each, _ in asked], post)
+    core = Discovery(os.urandom, range(len(asked)), time.monotonic())
+    # Its one event is that the loop has ended.
+    loop = Loop(core, [each for each, _ in asked], lambda _: tell(list(core.found.values())))
     loop.send = send
     loop.start()
-    return loop
 
 
 def start_client(client: Client, post: Callable[[Any], None]) -> Loop:
@@ -4468,23 +4461,16 @@ def start_client(client: Client, post: Callable[[Any], None]) -> Loop:
 
 
 class Typed(Value):
-    """What a reader thread read: keys of a terminal, or one line of a pipe; None is the end of the input."""
+    """What a reader read: a terminal's keys ("": it has a new size), or a pipe's line; None is the end of the input."""
 
     text: Optional[str]
 
 
-STOPPED, RESIZED, OPENED = "stopped", "resized", "opened"  # The system ends it; the terminal changed; a room is open.
+STOPPED, OPENED = "stopped", "opened"  # The system ends it; a room is open.
 
 
 class OutputClosed(Exception):
     """Standard output was closed by its reader, or cannot be written; the argument says which."""
-
-
-def catch_signals(inbox: "queue.SimpleQueue[Any]") -> None:
-    """Turn signals into STOPPED and RESIZED; a handler may call the put() of a SimpleQueue."""
-    for name, event in (("SIGINT", STOPPED), ("SIGTERM", STOPPED), ("SIGHUP", STOPPED), ("SIGWINCH", RESIZED)):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda *_, event=event: inbox.put(event))
 
 
 def complain(text: str) -> None:
@@ -4516,6 +4502,12 @@ class App:
     def complete(self, before: str) -> List[str]:
         """Return what the text before the caret may be completed to."""
         return complete(before, self.transcript.names(), self.commands)
+
+    def prompt(self) -> str:
+        """Return what stands before the line being typed: the own name, and the connection's state if that is bad."""
+        status, name = self.transcript.status, self.transcript.name
+        trouble = status.waiting or status.silent or status.state is not State.CONNECTED
+        return "%s%s> " % (name, " (%s)" % status_text(status) if trouble else "")
 
     def end(self, code: int, last_words: str = "") -> None:
         """Come to the end, with that exit status."""
@@ -4570,22 +4562,21 @@ class ClientApp(App):
         self.entered = False
         self._earlier, self._classic = earlier, classic
         self._number = 0
-        self._typed: Dict[int, str] = {}  # Own texts without receipt, as they were typed.
+        self.waiting: Dict[int, str] = {}  # Own texts without receipt, as they were typed.
         self._unsent: List[str] = []  # Those that were meant for a room that was left.
         self._sure = self._finishing = self._earlier_there = False
         self._search_at = 0.0
 
-    def start(self, face: "Face") -> None:
-        """Begin to show what happens, and to log in or ask for what that lacks; raises OSError."""
-        self.face = face
+    def start(self) -> None:
+        """Log in, or ask for what that lacks; raises OSError."""
         self._renew()
         self.log_in()
 
     def _renew(self) -> None:
         """Leave, and start with a new core and transcript: a client belongs to one room, and so does what was typed."""
         self.call(lambda core, now: core.leave(now))
-        self._unsent += self._typed.values()
-        self._typed, self._sure, self.entered = {}, False, False
+        self._unsent += self.waiting.values()
+        self.waiting, self._sure, self.entered = {}, False, False
         self.transcript = transcript = Transcript()
         client = (ClassicClient if self._classic else Client)(os.urandom, 0.0, self._earlier, self.face.patience)
         self.loop = start_client(client, lambda event: self.inbox.put((transcript, event)))
@@ -4606,9 +4597,9 @@ class ClientApp(App):
             self._renew()
         self.login, self.need = values, None
         self.note("Connecting to %s ..." % address_text((values.server, values.port)))
-        host, port, name, password = values.server, values.port, values.name, values.password
-        # To find the addresses may take seconds, and is the network thread's; the time is another afterwards.
-        self.call(lambda core, _: core.login(name, password, resolve(host, port), time.monotonic()))
+        server, port, name, password = values.server, values.port, values.name, values.password
+        # To find the addresses may take seconds: it is the network thread's, and the time is another afterwards.
+        self.call(lambda core, _: core.login(name, password, resolve(server, port), time.monotonic()))
 
     def _ask(self, field: str, errors: Dict[str, str], code: str = "") -> None:
         """Have the face ask; where nothing but a server lacks, and a form does not show those found, search first."""
@@ -4666,14 +4657,19 @@ class ClientApp(App):
         lines = transcript.apply(event)
         self.face.show(event, lines)
         if isinstance(event, (Happened, Sent)):
-            self._typed.pop(event.number, None)
+            self.waiting.pop(event.number, None)
         elif isinstance(event, NotSent):
-            self.face.put_back(self._typed.pop(event.number, event.text), "" if lines else event.reason)
+            self.face.put_back(self.waiting.pop(event.number, event.text), "" if lines else event.reason)
         elif isinstance(event, EarlierRead):
             self._earlier_there = not event.beginning
         elif isinstance(event, Connected):
             self.entered = self._earlier_there = True
-            self._offer_unsent()
+            if self._unsent:
+                unsent, self._unsent = self._unsent, []
+                self.note("%s before was not sent; Up recalls what you typed." % plural(len(unsent), "message"))
+                # A private text must not become part of another one.
+                private = any(text.startswith("/") for text in unsent)
+                self.face.put_back(unsent[0] if private else "\n".join(unsent), "")
         elif isinstance(event, LoginFailed):
             self.entered = False
             field = LOGIN_FIELDS.get(event.code, "")
@@ -4683,27 +4679,9 @@ class ClientApp(App):
         elif isinstance(event, LoopEnded):
             self.end(1 if event.failure else 0, event.failure)
 
-    def _offer_unsent(self) -> None:
-        unsent, self._unsent = self._unsent, []
-        if unsent:
-            self.note("%s before was not sent; Up recalls what you typed." % plural(len(unsent), "message"))
-            # A private text must not become part of another one.
-            private = any(text.startswith("/") for text in unsent)
-            self.face.put_back(unsent[0] if private else "\n".join(unsent), "")
-
     def note(self, text: str, kind: str = "presence") -> None:
         """Show a line that only this screen has."""
         self.face.show(None, [self.transcript.note(text, kind)])
-
-    def prompt(self) -> str:
-        """Return the own name, and the state of the connection where all is not well."""
-        status, name = self.transcript.status, self.transcript.name
-        trouble = status.waiting or status.silent or status.state is not State.CONNECTED
-        return "%s%s> " % (name, " (%s)" % status_text(status) if trouble else "")
-
-    def waiting(self) -> int:
-        """Return how many own texts have no receipt, those included of which the core has not heard yet."""
-        return len(self._typed)
 
     # --- what a person does
 
@@ -4733,12 +4711,9 @@ class ClientApp(App):
                 raise UsageError("Write /earlier N, with a number from 1 to %d." % EARLIER_MAX)
             self.call(lambda core, now: core.earlier(count, now))
         else:
-            said, to_name, number = clean_text(command.text), command.to_name, self._number
-            if to_name and name_key(to_name) not in map(name_key, self.transcript.members()):
-                shown = display_text(to_name, " ")
-                raise UsageError("Nobody here is called %s. Nothing was sent." % shown, NO_SUCH_NAME)
-            self._typed[number] = text
-            self.call(lambda core, now: core.say(said, now, command.name == "me", to_name, number))
+            number, action = self._number, command.name == "me"
+            self.waiting[number] = text
+            self.call(lambda core, now: core.say(command.text, now, action, command.to_name, number))
 
     def fetch_earlier(self) -> None:
         """Show more of what was said before, if there is more and it was not asked for yet."""
@@ -4752,19 +4727,19 @@ class ClientApp(App):
             self._finishing = True
             self.call(lambda core, now: core.finish(now))
             return
-        if self._typed:
-            question = "%s not confirmed yet; once more leaves all the same." % plural(self.waiting(), "message")
+        if self.waiting:
+            question = "%s not confirmed yet; once more leaves all the same." % plural(len(self.waiting), "message")
         if question and not self._sure:
             self._sure = True
             self.note(question)
         else:
-            self.end(1 if self._typed else 0)
+            self.end(1 if self.waiting else 0)
 
     interrupt = functools.partialmethod(quit, "Ctrl-C once more leaves.")  # It may have been meant to copy something.
 
     def stop(self) -> None:
         """End at once, and say what may be lost."""
-        lost = "%s not confirmed." % plural(self.waiting(), "message") if self._typed else ""
+        lost = "%s not confirmed." % plural(len(self.waiting), "message") if self.waiting else ""
         self.end(1 if lost else 0, lost)
 
     def shut(self) -> None:
@@ -4816,24 +4791,6 @@ ACTIVITY: Dict[str, Tuple[str, str]] = {
 }
 
 
-def log_line(event: Activity) -> Tuple[str, str]:
-    """Return a line of the server's log: "good", "warning", "error" or "plain", and the text, safe to show."""
-    level, sentence = ACTIVITY[event.what]
-    name, address = display_text(event.name, " "), address_text(event.address) if event.address else ""
-    return level, sentence.format(name=name, address=address, why=display_text(event.why, " "), members=event.members)
-
-
-def report_lines(report: ServerReport) -> List[str]:
-    """Return the answer to /who."""
-    lines = ["%d of %d members" % (len(report.members), report.members_max)]
-    for row in sorted(report.members, key=lambda row: name_key(row.name)):
-        since = local_time(row.joined_at).strftime("%H:%M:%S")
-        where = address_text(row.address)
-        counted = plural(row.messages, "message")
-        lines.append("  %s  %s  %d ms  %s  since %s" % (display_text(row.name, " "), where, row.rtt_ms, counted, since))
-    return lines
-
-
 class ServerApp(App):
     """A server: opens the room, keeps a log of what happens, and obeys the operator."""
 
@@ -4846,18 +4803,15 @@ class ServerApp(App):
         self.bound: Any = None
         self.trouble = ""  # Why it is not open.
         self.report = ServerReport((), 0)
+        self.transcript.status = Status(State.CONNECTED, 0, 0, 0)  # For the prompt: nobody is connected to it.
         self.question: Optional[Tuple[str, str, Callable[[], None]]] = None  # The question, the word for yes, the act.
         self._open_room, self.port, self._notes = open_room, port, notes
         self._ending = False
         self._report_at = 0.0
 
-    def start(self, face: "Face") -> None:
-        """Begin to show what happens, and open the room; raises what open_room() does, unless a form can mend it."""
-        self.face = face
-        self.open(self.port)
-
-    def open(self, port: int) -> None:
-        """Open the room on a port, or tell why that cannot be."""
+    def start(self, port: Optional[int] = None) -> None:
+        """Open the room, on another port if one is given; raises what open_room() does, unless a form can mend it."""
+        port = self.port if port is None else port
         try:
             server, sockets = self._open_room(port)
         except (UsageError, LogFailure, OSError) as fault:
@@ -4880,13 +4834,21 @@ class ServerApp(App):
         self.face.show(None, [replace(self.transcript.note(text, "log"), at=time.time(), state=level)])
 
     def take(self, event: Any) -> None:
-        """Take an event of the server."""
+        """Take an event of the server; what strangers have written in it is made safe to show."""
         if isinstance(event, Activity):
-            self.tell(*log_line(event))
+            level, sentence = ACTIVITY[event.what]
+            name, why = display_text(event.name, " "), display_text(event.why, " ")
+            address = address_text(event.address) if event.address else ""
+            self.tell(level, sentence.format(name=name, address=address, why=why, members=event.members))
             self._report_at = 0.0
         elif isinstance(event, ServerReport):
             self.report = event
-            self._show(event, report_lines(event))
+            lines = ["%d of %d members" % (len(event.members), event.members_max)]
+            for row in sorted(event.members, key=lambda row: name_key(row.name)):
+                name, since = display_text(row.name, " "), local_time(row.joined_at).strftime("%H:%M:%S")
+                counts = "%d ms  %s" % (row.rtt_ms, plural(row.messages, "message"))
+                lines.append("  %s  %s  %s  since %s" % (name, address_text(row.address), counts, since))
+            self._show(event, lines)
         elif isinstance(event, UsageError):
             self._show(event, [str(event)])
         elif isinstance(event, LoopEnded):
@@ -4899,32 +4861,28 @@ class ServerApp(App):
         """Do what is due by time: ask who is here, where that is shown all the time."""
         if self.face.form and now >= self._report_at:
             self._report_at = now + REPORT_SECONDS
-            self.call(lambda core, now: core.report())
+            self.call(lambda core, _: core.report())
 
     # --- what the operator does
 
     def enter(self, text: str) -> None:
         """Obey a typed line."""
         try:
-            if text.strip():
-                self._obey(text)
+            command = parse_input(text, SERVER_COMMANDS) if text.strip() else Command("")
+            if command.name == "say" and text[1:4].lower() != "say":
+                raise UsageError("Write /say TEXT to announce something, /help for the commands.")
+            if command.name == "say":
+                self.announce(command.text)
+            elif command.name == "kick":
+                self.call(lambda core, now: core.kick(command.to_name, now))
+            elif command.name == "who":
+                self.call(lambda core, _: core.report())
+            elif command.name == "quit":
+                self.stop()
+            elif command.name == "help":
+                self._show(None, commands_help(SERVER_COMMANDS))
         except UsageError as fault:
             self.face.put_back(text, str(fault))
-
-    def _obey(self, text: str) -> None:
-        command = parse_input(text, SERVER_COMMANDS)
-        if command.name == "say" and text[1:4].lower() != "say":
-            raise UsageError("Write /say TEXT to announce something, /help for the commands.")
-        if command.name == "say":
-            self.announce(command.text)
-        elif command.name == "kick":
-            self.call(lambda core, now: core.kick(command.to_name, now))
-        elif command.name == "who":
-            self.call(lambda core, now: core.report())
-        elif command.name == "quit":
-            self.stop()
-        else:
-            self._show(None, commands_help(SERVER_COMMANDS))
 
     def announce(self, text: str) -> None:
         """Say something to all; raises UsageError."""
@@ -4941,7 +4899,8 @@ class ServerApp(App):
 
     def ask_close(self, leave: bool = False) -> None:
         """Ask whether the room is to be closed, and the window too; to ask that twice in a row is an answer."""
-        count, act = len(self.report.members), self.stop if leave else self.close
+        count = len(self.report.members)
+        act = self.stop if leave else functools.partial(self.call, Server.close)
         where = "%s %s here." % (plural(count, "member"), "is" if count == 1 else "are")
         question = "%s Close the room%s?" % (where, " and this window" if leave else "")
         if count:
@@ -4961,17 +4920,13 @@ class ServerApp(App):
         if sure and question is not None:
             question[2]()
 
-    def close(self) -> None:
-        """Close the room; the app stays."""
-        self.call(lambda core, now: core.close(now))
-
     def stop(self) -> None:
         """Tell the members, close the room, and end."""
         if self.loop is None:
             self.end(0)
         elif not self._ending:
             self.tell("plain", "closing the room")
-            self.close()
+            self.call(Server.close)
         self._ending = True
 
     interrupt = quit = stop  # What was said stands in everybody's log.
@@ -4979,12 +4934,8 @@ class ServerApp(App):
     def shut(self) -> None:
         """Leave the network: the members are told."""
         if self.loop is not None:
-            self.close()
+            self.call(Server.close)
             self.loop.join(2.0)
-
-    def prompt(self) -> str:
-        """Return what stands before the line being typed."""
-        return "> "
 
 
 # --- faces
@@ -5000,12 +4951,15 @@ class Face:
 
     def __init__(self, app: App) -> None:
         self.app: Any = app
+        app.face = self
 
     def run(self) -> int:
         """Start the app and show it until its end; return the exit status.  Raises what its start() does."""
-        catch_signals(self.app.inbox)
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):  # A handler may call the put() of a SimpleQueue.
+                signal.signal(getattr(signal, name), lambda *_: self.app.inbox.put(STOPPED))
         try:
-            self.app.start(self)
+            self.app.start()
             self.live()
         except OutputClosed:
             self.app.end(1)
@@ -5033,13 +4987,13 @@ class Face:
         """Take one event of the inbox."""
         if event == STOPPED:
             self.app.stop()
-        elif event == RESIZED or isinstance(event, Typed):
-            self.read(event)
+        elif isinstance(event, Typed):
+            self.read(event.text)
         else:
             self.app.take(event)
 
-    def read(self, event: Any) -> None:
-        """Take what this face's reader thread has read, or RESIZED."""
+    def read(self, text: Optional[str]) -> None:
+        """Take what this face's reader thread has read."""
 
     def show(self, event: Any, lines: Sequence[Line]) -> None:
         """Show lines, or what takes the place of such; those of an EarlierRead belong before all others.
@@ -5190,6 +5144,7 @@ class Terminal(Face):
         else:
             self._set_raw()
             start_reader(read_bytes, app.inbox, False)
+            signal.signal(signal.SIGWINCH, lambda *_: app.inbox.put(Typed("")))
         write("\x1b[?2004h")  # Bracketed paste, which also old terminals ignore without harm.
 
     def _set_raw(self) -> None:
@@ -5238,13 +5193,12 @@ class Terminal(Face):
 
     # --- what is typed
 
-    def read(self, event: Any) -> None:
+    def read(self, text: Optional[str]) -> None:
         """Take keys, and hand on what they ask for."""
-        if isinstance(event, Typed) and event.text is None:
+        if text is None:
             self.app.stop()
-        elif isinstance(event, Typed):
-            for action, text in self._editor().feed(event.text or ""):
-                self._act(action, text)
+        for action, about in self._editor().feed(text or ""):
+            self._act(action, about)
         self._draw()
 
     def _editor(self) -> LineEditor:
@@ -5386,11 +5340,10 @@ class Pipe(Face):
         self._deaf = False
         start_reader(read_bytes, app.inbox, True, self._room)
 
-    def read(self, event: Any) -> None:
+    def read(self, text: Optional[str]) -> None:
         """Take a line."""
-        if isinstance(event, Typed):
-            self._read += event.text is not None
-            self._lines.append(event.text)
+        self._read += text is not None
+        self._lines.append(text)
 
     def update(self) -> None:
         """Hand lines on as soon as there is a room, and let as many be read as are settled; nobody can be asked."""
@@ -5401,7 +5354,7 @@ class Pipe(Face):
                 app.enter(text)
             elif not self._stay:
                 app.quit()
-        settled = self._read - len(self._lines) - app.waiting()
+        settled = self._read - len(self._lines) - len(app.waiting)
         for _ in range(settled - self._settled):
             self._room.release()
         self._settled = max(settled, self._settled)
@@ -5443,10 +5396,10 @@ class PlainLog(Face):
         if is_terminal(sys.stdin):
             start_reader(read_bytes, app.inbox, True)
 
-    def read(self, event: Any) -> None:
+    def read(self, text: Optional[str]) -> None:
         """Take a line."""
-        if isinstance(event, Typed) and event.text:
-            self.app.enter(event.text)
+        if text:
+            self.app.enter(text)
 
     def show(self, event: Any, lines: Sequence[Line]) -> None:
         """Write lines."""
@@ -5825,11 +5778,7 @@ class Window(Face):
         try:
             while count < PUMP_EVENTS_MAX and not inbox.empty():
                 count += 1
-                event = inbox.get()
-                if event == STOPPED:
-                    self.app.stop()
-                elif event != RESIZED:
-                    self.app.take(event)
+                self.take(inbox.get())
             self.app.pass_time(now)
             if count or now >= self._update_at:
                 self._update_at = now + WAIT_SECONDS
@@ -6622,7 +6571,7 @@ class ServerWindow(Window):
         else:
             number = whole_number(self.port.value.get())
             if 0 <= number < 65536:
-                self.act(self.app.open, number)
+                self.act(self.app.start, number)
             else:
                 self.port.complain("0 to 65535")
 
@@ -6722,18 +6671,15 @@ def chosen_password(options: argparse.Namespace) -> Optional[str]:
     return os.environ.get("SAMSUNGCHAT_PASSWORD") or None
 
 
-def _count(low: int, high: int) -> Callable[[str], int]:
-    """Return a parser for argparse of whole numbers in a range."""
-
-    def parse(text: str) -> int:
-        if not low <= whole_number(text) <= high:
-            raise argparse.ArgumentTypeError("must be a whole number from %d to %d" % (low, high))
-        return int(text)
-
-    return parse
+def _count(low: int, high: int, text: str) -> int:
+    if not low <= whole_number(text) <= high:
+        raise argparse.ArgumentTypeError("must be a whole number from %d to %d" % (low, high))
+    return int(text)
 
 
-def _add(role: Any, flag: str, about: str, metavar: str = "", default: Any = None, kind: Any = str) -> None:
+def _add(role: Any, flag: str, about: str, metavar: str = "", default: Any = None, limits: Any = ()) -> None:
+    """Add a switch, or a flag with a value: a text, or a whole number within limits."""
+    kind = functools.partial(_count, *limits) if limits else str
     value = {"metavar": metavar, "default": default, "type": kind} if metavar else {"action": "store_true"}
     role.add_argument(flag, help=about, **value)
 
@@ -6760,20 +6706,20 @@ def argument_parser() -> argparse.ArgumentParser:
     _add(server, "--classic", "admit the original program too, which is not encrypted")
     _add(server, "--json", "with --export: one JSON object a line")
     _add(server, "--host", "address to listen on (default: %(default)s; :: for IPv6 too)", "ADDRESS", "0.0.0.0")
-    _add(server, "--port", "UDP port (default: %(default)s; 0: any free)", "N", PORT, _count(0, 65535))
+    _add(server, "--port", "UDP port (default: %(default)s; 0: any free)", "N", PORT, (0, 65535))
     _add(server, "--room", "name of the room (default: %(default)s)", "NAME", ROOM)
     _add(server, "--history", "keep the room's history in this file (default: in memory)", "FILE")
-    _add(server, "--keep", "with --history: forget what is older (default: keep all)", "DAYS", None, _count(1, 36500))
+    _add(server, "--keep", "with --history: forget what is older (default: keep all)", "DAYS", None, (1, 36500))
     _add(server, "--export", "write the history as text into FILE, or - for standard output, and end", "FILE")
-    _add(server, "--max-members", "most members (default: %(default)s)", "N", MEMBERS_MAX, _count(1, 65535))
+    _add(server, "--max-members", "most members (default: %(default)s)", "N", MEMBERS_MAX, (1, 65535))
     rate = "messages a second per member (default: %(default)s; 0: no limit)"
-    _add(server, "--rate", rate, "N", RATE_PARTS, _count(0, 1_000_000))
+    _add(server, "--rate", rate, "N", RATE_PARTS, (0, 1_000_000))
     _add(client, "--classic", "talk to an original server, unencrypted")
     _add(client, "--json", "print one JSON object a line")
     _add(client, "--stay", "in a pipe: go on receiving after the end of the input")
-    _add(client, "--port", "UDP port (default: %(default)s)", "N", PORT, _count(1, 65535))
+    _add(client, "--port", "UDP port (default: %(default)s)", "N", PORT, (1, 65535))
     _add(client, "--name", "your name in the room (default: ask, or your login name)", "NAME")
-    _add(client, "--earlier", "earlier messages to show (default: %(default)s)", "N", EARLIER_DEFAULT, _count(0, 65535))
+    _add(client, "--earlier", "earlier messages to show (default: %(default)s)", "N", EARLIER_DEFAULT, (0, 65535))
     for role in (server, client):
         secret = role.add_mutually_exclusive_group()
         _add(secret, "--password-file", "read the password from a file", "FILE")

@@ -2124,14 +2124,14 @@ class SearchTest(RoomCase):
         self.run_for(3)
         self.assertTrue(search.done)
         self.assertIsNone(search.deadline())
-        self.assertEqual([ServerFound("SamsungChat", 1, 1000, SERVER)], search.events())
+        self.assertEqual([ServerFound("SamsungChat", 1, 1000, SERVER)], list(search.found.values()))
 
     def test_answers_to_others_are_not_listed(self):
         self.room()
         search = Discovery(self.network.entropy, [SERVER], self.network.now)
         search.receive(encode_unsealed(Offer(b"n" * 16, b"c" * 20, b"s" * 8, 1, 1, "Trap")), SERVER, self.network.now)
         search.receive(b"noise", SERVER, self.network.now)
-        self.assertEqual([], search.events())
+        self.assertEqual({}, search.found)
         self.assertEqual({"foreign": 1}, dict(search.dropped))
 
 
@@ -3912,8 +3912,10 @@ def show_bytes(data):
         plain = chat.plain_line(event)
         assert plain is None or "\n" not in plain, ascii(plain)
         shown += [plain or "", json.dumps(chat.json_object(event))]
-    shown += [chat.log_line(Activity(what, name, ("h", 1), "X"))[1] for what in chat.ACTIVITY]
-    shown += chat.report_lines(ServerReport((chat.MemberRow(name, ("h", 1), 1, 1, at / 1000),), 9))
+    app, row = chat.ServerApp(open_room, 0), chat.MemberRow(name, ("h", 1), 1, 1, at / 1000)
+    chat.Face(app).show = lambda event, lines: shown.extend(line.text for line in lines)
+    for event in (*(Activity(what, name, ("h", 1), "X") for what in chat.ACTIVITY), ServerReport((row,), 9)):
+        app.take(event)
     shown.append(chat.found_text(chat.ServerFound(text, 1, 9, ("h", 1))))
     for entry in (text_entry(text, name=name), Entry(JOINED, 1, ident, name=name)):
         shown += [piece.decode() for piece in chat.classic_datagrams(entry, entry.text)]
@@ -4728,7 +4730,7 @@ class Screen(chat.Face):
         super().__init__(app)
         self.form = form
         self.shown, self.back = [], []
-        app.start(self)
+        app.start()
 
     def show(self, event, lines):
         self.shown += lines
@@ -4783,7 +4785,7 @@ class ClientAppTest(unittest.TestCase):
         conversation, bob = app.transcript, join(self, elsewhere, "bob")
         app.log_in(server="127.0.0.1:%d" % elsewhere)
         screen.wait(lambda: app.entered)
-        self.assertEqual((["for the first room"], 0), (screen.back, app.waiting()))
+        self.assertEqual((["for the first room"], 0), (screen.back, len(app.waiting)))
         self.assertIsNot(conversation, app.transcript)
         self.assertEqual([], app.transcript.on_way())
         app.enter("for the second")
@@ -4795,7 +4797,7 @@ class ClientAppTest(unittest.TestCase):
         with mock.patch.object(app, "call"):  # Nothing leaves.
             for text in ("/msg alice psst", "hello"):
                 app.enter(text)
-        self.assertEqual(2, app.waiting())
+        self.assertEqual(2, len(app.waiting))
         app.leave_room()
         app.log_in()
         screen.wait(lambda: app.entered)
@@ -4808,7 +4810,7 @@ class ClientAppTest(unittest.TestCase):
         bob = join(self, port, "bob")
         app.log_in(name="alice2")
         self.assertEqual("for the first room", bob.wait_for(SAID).text)
-        screen.wait(lambda: not app.waiting())
+        screen.wait(lambda: not app.waiting)
         self.assertEqual([], screen.back)
 
     def test_leaving_with_unsent_messages_asks_each_time(self):
@@ -4925,7 +4927,7 @@ class HostileTextTest(unittest.TestCase):
         for as_json in (False, True):
             with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
                 app, pipe = self.client(chat.Pipe, as_json, False)
-                app.start(pipe)
+                app.start()
                 for event in hostile_events():
                     app.take((app.transcript, event))
             pipe.update()
@@ -4935,7 +4937,7 @@ class HostileTextTest(unittest.TestCase):
     def test_the_log_of_a_server(self):
         app = chat.ServerApp(lambda port: None, 1)
         with contextlib.redirect_stdout(io.StringIO()) as out:
-            app.face = chat.PlainLog(app)
+            chat.PlainLog(app)
             for what in chat.ACTIVITY:
                 app.take(chat.Activity(what, HOSTILE, ("10.0.0.1", 1), HOSTILE, 1))
             row = chat.MemberRow(HOSTILE, ("10.0.0.1", 1), 1, 1, 0.0)
@@ -4978,7 +4980,7 @@ class WindowTest(unittest.TestCase):
         root.report_callback_exception = lambda kind, fault, trace: self.faults.append(fault)
         _KEPT.append(window)
         self.addCleanup(self.shut, window)
-        window.app.start(window)
+        window.app.start()
         window.look_at_inbox()
         root.deiconify()
         return window
@@ -5591,7 +5593,7 @@ class ServerWindowTest(WindowTest):
         _KEPT.append(window)
         root.bind("<Map>", lambda _: seen or seen.append(root.after_idle(self.click_close, window)))
         self.addCleanup(gc.enable)
-        with mock.patch.object(chat, "catch_signals"):
+        with mock.patch.object(signal, "signal"):
             self.assertEqual(window.run(), 0)
         self.assertTrue(seen and window.closed)
         self.assertFalse(gc.isenabled())  # Tk aborts when a network thread collects its objects.

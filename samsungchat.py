@@ -431,7 +431,10 @@ def whole_number(text: str) -> int:
     return int(text) if text.isdecimal() and len(text) <= 9 else -1
 
 
-def random_draw(entropy: Callable[[int], bytes], low: float, high: float) -> float:
+Entropy = Callable[[int], bytes]  # Returns so many random bytes.
+
+
+def random_draw(entropy: Entropy, low: float, high: float) -> float:
     """Draw evenly from [low, high) with the randomness that was passed in."""
     return low + (high - low) * int.from_bytes(entropy(4), "big") / 2**32
 
@@ -1480,34 +1483,6 @@ class TokenBucket:
         return self._tokens + (now - self._at) * self._rate >= self._burst
 
 
-class Timer:
-    """A timer that is drawn from [t, 2t], so that a thousand clients do not move in step, and backs off."""
-
-    def __init__(self, entropy: Callable[[int], bytes]) -> None:
-        self.at: Optional[float] = None  # Not armed.
-        self.most = self._seconds = 0.0
-        self._entropy = entropy
-
-    def start(self, now: float, seconds: float, most: float, at_once: bool = False) -> None:
-        """Arm it for ``seconds``, or for now; each again() takes twice as long as the one before, up to ``most``."""
-        self._seconds, self.most, self.at = seconds, most, now
-        if not at_once:
-            self.again(now)
-
-    def again(self, now: float) -> None:
-        """Arm it once more."""
-        self.at = now + random_draw(self._entropy, self._seconds, 2 * self._seconds)
-        self._seconds = min(self._seconds * 2, self.most)
-
-    def stop(self) -> None:
-        """Disarm it; again() goes on where it was."""
-        self.at = None
-
-    def due(self, now: float) -> bool:
-        """Return whether its time has come."""
-        return self.at is not None and now >= self.at
-
-
 class Alarms(Dict[str, float]):
     """Instants by name at which something is due; a name that is not in it is not armed."""
 
@@ -1521,6 +1496,25 @@ class Alarms(Dict[str, float]):
     def sooner(self, name: str, at: float) -> None:
         """Arm that one for then at the latest."""
         self[name] = min(at, self.get(name, at))
+
+
+class Timer:
+    """An alarm that is drawn from [t, 2t], so that a thousand clients do not move in step, and backs off."""
+
+    def __init__(self, alarms: Alarms, name: str, entropy: Entropy) -> None:
+        self.most = self._seconds = 0.0
+        self._alarms, self._name, self._entropy = alarms, name, entropy
+
+    def start(self, now: float, seconds: float, most: float, at_once: bool = False) -> None:
+        """Arm it for ``seconds``, or for now; each again() takes twice as long as the one before, up to ``most``."""
+        self._seconds, self.most, self._alarms[self._name] = seconds, most, now
+        if not at_once:
+            self.again(now)
+
+    def again(self, now: float) -> None:
+        """Arm it once more."""
+        self._alarms[self._name] = now + random_draw(self._entropy, self._seconds, 2 * self._seconds)
+        self._seconds = min(self._seconds * 2, self.most)
 
 
 Outgoing = List[Union[Datagram, Fanout]]
@@ -1574,11 +1568,6 @@ class Core:
         """Drain what the owner should know."""
         events, self._events = self._events, []
         return events
-
-
-def earliest(*instants: Optional[float]) -> Optional[float]:
-    """Return the earliest of the instants that are armed, or None."""
-    return min((at for at in instants if at is not None), default=None)
 
 
 def address_place(host: str) -> str:
@@ -1695,7 +1684,7 @@ class Sealed(Kind):
     can_answer = True
     BYES = {"left": "", "kicked": KICKED, "superseded": SUPERSEDED}
 
-    def __init__(self, entropy: Callable[[int], bytes]) -> None:
+    def __init__(self, entropy: Entropy) -> None:
         """``head`` is the newest number that is out; ``ended`` what sessions that are over answer, and until when."""
         super().__init__()
         self.head = 0
@@ -1815,7 +1804,7 @@ class Server(Core):
         self,
         log: Log,
         password: str,
-        entropy: Callable[[int], bytes],
+        entropy: Entropy,
         now: float,
         epoch: float,
         room: str = ROOM,
@@ -2368,10 +2357,7 @@ class State(enum.Enum):
 
 
 class Connected(Value):
-    """The client is in the room; comes again after each gap.  ``members`` are (id, name), itself included.
-
-    ``classic`` are the ids of those who use the original program and are not encrypted.
-    """
+    """In the room, or again after a gap; ``members`` are (id, name), ``classic`` the ids of those not encrypted."""
 
     room: str
     name: str
@@ -2466,18 +2452,17 @@ class ServerFound(Value):
 class LoginAttempt:
     """HELLO, LOGIN and PROOF of one login: finds a server that proves the password, and its session.
 
-    It fails at ``until``, unless it has been answered by then.
+    Of its client's alarms, "login" is for when to ask again, "failed" for when it has failed.
     """
 
-    def __init__(self, password: bytes, addresses: Sequence[Any], entropy: Callable[[int], bytes], now: float) -> None:
+    def __init__(self, password: bytes, addresses: Sequence[Any], entropy: Entropy, alarms: Alarms, now: float) -> None:
         """Ask at all the addresses; a client never compares addresses, nonce and tag decide."""
         self.address: Any = None
         self.session: Optional[Session] = None
         self.answered = False
         self.failure = NO_ANSWER  # Why it fails, if it does now.
-        self.until = now + LOOK_SECONDS
-        self.timer = Timer(entropy)
-        self.timer.start(now, HELLO_SECONDS, 2 * HELLO_SECONDS, at_once=True)
+        self._alarms = alarms
+        self._timer = Timer(alarms, "login", entropy)
         self._password = password
         self._addresses = addresses
         self._entropy = entropy
@@ -2487,10 +2472,15 @@ class LoginAttempt:
         self._exchange: Optional[Exchange] = None
         self._login = b""
         self._unanswered = 0
+        self._ask_at_once(now)
+
+    def _ask_at_once(self, now: float) -> None:
+        self._alarms["failed"] = now + LOOK_SECONDS
+        self._timer.start(now, HELLO_SECONDS, 2 * HELLO_SECONDS, at_once=True)
 
     def questions(self, proof: Proof, now: float) -> List[Datagram]:
         """Return what to send now, and arm the timer for the repeat."""
-        self.timer.again(now)
+        self._timer.again(now)
         if self.session is not None:
             return [Datagram(self.session.seal(proof), self.address)]
         if self._unanswered >= LOGINS_UNANSWERED_MAX:
@@ -2511,14 +2501,15 @@ class LoginAttempt:
         if not hmac.compare_digest(message.nonce, self._nonce):
             raise MalformedDatagram("not of this login")
         if not self.answered:
-            self.answered, self.until = True, now + LOOK_SECONDS
+            self.answered, self._alarms["failed"] = True, now + LOOK_SECONDS
         if isinstance(message, Keys):
             self._receive_keys(message, datagram, now)
         elif isinstance(message, Later):
             # SECURITY: test_advice_does_not_undo_a_wrong_password
             if message.reason in (TRY_LATER, VERSION_MISMATCH) and not self._tested:
                 self.failure = message.reason
-                self.until = now if message.reason == TRY_LATER else self.until
+                if message.reason == TRY_LATER:
+                    self._alarms["failed"] = now
         elif message.server not in self._offers and len(self._offers) < KEYS_TESTED_MAX:
             self._offers[message.server] = (message, address)
             if len(self._offers) == len(self._tested) + 1:
@@ -2531,8 +2522,7 @@ class LoginAttempt:
             self._exchange = Exchange(self._password, self._nonce + offer.cookie, self._entropy(32))
             self._login = encode_unsealed(Login(self._nonce, offer.cookie, self._exchange.share))
             self._unanswered = 0
-            self.until = now + LOOK_SECONDS
-            self.timer.start(now, HELLO_SECONDS, 2 * HELLO_SECONDS, at_once=True)
+            self._ask_at_once(now)
 
     def _receive_keys(self, keys: Keys, datagram: bytes, now: float) -> None:
         # SECURITY: test_a_false_server_tests_two_guesses_at_most
@@ -2544,12 +2534,12 @@ class LoginAttempt:
             session = Session(datagram[2:6], self._exchange.key(keys.share, datagram[2:6], server=False), server=False)
             session.verify(datagram)
         except MalformedDatagram:
-            self.failure = WRONG_PASSWORD
-            self.until = now + KEYS_SECONDS  # The true server may still speak, or another one that is asked now.
+            # The true server may still speak, or another one that is asked now.
+            self.failure, self._alarms["failed"] = WRONG_PASSWORD, now + KEYS_SECONDS
             self._answer_offer(now)
             raise
-        self.session, self.failure, self.until = session, NO_ANSWER, now + LOOK_SECONDS
-        self.timer.start(now, HELLO_SECONDS, 2 * HELLO_SECONDS, at_once=True)
+        self.session, self.failure = session, NO_ANSWER
+        self._ask_at_once(now)
 
 
 class Stream:
@@ -2673,18 +2663,9 @@ class Outbox:
 
 
 class Client(Core):
-    """One member.
+    """One member.  Inputs: login, say, earlier, finish, leave, receive, tick.  Outputs: as the server's."""
 
-    Inputs: login, say, earlier, finish, leave, receive, tick.  Outputs: outgoing, events, deadline, done.
-    """
-
-    def __init__(
-        self,
-        entropy: Callable[[int], bytes],
-        epoch: float,
-        earlier: int = EARLIER_DEFAULT,
-        patience: Optional[float] = None,
-    ) -> None:
+    def __init__(self, entropy: Entropy, epoch: float, earlier: int = EARLIER_DEFAULT, patience: float = 0.0) -> None:
         """``earlier`` messages of history are asked for; ``patience`` seconds without a connection end it."""
         super().__init__(epoch)
         self.state = State.IDLE
@@ -2699,7 +2680,7 @@ class Client(Core):
         # Login.
         self._attempt: Optional[LoginAttempt] = None
         self._attempts = 0
-        self._again = Timer(entropy)
+        self._again = Timer(self._alarms, "again", entropy)
         self._login_until = 0.0
         self._returns = False
         # Reading.
@@ -2721,7 +2702,7 @@ class Client(Core):
         self._said = 0
         self._finishing = False
         # Asking; see _arm().
-        self._retry = Timer(entropy)
+        self._retry = Timer(self._alarms, "retry", entropy)
         self._repeats = 0
         self._asked_at: Dict[int, float] = {}
         self._unanswered_at: Optional[float] = None  # Never None while reconnecting.
@@ -2781,12 +2762,12 @@ class Client(Core):
         """Say goodbye; ``done`` turns true when the server has confirmed it, or shortly after."""
         if self.state is State.LEAVING:
             return
-        session, address = self._session, self._address
         if self._attempt is not None and self._attempt.session is not None:  # The room may have let it in by now.
-            session, address = self._attempt.session, self._attempt.address
-        self._enter(State.ENDED if session is None else State.LEAVING)
+            self._session, self._address = self._attempt.session, self._attempt.address
+        session = self._session
+        self._enter(State.LEAVING if session else State.ENDED)
         if session is not None:
-            self._session, self._address = session, address
+            self._session = session
             self._alarms["left"] = now + LEAVE_SECONDS
             self._retry.start(now, RETRY_SECONDS, RETRY_SECONDS_MAX, at_once=True)
 
@@ -2800,32 +2781,24 @@ class Client(Core):
         self._ticked_at = now
         if self._session is not None and self.state is not State.LEAVING:
             self._tick_session(now)
-        if self.state is State.LEAVING and now >= self._alarms["left"]:
-            self._enter(State.ENDED)
-        elif self.state is State.LEAVING and self._retry.due(now):
-            self._send(Bye(""))
-            self._retry.again(now)
-        elif self.state in (State.CONNECTING, State.CONNECTED, State.RECONNECTING):
+        if self.state is State.LEAVING:
+            self._alarms.pop("ask", None)
+            if self._alarms.due("left", now):
+                self._enter(State.ENDED)
+            elif self._alarms.due("retry", now):
+                self._send(Bye(""))
+                self._retry.again(now)
+        elif self.state not in (State.IDLE, State.ENDED):
             self._tick_login(now)
         silent = 0 if self._unanswered_at is None else int(now - self._unanswered_at)
         status = Status(self.state, len(self._outbox.texts), self._round_trip.milliseconds(), silent)
         if status != self._status:
             self._status = status
             self._events.append(status)
+        if self.state not in (State.IDLE, State.ENDED):
+            self._alarms["tick"] = now + (TICK_SECONDS_MAX if self._unanswered_at is None else 1.0)
 
     # --- outputs
-
-    def deadline(self) -> Optional[float]:
-        """Return when tick() is due without further input."""
-        if self.state in (State.IDLE, State.ENDED):
-            return None
-        if self.state is State.LEAVING:
-            return earliest(self._retry.at, self._alarms["left"])
-        tick_seconds = TICK_SECONDS_MAX if self._unanswered_at is None else 1.0
-        alarms = [*self._alarms.values(), self._retry.at, self._again.at, self._ticked_at + tick_seconds]
-        if self._attempt is not None:
-            alarms += [self._attempt.timer.at, self._attempt.until]
-        return earliest(*alarms)
 
     def _report(self, *events: Any) -> None:
         """Report what happened in the room, behind Connected, and note who came and went."""
@@ -2863,26 +2836,25 @@ class Client(Core):
         self.state = state
         self.done = state is State.ENDED
         self._session = self._attempt = self._unanswered_at = None
-        self._again = Timer(self._entropy)
+        self._again.most = 0.0
         self._alarms.clear()
-        self._retry.stop()
 
     def _look(self, now: float) -> None:
         """Start an attempt, unless one is under way or waits; the session, if there still is one, goes on meanwhile."""
-        if self._attempt is None and self._again.at is None:
+        if self._attempt is None and "again" not in self._alarms:
             self._attempts += 1
-            self._attempt = LoginAttempt(self._password, self._addresses, self._entropy, now)
+            self._attempt = LoginAttempt(self._password, self._addresses, self._entropy, self._alarms, now)
 
     def _tick_login(self, now: float) -> None:
-        if self._again.due(now):
-            self._again.stop()
+        if self._alarms.due("again", now):
             self._look(now)
+        failed, ask = self._alarms.due("failed", now), self._alarms.due("login", now)
         lost_at = self._unanswered_at if self.state is State.RECONNECTING else None
         if self._patience and lost_at is not None and now >= lost_at + self._patience:
             self._fail(NO_ANSWER, "The connection was lost and did not come back.")
-        elif self._attempt is not None and now >= self._attempt.until:
+        elif self._attempt is not None and failed:
             self._attempt_failed(self._attempt.failure, now)
-        elif self._attempt is not None and self._attempt.timer.due(now):
+        elif self._attempt is not None and ask:
             here, oldest = self._stream, self._outbox.settled + 1
             who = (self._attempts, self._instance, here.cursor, here.time, oldest, self._earlier, self._name)
             self._outgoing += self._attempt.questions(Proof(*who), now)
@@ -2959,7 +2931,7 @@ class Client(Core):
             message, receivers = session.open(datagram), self._RECEIVERS
         elif attempt is not None and attempt.session is not None and name == attempt.session.id:
             message, receivers = attempt.session.open(datagram), self._VERDICTS
-            attempt.until = now + LOOK_SECONDS
+            self._alarms["failed"] = now + LOOK_SECONDS
         else:
             raise MalformedDatagram("unknown session")
         if type(message) not in receivers:
@@ -2972,8 +2944,8 @@ class Client(Core):
         if self.state is State.LEAVING:
             return
         self._alarms["quiet"] = now + self._quiet_seconds
-        if self._attempt is not None or self._again.most:
-            self._attempt, self._again = None, Timer(self._entropy)
+        self._attempt, self._again.most = None, 0.0
+        self._alarms.pop("again", None)
         if self.state is State.RECONNECTING:
             self.state = State.CONNECTED
             if STANDING not in self._views:
@@ -3091,7 +3063,7 @@ class Client(Core):
         """Send what is new, ask for what is missing, and see whether the server is still there."""
         for queued in self._outbox.trimmed(self._stream.cursor):
             self._report(Sent(queued.number, True))
-        repeat, asked = self._retry.due(now), self._alarms.due("ask", now)
+        repeat, asked = self._alarms.due("retry", now), self._alarms.due("ask", now)
         self._repeats += repeat
         most = max(ANSWER_DATAGRAMS_MAX >> self._repeats, 1)
         parts = self._outbox.parts(again=repeat)
@@ -3127,7 +3099,7 @@ class Client(Core):
     def _progress(self) -> None:
         """Something that was missing has come: what is still missing has all its time again."""
         self._repeats = 0
-        self._retry.stop()
+        self._alarms.pop("retry", None)
 
     def _arm(self, now: float, repeat: bool) -> None:
         """Repeat while something is missing, at the pace of the path, which loss does not slow; but not for ever."""
@@ -3136,7 +3108,7 @@ class Client(Core):
             self._progress()
         elif repeat and self._repeats > REPEATS_MAX:
             self._retry.again(now)
-        elif repeat or self._retry.at is None:
+        elif repeat or "retry" not in self._alarms:
             self._retry.start(now, max(self._round_trip.retry_seconds(), GRACE_SECONDS), RETRY_SECONDS_MAX)
 
     def _send(self, message: Message) -> int:
@@ -3159,7 +3131,7 @@ def group_submissions(parts: Sequence[Submission]) -> List[Tuple[Submission, ...
 class Discovery(Core):
     """Looks for servers: HELLO to everybody, three times; its result is what it has ``found``."""
 
-    def __init__(self, entropy: Callable[[int], bytes], addresses: Sequence[Any], now: float) -> None:
+    def __init__(self, entropy: Entropy, addresses: Sequence[Any], now: float) -> None:
         """Ask at the addresses, broadcast ones among them, for DISCOVERY_SECONDS."""
         super().__init__(0.0)
         self._nonce = entropy(16)
@@ -3360,7 +3332,7 @@ class ClassicClient(Client):
     def _tick_login(self, now: float) -> None:
         if self._alarms.due("failed", now):
             self._fail(NO_ANSWER, REFUSALS[NO_ANSWER] + " Ours needs --classic to answer here.")
-        elif self._retry.due(now):
+        elif self._alarms.due("retry", now):
             self._retry.again(now)
             self._send_text([self._login])
 
@@ -4946,7 +4918,7 @@ class Face:
 
     form = False  # Shows a login as a whole and servers as they come, and is still there when the room is gone.
     finishes = False  # Nobody can be asked whether to leave: that waits until all is confirmed.
-    patience: Optional[float] = None  # Seconds after which a lost connection is given up.
+    patience = 0.0  # Seconds after which a lost connection is given up; 0 is never.
     failed = 0  # An exit status of the face's own.
 
     def __init__(self, app: App) -> None:

@@ -1617,26 +1617,23 @@ class DeliveryTest(unittest.TestCase):
 
     def test_a_timer_is_drawn_from_its_time_to_the_double_and_backs_off(self):
         for _ in range(200):
-            timer = Timer(self.entropy)
-            self.assertFalse(timer.due(1e9))
+            alarms = chat.Alarms()
+            timer = Timer(alarms, "bell", self.entropy)
+            self.assertFalse(alarms.due("bell", 1e9))
             timer.start(10.0, 1.0, 3.0)
             for low in (1.0, 2.0, 3.0, 3.0):
-                self.assertTrue(low <= timer.at - 10.0 < 2 * low)
-                self.assertFalse(timer.due(timer.at - 0.001))
-                self.assertTrue(timer.due(timer.at))
+                at = alarms["bell"]
+                self.assertTrue(low <= at - 10.0 < 2 * low)
+                self.assertEqual([False, True, False], [alarms.due("bell", now) for now in (at - 0.001, at, at)])
                 timer.again(10.0)
 
     def test_a_timer_for_now_backs_off_from_its_first_time(self):
-        timer = Timer(self.entropy)
+        alarms = chat.Alarms()
+        timer = Timer(alarms, "bell", self.entropy)
         timer.start(10.0, 1.0, 3.0, at_once=True)
-        self.assertTrue(timer.due(10.0))
+        self.assertTrue(alarms.due("bell", 10.0))
         timer.again(10.0)
-        self.assertTrue(11.0 <= timer.at < 12.0)
-        timer.stop()
-        self.assertIsNone(timer.at)
-
-    def test_the_earliest_of_some_instants(self):
-        self.assertEqual([None, 1.0, 0.0], [earliest(None, None), earliest(2.0, None, 1.0), earliest(0.0, 1.0)])
+        self.assertTrue(11.0 <= alarms["bell"] < 12.0)
 
 
 # ======================================================================================================

@@ -4237,6 +4237,7 @@ class LineEditorTest(unittest.TestCase):
     def test_a_hidden_line_shows_nothing_of_it(self):
         rows, _, cell = self.type("secret").layout("Password: ", 80, hidden=True)
         self.assertEqual((["Password:  "], 10), (rows, cell))
+        self.assertEqual(["> a\u21b5b "], self.type("a\x1b\rb").layout("> ", 80)[0])
 
     def test_a_page_shows_only_the_rows_around_the_caret(self):
         rows, row, _ = self.type("\x1b[200~" + "x" * 2000 + "\x1b[201~\x01").layout("> ", 41)
@@ -4826,8 +4827,11 @@ class HostileTextTest(unittest.TestCase):
                 app.take(chat.Activity(what, HOSTILE, ("10.0.0.1", 1), HOSTILE, 1))
             row = chat.MemberRow(HOSTILE, ("10.0.0.1", 1), 1, 1, 0.0)
             app.take(chat.ServerReport((row,), 9))
-        self.assertHarmless(out.getvalue(), *chat.introduction(("127.0.0.1", 5), HOSTILE))
-        self.assertEqual(len(chat.ACTIVITY) + 2, out.getvalue().count("\n"))
+            app.loop = mock.Mock()
+            app.announce(HOSTILE)
+            app.ask_kick(HOSTILE)
+        self.assertHarmless(out.getvalue(), app.question[0], *chat.introduction(("127.0.0.1", 5), HOSTILE))
+        self.assertEqual(len(chat.ACTIVITY) + 3, out.getvalue().count("\n"))
 
 
 # ======================================================================================================
@@ -5643,9 +5647,9 @@ class OutsideCase(unittest.TestCase):
     def client(self, port, name, *arguments, **more):
         return self.start("client", "--cli", "127.0.0.1:%d" % port, "--name", name, *arguments, **more)
 
-    def member(self, port, name):
+    def member(self, port, name, **more):
         """Return a member whose events are JSON, once it is in the room."""
-        member = self.client(port, name, "--json", "--stay")
+        member = self.client(port, name, "--json", "--stay", **more)
         member.event("connected")
         return member
 
@@ -5656,21 +5660,29 @@ class OutsideCase(unittest.TestCase):
         return person
 
 
-class OutsidePipeTest(OutsideCase):
-    """What a bot, a script or a file gets is whole, numbered as it was typed, and ends in a status that is true."""
+class PipeTest(OutsideCase):
+    """In a pipe one line in is one message, one line out is one entry, and the exit status says what happened."""
 
     def test_every_line_of_a_bot_is_reported_under_its_number(self):
-        lines = ["hello", "", "/nope", "/msg nobody x", "x" * 20000, "/who", "/me", *[""] * 300, "last"]
-        bot = self.client(self.serve().port, "ann", "--json")
-        self.assertEqual(2, bot.finish("\n".join(lines) + "\n")[0])
-        self.assertEqual([1, 308], [each["number"] for each in bot.events("sent")])
-        codes = sorted((each["number"], each.get("code")) for each in bot.events("not_sent"))
-        self.assertEqual([(3, "BAD_COMMAND"), (4, "NO_SUCH_NAME"), (5, "TOO_LONG"), (7, "BAD_COMMAND")], codes)
-        self.assertIn("ann", str(bot.event("members")["members"]))
+        port = self.serve().port
+        bob, ann = self.member(port, "bob"), self.client(port, "ann", "--json")
+        refused = ["/nope", "/msg nobody x", "x" * 20000, "/me"]
+        lines = ["hello", "", *refused, "/who", "/me waves", "//etc", "/msg bob psst", *[""] * 300, "last"]
+        code, _, err = ann.finish("\n".join(lines) + "\n")
+        self.assertEqual((2, 4), (code, err.count("not sent: ")))
+        self.assertIn("20,000 bytes", err)
+        self.assertEqual([1, 8, 9, 10, 311], [each["number"] for each in ann.events("sent")])
+        codes = [(each["number"], each["code"]) for each in ann.events("not_sent")]
+        self.assertEqual([(3, "BAD_COMMAND"), (4, "NO_SUCH_NAME"), (5, "TOO_LONG"), (6, "BAD_COMMAND")], sorted(codes))
+        self.assertEqual(["ann", "bob"], ann.event("members")["members"])
+        self.assertEqual("ann", bob.event("left")["name"])
+        heard = [(each["text"], each["kind"], each["private"]) for each in bob.events("message")]
+        said = [("hello", "text", False), ("waves", "action", False), ("/etc", "text", False), ("psst", "text", True)]
+        self.assertEqual([*said, ("last", "text", False)], heard)
 
     def test_after_a_stall_the_last_word_is_that_all_is_well(self):
-        server = self.serve()
-        bob, ann = self.member(server.port, "bob"), self.person(server.port, "ann")
+        server, hurried = self.serve(), {"changed": "chat.QUIET_SECONDS, chat.UNANSWERED_SECONDS = 0.2, 0.5"}
+        bob, ann = self.member(server.port, "bob", **hurried), self.person(server.port, "ann", **hurried)
         server.pause()
         bob.event("disconnected")
         ann.expect("not answer.*\n")
@@ -5680,51 +5692,60 @@ class OutsidePipeTest(OutsideCase):
         with self.subTest("a terminal"):
             ann.expect("(?i)again")
 
-    def test_an_export_names_to_whom_something_was_private(self):
-        path = os.path.join(temporary_folder(self), "room.db")
-        port = self.serve("--history", path).port
-        bob = self.member(port, "bob")
-        self.assertEqual(0, self.client(port, "ann").finish("/msg bob psst\n")[0])
-        text, exported = (self.start("server", "--history", path, "--export", "-", *more) for more in ((), ("--json",)))
-        for program in (bob, exported):
-            event = program.event("message", text="psst")
-            self.assertEqual(("ann", "bob", True), (event["from"], event.get("to"), event["private"]))
-        self.assertRegex(text.finish()[1], "ann .*bob.*: psst")
-
-    def test_what_cannot_be_meant_is_said_in_one_line_and_changes_nothing(self):
-        folder = temporary_folder(self)
-        room, diary, files = os.path.join(folder, "room.db"), os.path.join(folder, "diary"), []
-        self.serve("--history", room)
-        for text in ("", "\n", "one\ntwo\n", "one\n\n"):
-            files.append(os.path.join(folder, "password%d" % len(files)))
-            with open(files[-1], "w", encoding="utf-8") as file:
-                file.write(text)
-        os.rename(files[2], diary)
-        files[2] = diary
-        for *flags, code, sentence in (
-            *(("--password-file", file, 2, "must have one line") for file in files),
-            *(("--keep", "3", 2, "--history"), ("--export", "-", 2, "--history"), ("--json", 2, "--export")),
-            ("--history", room, "--export", diary, 1, "is there already"),
-        ):
-            with self.subTest(flags):
-                found, out, err = self.start("server", "--cli", "--host", "127.0.0.1", "--port", "0", *flags).finish()
-                self.assertEqual((code, "", 1), (found, out, err.count("\n")))
-                self.assertIn(sentence, err)
-        self.assertEqual("one\ntwo\n", read_text(diary))
-
-    def test_a_room_for_one_is_full_with_one(self):
+    def test_a_refused_login_ends_with_its_code_word(self):
         path = os.path.join(temporary_folder(self), "password")
         with open(path, "w", encoding="utf-8") as file:
             file.write("one\n")
         port = self.serve("--max-members", "1", "--password-file", path).port
         ann = self.client(port, "ann", "--json", "--password", "one")
         ann.event("connected")
-        bob = self.client(port, "bob", "--json", "--password", "one")
-        self.assertEqual(3, bob.finish()[0])
-        bob.event("refused", code="ROOM_FULL")
-        bob.expect("ROOM_FULL", "err")
+        for name, password, reason in (
+            ("ANN", "one", "USERNAME_TAKEN"),
+            ("bob", "wrong", "WRONG_PASSWORD"),
+            ("bob", "one", "ROOM_FULL"),
+        ):
+            refused = self.client(port, name, "--json", "--password", password)
+            code, _, err = refused.finish("x\n")
+            self.assertEqual((3, reason), (code, refused.event("refused")["code"]))
+            self.assertIn(reason, err)
         self.assertEqual(0, ann.finish("x\n")[0])
         self.assertEqual(0, self.client(port, "bob", "--password", "one").finish("x\n")[0])
+
+    def test_the_only_server_of_the_network_is_found(self):
+        port = self.serve("--room", "Lab").port
+        client = self.start("client", "--cli", "--port", str(port), "--name", "alice", "--json")
+        self.assertEqual((0, "Lab"), (client.finish("x\n")[0], client.event("connected")["room"]))
+
+    def test_where_nobody_reads_only_what_is_to_be_sent_keeps_a_client(self):
+        port = self.serve().port
+        bob = self.member(port, "bob")
+        self.client(port, "carol").finish("first\n")
+        for name, more, text in (("alice", (), "second\n"), ("dave", ("--stay",), "")):
+            client = self.client(port, name, *more)
+            client.close_output()
+            if not text:
+                self.client(port, "erin").finish("hello\n")  # Something that cannot be written.
+            code, _, err = client.finish(text)
+            self.assertEqual((1, 1), (code, err.count("standard output was closed")))
+        bob.event("message", text="second")
+
+    def test_an_original_server_is_talked_to_in_a_pipe(self):
+        port = self.serve("--classic").port
+        bob = self.member(port, "bob")
+        code, out, _ = self.client(port, "old", "--classic").finish("hello\n/me waves\n")
+        self.assertEqual(2, code, "/me cannot be said there")
+        self.assertIn("whether they arrive is not confirmed", out)
+        self.assertEqual("old", bob.event("joined", classic=True)["name"])
+        bob.event("message", text="hello")
+        self.assertEqual(3, self.client(port, "old", "--classic", SAMSUNGCHAT_PASSWORD="no").finish("x\n")[0])
+
+    def test_earlier_lines_come_when_they_are_asked_for(self):
+        port = self.serve("--rate", "0").port
+        self.client(port, "alice").finish("".join("%d\n" % number for number in range(60)))
+        bob = self.client(port, "bob", "--earlier", "2", "--stay")
+        bob.expect("alice: 59\n")
+        bob.type("/earlier 3\n")
+        self.assertEqual("55", bob.expect(r"alice: (\d+)\n")[1])
 
 
 class OutsideWireTest(OutsideCase):
@@ -5751,8 +5772,8 @@ class OutsideWireTest(OutsideCase):
         self.assertEqual((3, "WRONG_PASSWORD"), (client.finish()[0], client.event("refused")["code"]))
 
     def test_a_busy_server_is_no_refusal_in_the_exit_status(self):
-        busy, hurried = Wire(self), "time.monotonic = lambda real=time.monotonic: 10 * real()"
-        client = self.client(busy.port, "ann", "--json", changed=hurried)
+        busy = Wire(self)
+        client = self.client(busy.port, "ann", "--json", changed="chat.LOGIN_SECONDS_MAX = 1.0")
 
         def put_off():
             data, address = busy.hears()
@@ -5764,64 +5785,23 @@ class OutsideWireTest(OutsideCase):
         client.expect("TRY_LATER", "err")
 
 
-class OutsideHostileTest(OutsideCase):
-    """Whatever strangers put into whichever field, no screen obeys it, and every screen shows that it is there."""
-
-    def check(self, program, stream, *fields):
-        shown = lambda: program.shown(stream)  # noqa: E731
-        wait_for(lambda: all("]0;" + field in shown() for field in fields), lambda: "%s in %s" % (fields, shown()))
-        self.assertNotRegex(shown(), "\x1b]|\u202e")
-
-    def test_no_field_of_strangers_reaches_a_screen_raw(self):
-        careless = "chat.clean_name = str; chat.REFUSALS[chat.ROOM_FULL] = %r" % (HOSTILE % "refusal")
-        server = self.serve("--max-members", "3", terminal="stdin", changed=careless)
-        ann = self.client(server.port, HOSTILE % "ann", terminal="all", changed=careless)
-        ann.expect("> ")
-        cem = self.client(server.port, "cem", "--stay")
-        server.expect("cem joined")
-        bob = self.client(server.port, HOSTILE % "bob", "--stay", changed=careless)
-        ann.expect("bob.*joined")
-        ann.type("/who\r")
-        ann.expect("3 members here")
-        server.type("/who\n/say %s\n" % (HOSTILE % "notice"))
-        bob.type("%s\n/msg cem %s\n" % (HOSTILE % "text", HOSTILE % "private"))
-        self.check(ann, "out", "ann", "bo", "notice", "text")
-        self.check(cem, "out", "bo", "notice", "text", "private")
-        self.check(server, "out", "ann", "bo", "notice")
-        dan = self.client(server.port, "dan")
-        dan.finish()
-        self.check(dan, "err", "refusal")
-
-    def test_no_name_of_a_refused_stranger_reaches_the_log_raw(self):
-        server = self.serve()
-        self.client(server.port, HOSTILE % "eve", changed="chat.clean_name = str").finish()
-        self.check(server, "out", "eve")
-
-    def test_no_rooms_name_reaches_a_screen_raw(self):
-        false = self.serve("--room", HOSTILE % "room", changed="chat.display_text = lambda text, *_: text").port
-        where = {"SAMSUNGCHAT_DISCOVERY": "127.0.0.1:%d" % false}
-        ann = self.start("client", "--cli", "--name", "ann", terminal="all", **where)
-        ann.expect("Found .*room")
-        ann.expect("Welcome to .*room")
-        self.check(ann, "out", "room")
-        where["SAMSUNGCHAT_DISCOVERY"] += ",127.0.0.1:%d" % self.serve().port
-        lost = self.start("client", "--cli", "--name", "bob", **where)
-        self.assertEqual(1, lost.finish()[0])
-        self.check(lost, "err", "room")
-
-
 @unittest.skipIf(os.name == "nt", "Windows has no pseudo-terminals")
-class OutsideTerminalTest(OutsideCase):
+class TerminalTest(OutsideCase):
     """Nobody's half a line, password or order of words is lost, shown or mistaken at a terminal."""
+
+    def check(self, program, *talk):
+        """Type each text, and see what comes."""
+        for text, pattern in talk:
+            program.type(text)
+            program.expect(pattern)
 
     def test_half_a_message_never_becomes_a_name(self):
         server = self.serve()
         ann = self.person(server.port, "ann")
         server.process.terminate()
         server.finish()
-        ann.expect("closed the room")
-        ann.type("ok")
-        ann.expect("> .*ok")
+        ann.expect(r"closed the room(?s:.*)\(reconnecting")
+        self.check(ann, ("ok", "> .*ok"))
         ann.pause()
         again = self.serve(port=server.port)
         self.member(server.port, "ann")
@@ -5831,23 +5811,40 @@ class OutsideTerminalTest(OutsideCase):
         self.assertEqual("ann2", again.expect(r"(\w+) joined .*2 here")[1])
         ann.expect("ann2[^\n]*> ok")
 
-    def test_a_typed_password_is_neither_shown_nor_remembered(self):
-        port = self.serve(SAMSUNGCHAT_PASSWORD="hunter2").port
-        ann = self.client(port, "ann", terminal="all", SAMSUNGCHAT_PASSWORD="")
-        ann.expect("Password: ")
-        for keys, answer in (("hunt", "Password: "), ("er2\r", "ann> "), ("\x1b[A", "ann> "), ("x", "x")):
-            ann.type(keys)
-            ann.expect(answer)
-        self.assertNotRegex(ann.shown(), "hunt|er2")
+    def test_it_asks_again_for_just_what_was_wrong_and_never_shows_or_remembers_a_password(self):
+        port = self.serve().port
+        self.member(port, "bob")
+        alice = self.start("client", "--cli", "127.0.0.1:%d" % port, terminal="all", SAMSUNGCHAT_PASSWORD="")
+        alice.expect(r"Your name \[")
+        self.check(alice, ("bob\r", "Password: "), ("\r", "The password is empty"))
+        self.check(alice, ("Mellon", "\x1b\\[JPassword: "), ("\r", "WRONG_PASSWORD"))
+        alice.expect("Password: ")
+        self.check(alice, ("\x1b[As\r", "USERNAME_TAKEN"))  # Up recalls nothing that was typed as an answer.
+        alice.expect(r"Your name \[bob2\]: ")
+        self.check(alice, ("carol\r", "Welcome to SamsungChat, carol; 2 members here."), ("\x1b[A!\r", "carol: !"))
+        self.assertNotIn("Mellon", alice.shown())
+
+    def test_an_incoming_line_leaves_the_typed_one_whole(self):
+        port = self.serve().port
+        alice = self.person(port, "alice", columns=60)
+        self.check(alice, ("half 日本", "alice> half 日本"))
+        self.client(port, "bob").finish("hello\n")
+        alice.expect("\r\x1b\\[J.*bob: hello[^>]*alice> half 日本")
+        self.check(alice, ("語\r", "alice: half 日本語"))
+
+    def test_a_paste_is_one_message_and_asks_first(self):
+        port = self.serve().port
+        bob, alice = self.member(port, "bob"), self.person(port, "alice")
+        pasted = "\x1b[200~def f():\n    return 1\n\x1b[201~"
+        self.check(alice, (pasted, "2 lines pasted: Enter sends them as one message"), ("\r", "alice: def"))
+        bob.event("message", text="def f():\n    return 1")
 
     def test_every_screen_shows_the_order_of_the_log(self):
         server = self.serve()
         people = [self.person(server.port, name) for name in ("ann", "bob", "cem")]
         server.pause()
         for person, text in zip(people, ("one", "two", "three")):
-            for keys, shown in ((text, text), ("\r", text + "|1 waiting")):
-                person.type(keys)
-                person.expect(shown)
+            self.check(person, (text, text), ("\r", text + "|1 waiting"))
         server.process.send_signal(signal.SIGCONT)
         dan = self.member(server.port, "dan")
         dan.type("done\n")
@@ -5874,9 +5871,7 @@ class OutsideTerminalTest(OutsideCase):
         ann = self.person(server.port, "ann")
         for text in ("one", "two"):
             server.pause()
-            for keys, answer in ((text + "\r", "1 waiting"), ("/quit\r", "not confirmed")):
-                ann.type(keys)
-                ann.expect(answer)
+            self.check(ann, (text + "\r", "1 waiting"), ("/quit\r", "not confirmed"))
             if text == "one":
                 server.process.send_signal(signal.SIGCONT)
                 ann.expect("ann> ")
@@ -5889,25 +5884,38 @@ class OutsideTerminalTest(OutsideCase):
         ann.expect("after")
         self.assertLess(ann.shown().count("\n"), 6 * 1000)
 
-    def test_what_an_original_server_refuses_is_not_published_by_the_next_enter(self):
+    def test_what_an_original_server_refuses_is_put_back_and_not_published_by_the_next_enter(self):
         port = self.serve("--classic").port
         bob, old = self.member(port, "bob"), self.person(port, "old", "--classic")
-        old.type("/me waves\r")
-        old.expect("!! ")
-        old.expect("old> ")
+        self.check(old, ("/me waves\r", "!! .*has no /me"), ("", "old> /me waves"))
         for keys in ("\r", "\x15hello\r"):
             old.type(keys)
         bob.event("message", text="hello")
         self.assertEqual(["hello"], [event["text"] for event in bob.events("message")])
 
-    def test_the_server_announces_nothing_by_mistake(self):
+    def test_ctrl_c_clears_first_and_the_terminal_is_given_back(self):
+        import termios
+
+        fresh = Program.open_terminal(60)
+        before = termios.tcgetattr(fresh[0])
+        list(map(os.close, fresh))
+        alice = self.person(self.serve().port, "alice")
+        self.check(alice, ("draft\x03", "alice> "))
+        self.assertNotEqual(before[3], termios.tcgetattr(alice.terminal)[3])
+        self.check(alice, ("\x03", "Ctrl-C once more leaves."))
+        self.assertEqual(0, alice.finish("\x03")[0])
+        self.assertEqual(before[:4], termios.tcgetattr(alice.terminal)[:4])
+
+    def test_the_server_takes_commands_and_announces_nothing_by_mistake(self):
         server = self.serve(terminal="all")
         bob = self.member(server.port, "bob")
-        server.type("hello\r")
-        server.expect("/say TEXT")
-        server.type("\x15/say lunch\r")  # Ctrl-U: what was refused may stand there still.
-        bob.event("notice", text="lunch")
-        self.assertEqual(1, len(bob.events("notice")))
+        self.check(server, ("hello\r", "/say TEXT"), ("\x15/who\r", "1 of 1000 members"))  # Ctrl-U: it stands there.
+        self.check(server, ("/kick nobody\r", "Nobody here is called nobody."), ("\x15/say lunch\r", "lunch"))
+        server.type("/kick bob\r")
+        self.assertEqual(("KICKED", 3), (bob.event("refused")["code"], bob.finish()[0]))
+        self.assertEqual(["lunch"], [event["text"] for event in bob.events("notice")])
+        code, shown, _ = server.finish("/quit\r/quit\r")
+        self.assertEqual((0, 1), (code, shown.count("closing the room")))
 
 
 class Pane:
@@ -6042,9 +6050,9 @@ class OutsideWindowTest(OutsideCase):
                 screen.press("Cancel")
             while listener.hears()[0]:
                 pass
-            found, end, searches = screen.fill("Server", ""), time.monotonic() + 4.5, set()
-            screen.wait(lambda: searches.add(listener.hears()[0][:18]) or time.monotonic() > end)
-            self.assertLessEqual(len(searches - {b""}), 3, "searches in 4.5 s")
+            found, end, searches = screen.fill("Server", ""), time.monotonic() + 3.0, set()
+            screen.wait(lambda: searches.add(listener.hears()[0][:18]) or time.monotonic() > end and found.get())
+            self.assertLessEqual(len(searches - {b""}), 3, "searches in a little more than 3 s")
             self.assertEqual("127.0.0.1", found.get(), "what was found is not offered")
 
         where = "127.0.0.1:%d,127.0.0.2:%d" % (server, listener.port)
@@ -6075,73 +6083,6 @@ class OutsideWindowTest(OutsideCase):
         self.use(person, "server", "--gui", "--host", "127.0.0.1", "--port", "0")
 
 
-class PipeTest(OutsideCase):
-    """In a pipe one line in is one message, one line out is one entry, and the exit status says what happened."""
-
-    def test_a_pipe_sends_its_lines_confirms_them_and_leaves(self):
-        port = self.serve().port
-        bob, alice = self.member(port, "bob"), self.client(port, "alice", "--json")
-        self.assertEqual(0, alice.finish("hello\n/me waves\n//etc\n/msg bob psst\n\n")[0])
-        self.assertEqual("alice", bob.event("left")["name"])
-        heard = [(each["text"], each["kind"], each["private"]) for each in bob.events("message")]
-        said = [("hello", "text", False), ("waves", "action", False), ("/etc", "text", False), ("psst", "text", True)]
-        self.assertEqual(said, heard)
-        reported = [(each["event"], each.get("number")) for each in map(json.loads, alice.shown().splitlines())]
-        self.assertEqual([("connected", None), *(("sent", number) for number in range(1, 5))], reported)
-
-    def test_what_cannot_be_sent_is_said_and_shown_in_the_exit_status(self):
-        text = "/nope\n/msg nobody x\n" + "x" * 20000 + "\n"
-        code, _, err = self.client(self.serve().port, "alice").finish(text)
-        self.assertEqual((2, 3), (code, err.count("not sent: ")))
-        self.assertIn("20,000 bytes", err)
-
-    def test_a_refused_login_ends_with_its_code_word(self):
-        port = self.serve().port
-        self.member(port, "alice")
-        for name, password, reason in (("ALICE", "s", "USERNAME_TAKEN"), ("bob", "wrong", "WRONG_PASSWORD")):
-            refused = self.client(port, name, "--json", SAMSUNGCHAT_PASSWORD=password)
-            code, _, err = refused.finish("x\n")
-            self.assertEqual((3, reason), (code, refused.event("refused")["code"]))
-            self.assertIn(reason, err)
-
-    def test_the_only_server_of_the_network_is_found(self):
-        port = self.serve("--room", "Lab").port
-        client = self.start("client", "--cli", "--port", str(port), "--name", "alice", "--json")
-        self.assertEqual((0, "Lab"), (client.finish("x\n")[0], client.event("connected")["room"]))
-
-    def test_where_nobody_reads_only_what_is_to_be_sent_keeps_a_client(self):
-        port = self.serve().port
-        bob = self.member(port, "bob")
-        self.client(port, "carol").finish("first\n")
-        for name, more, text in (("alice", (), "second\n"), ("dave", ("--stay",), "")):
-            client = self.client(port, name, *more)
-            client.close_output()
-            if not text:
-                self.client(port, "erin").finish("hello\n")  # Something that cannot be written.
-            code, _, err = client.finish(text)
-            self.assertEqual(1, code)
-            self.assertEqual(1, err.count("standard output was closed"))
-        bob.event("message", text="second")
-
-    def test_an_original_server_is_talked_to_in_a_pipe(self):
-        port = self.serve("--classic").port
-        bob = self.member(port, "bob")
-        code, out, _ = self.client(port, "old", "--classic").finish("hello\n/me waves\n")
-        self.assertEqual(2, code, "/me cannot be said there")
-        self.assertIn("whether they arrive is not confirmed", out)
-        self.assertTrue(bob.event("joined", classic=True)["name"] == "old")
-        bob.event("message", text="hello")
-        self.assertEqual(3, self.client(port, "old", "--classic", SAMSUNGCHAT_PASSWORD="no").finish("x\n")[0])
-
-    def test_earlier_lines_come_when_they_are_asked_for(self):
-        port = self.serve("--rate", "0").port
-        self.client(port, "alice").finish("".join("%d\n" % number for number in range(60)))
-        bob = self.client(port, "bob", "--earlier", "2", "--stay")
-        bob.expect("alice: 59\n")
-        bob.type("/earlier 3\n")
-        self.assertEqual("55", bob.expect(r"alice: (\d+)\n")[1])
-
-
 class HistoryProgramTest(OutsideCase):
     """A server with a history is killed, exported, started twice and runs out of disk, and loses nothing."""
 
@@ -6164,6 +6105,11 @@ class HistoryProgramTest(OutsideCase):
     def written(self):
         return [(entry.name, entry.text) for _, entry in read_history(self.path) if entry.kind == chat.TEXT]
 
+    def export(self, path, *more, target="-"):
+        """Export a history; return the program at its end, and what it showed."""
+        program = self.start("server", "--history", path, "--export", target, *more)
+        return program, program.finish()
+
     def test_messages_are_there_exactly_once_although_the_server_is_killed(self):
         self.begin()
         draw = random.Random(4).random
@@ -6184,24 +6130,27 @@ class HistoryProgramTest(OutsideCase):
         for name in ("ann", "bob"):
             self.assertEqual(texts, [text for author, text in self.written() if author == name])
 
-    def test_a_history_can_be_exported_while_the_server_runs(self):
+    def test_an_export_holds_everything_while_the_server_runs_and_to_whom_something_was_private(self):
         path = os.path.join(temporary_folder(self), "room.db")
         server = self.serve("--history", path)
-        self.client(server.port, "ann").finish("hello\n/me waves\n" + "long " * 1000 + "\n")
-        code, out, err = self.start("server", "--history", path, "--export", "-").finish()
+        bob = self.member(server.port, "bob")
+        self.client(server.port, "ann").finish("hello\n/me waves\n/msg bob psst\n" + "long " * 1000 + "\n")
+        _, (code, out, err) = self.export(path)
         self.assertEqual((0, ""), (code, err))
         lines = [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", "", line) for line in out.splitlines()]
-        expected = ["-- The room was opened.", "-- ann joined", "ann: hello", "* ann waves"]
-        self.assertEqual([*expected, "ann: " + "long " * 1000, "-- ann left"], lines)
-        out = self.start("server", "--history", path, "--export", "-", "--json").finish()[1]
-        self.assertEqual([1, 2, 3, 4, 10, 11], [json.loads(line)["seq"] for line in out.splitlines()])
+        said = ["ann: hello", "* ann waves", "ann (private to bob): psst", "ann: " + "long " * 1000]
+        self.assertEqual(["-- The room was opened.", "-- bob joined", "-- ann joined", *said, "-- ann left"], lines)
+        exported, (_, out, _) = self.export(path, "--json")
+        self.assertEqual([1, 2, 3, 4, 5, 6, 12, 13], [json.loads(line)["seq"] for line in out.splitlines()])
+        for program in (bob, exported):
+            event = program.event("message", text="psst")
+            self.assertEqual(("ann", "bob", True), (event["from"], event["to"], event["private"]))
         target = os.path.join(temporary_folder(self), "export")
-        for status, reason in ((0, ""), (1, "samsungchat: %s is there already; choose another name.\n" % target)):
-            self.assertEqual((status, "", reason), self.start("server", "--history", path, "--export", target).finish())
+        self.assertEqual((0, "", ""), self.export(path, target=target)[1])
         self.assertIn("ann: hello\n", read_text(target))
         server.process.terminate()
         self.assertEqual(0, server.finish()[0])
-        self.start("server", "--history", path, "--export", "-").finish()
+        self.export(path)
         self.assertEqual(["room.db", "room.db-lock"], sorted(os.listdir(os.path.dirname(path))))
 
     def test_what_is_older_than_keep_is_forgotten(self):
@@ -6211,26 +6160,8 @@ class HistoryProgramTest(OutsideCase):
         log.commit()
         log.close()
         reader = self.client(self.serve("--history", path, "--keep", "2").port, "bob")
-        for program in (reader, self.start("server", "--history", path, "--export", "-")):
-            self.assertEqual(["days 1"], re.findall("days .", program.finish()[1]))
-
-    def test_a_file_that_cannot_be_used_ends_the_server_with_one_sentence(self):
-        folder = temporary_folder(self)
-        used, diary = os.path.join(folder, "room.db"), os.path.join(folder, "diary.txt")
-        with open(diary, "w", encoding="utf-8") as file:
-            file.write("Dear diary, " * 100)
-        port = self.serve("--history", used).port
-        for path, sentence in (
-            (used, "is in use by another server"),
-            (diary, "is not a history of SamsungChat"),
-            (os.path.join(folder, "no", "room.db"), "cannot be opened"),
-        ):
-            server = self.start("server", "--cli", "--host", "127.0.0.1", "--port", "0", "--history", path)
-            code, out, err = server.finish()
-            self.assertEqual((2, "", 1), (code, out, err.count("\n")))
-            self.assertIn(sentence, err)
-        self.assertEqual("Dear diary, " * 100, read_text(diary))
-        self.assertEqual(0, self.client(port, "ann").finish("it still works\n")[0])
+        for _, out, _ in (reader.finish(), self.export(path)[1]):
+            self.assertEqual(["days 1"], re.findall("days .", out))
 
     @unittest.skipUnless(hasattr(resource, "prlimit"), "only Linux can change the limits of another process")
     def test_a_disk_that_fills_up_stops_the_room_and_room_on_it_goes_on(self):
@@ -6292,124 +6223,59 @@ class PlainTextTest(OutsideCase):
 class ServerProgramTest(OutsideCase):
     """The server says where it is, keeps a log of who came and went, and tells the members when it ends."""
 
-    def test_it_logs_who_came_and_why_they_left(self):
-        server = self.serve()
-        self.client(server.port, "alice").finish("x\n")
-        server.expect(r"alice joined from 127\.0\.0\.1:\d+ \(1 here\)")
-        server.expect(r"alice left \(0 here\)")
-
-    def test_it_warns_of_the_default_password_only(self):
-        self.serve(SAMSUNGCHAT_PASSWORD="").expect("warning: the default password is in use")
-        server = self.serve("--password", "x")
-        server.process.terminate()
-        self.assertNotIn("warning", server.finish()[1])
-
     @unittest.skipIf(os.name == "nt", "Windows has no SIGTERM to send")
-    def test_a_signal_tells_the_members_and_exits_0(self):
+    def test_it_logs_who_came_and_went_and_tells_the_members_when_a_signal_ends_it(self):
         for number in (signal.SIGTERM, signal.SIGINT):
             server = self.serve()
             alice = self.member(server.port, "alice")
+            server.expect(r"alice joined from 127\.0\.0\.1:\d+ \(1 here\)")
+            self.client(server.port, "bob").finish("x\n")
+            server.expect(r"bob left \(1 here\)")
             server.process.send_signal(number)
             alice.event("disconnected")
-            self.assertEqual(0, server.finish()[0])
+            code, out, _ = server.finish()
+            self.assertEqual(0, code)
+            self.assertNotIn("warning", out)
+        self.serve(SAMSUNGCHAT_PASSWORD="").expect("warning: the default password is in use")
 
-    def test_what_cannot_work_is_said_in_one_sentence(self):
-        port = str(self.serve().port)
+    def test_what_cannot_work_is_said_in_one_sentence_and_changes_nothing(self):
+        folder = temporary_folder(self)
+        room, none, *files = [os.path.join(folder, name) for name in ("room.db", "no/such", *"0123")]
+        for path, text in zip(files, ("Dear diary,\nno more!\n", "", "\n", "one\n\n")):
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+        port, cases = self.serve("--history", room).port, []
         for *arguments, code, sentence in (
-            ("server", "--host", "127.0.0.1", "--port", port, 1, "in use"),
-            ("server", "--host", "203.0.113.1", 1, "no address of this machine"),
-            ("server", "--password-file", "/no/such", 2, "Cannot read the password file"),
-            ("server", "--room", "", 2, "room's name"),
-            ("server", "--port", "99999", 2, "0 to 65535"),
+            *(("--password-file", path, 2, "must have one line") for path in files),
+            ("--password-file", none, 2, "Cannot read the password file"),
+            ("--keep", "3", 2, "--history"),
+            ("--export", "-", 2, "--history"),
+            ("--json", 2, "--export"),
+            ("--history", room, 2, "is in use by another server"),
+            ("--history", files[0], 2, "is not a history of SamsungChat"),
+            ("--history", none, 2, "cannot be opened"),
+            ("--history", room, "--export", files[0], 1, "is there already; choose another name"),
+            ("--room", "", 2, "room's name"),
+            ("--port", "99999", 2, "0 to 65535"),
+            ("--port", str(port), 1, "in use"),
+            ("--host", "203.0.113.1", 1, "no address of this machine"),
             ("client", "127.0.0.1", "--name", "a b", 2, "no spaces"),
             ("client", "not a host", 2, "HOST:PORT"),
         ):
+            if arguments[0] != "client":
+                arguments = ["server", "--host", "127.0.0.1", "--port", "0", *arguments]
+            cases.append((self.start(*arguments, "--cli"), arguments, code, sentence))
+        for program, arguments, code, sentence in cases:
             with self.subTest(arguments):
-                found, out, err = self.start(*arguments, "--cli").finish()
+                found, out, err = program.finish()
                 self.assertEqual((code, ""), (found, out))
-                self.assertIn(sentence, err)
+                self.assertRegex(err, r"^(usage: (?s:.*)\n)?samsungchat.*%s.*\n\Z" % sentence)
+        self.assertEqual("Dear diary,\nno more!\n", read_text(files[0]))
+        self.assertEqual(0, self.client(port, "ann").finish("it still works\n")[0])
 
-
-@unittest.skipIf(os.name == "nt", "Windows has no pseudo-terminals")
-class TerminalTest(OutsideCase):
-    """On a terminal the client asks for what it needs, and nothing damages the line being typed."""
-
-    def check(self, program, *talk):
-        """Type each text, and see what comes."""
-        for text, pattern in talk:
-            program.type(text)
-            program.expect(pattern)
-
-    def test_it_asks_again_for_just_what_was_wrong(self):
-        port = self.serve().port
-        self.member(port, "bob")
-        where = ("client", "--cli", "127.0.0.1:%d" % port)
-        alice = self.start(*where, terminal="all", SAMSUNGCHAT_PASSWORD="")
-        alice.expect(r"Your name \[")
-        self.check(alice, ("bob\r", "Password: "), ("\r", "The password is empty"))
-        self.check(alice, ("Mellon", "\x1b\\[JPassword: "), ("\r", "WRONG_PASSWORD"))
-        alice.expect("Password: ")
-        self.check(alice, ("\x1b[As\r", "USERNAME_TAKEN"))  # Up recalls nothing that was typed as an answer.
-        alice.expect(r"Your name \[bob2\]: ")
-        self.check(alice, ("carol\r", "Welcome to SamsungChat, carol; 2 members here."), ("\x1b[A!\r", "carol: !"))
-        self.assertNotIn("Mellon", alice.shown())
-
-    def test_an_incoming_line_leaves_the_typed_one_whole(self):
-        port = self.serve().port
-        alice = self.person(port, "alice", columns=60)
-        self.check(alice, ("half 日本", "alice> half 日本"))
-        self.client(port, "bob").finish("hello\n")
-        alice.expect("\r\x1b\\[J.*bob: hello[^>]*alice> half 日本")
-        self.check(alice, ("語\r", "alice: half 日本語"))
-
-    def test_a_paste_is_one_message_and_asks_first(self):
-        port = self.serve().port
-        bob, alice = self.member(port, "bob"), self.person(port, "alice")
-        pasted = "\x1b[200~def f():\n    return 1\n\x1b[201~"
-        self.check(alice, (pasted, "2 lines pasted: Enter sends them as one message"), ("\r", "alice: def"))
-        bob.event("message", text="def f():\n    return 1")
-
-    def test_what_is_refused_is_put_back_as_it_was_typed(self):
-        server = self.serve("--classic")
-        alice = self.person(server.port, "alice")
-        self.check(alice, ("/quti\r", "There is no command /quti"))
-        alice.expect("alice> /quti")
-        old = self.client(server.port, "old", "--classic", terminal="all")
-        old.expect("confirmed")
-        self.check(old, ("/me waves\r", "has no /me"))
-        old.expect("old> /me waves")
-
-    def test_a_lost_server_is_shown_and_the_line_sent_later(self):
-        server = self.serve()
-        alice = self.person(server.port, "alice")
-        server.process.terminate()
-        server.finish()
-        alice.expect(r"The server has closed the room(?s:.*)\(reconnecting")
-        self.check(alice, ("later\r", "1 waiting"))
-        self.serve(port=server.port)
-        alice.expect(r"Connected again(?s:.*)alice> ")
-
-    def test_ctrl_c_clears_first_and_the_terminal_is_given_back(self):
-        import termios
-
-        fresh = Program.open_terminal(60)
-        before = termios.tcgetattr(fresh[0])
-        list(map(os.close, fresh))
-        alice = self.person(self.serve().port, "alice")
-        self.check(alice, ("draft\x03", "alice> "))
-        self.assertNotEqual(before[3], termios.tcgetattr(alice.terminal)[3])
-        self.check(alice, ("\x03", "Ctrl-C once more leaves."))
-        self.assertEqual(0, alice.finish("\x03")[0])
-        self.assertEqual(before[:4], termios.tcgetattr(alice.terminal)[:4])
-
-    def test_the_server_takes_commands(self):
-        server = self.serve(terminal="all")
-        bob = self.member(server.port, "bob")
-        self.check(server, ("/who\r", "1 of 1000 members"), ("/kick nobody\r", "Nobody here is called nobody."))
-        server.type("\x15/kick bob\r")
-        self.assertEqual(("KICKED", 3), (bob.event("refused")["code"], bob.finish()[0]))
-        code, shown, _ = server.finish("/quit\r/quit\r")
-        self.assertEqual((0, 1), (code, shown.count("closing the room")))
+    def test_the_file_is_a_program(self):
+        done = subprocess.run([sys.executable, SOURCE, "--version"], capture_output=True, timeout=DEADLINE_SECONDS)
+        self.assertEqual("samsungchat %s" % chat.__version__, done.stdout.decode().strip())
 
 
 # ======================================================================================================

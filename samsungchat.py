@@ -4661,31 +4661,29 @@ class ClientApp(App):
         """Obey a typed line, or send it under its number; they count from 1, refused and empty ones too."""
         self._number += 1
         self._sure = self._sure and text.strip() == "/quit"
+        if not text.strip() or self._finishing:
+            return
         try:
-            if text.strip() and not self._finishing:
-                self._obey(text)
+            if not self.entered:
+                raise UsageError("Not connected yet; your line is kept.")
+            command = parse_input(text, CLIENT_COMMANDS)
+            if command.name == "quit":
+                self.quit()
+            elif command.name == "help":
+                self.note("\n".join(commands_help(CLIENT_COMMANDS)), "help")
+            elif command.name == "who":
+                self.take((self.transcript, Listed(tuple(self.transcript.members()))))
+            elif command.name == "earlier":
+                count = whole_number(command.text) if command.text else EARLIER_DEFAULT
+                if not 0 < count <= EARLIER_MAX:
+                    raise UsageError("Write /earlier N, with a number from 1 to %d." % EARLIER_MAX)
+                self.call(lambda core, now: core.earlier(count, now))
+            else:
+                number, action = self._number, command.name == "me"
+                self.waiting[number] = text
+                self.call(lambda core, now: core.say(command.text, now, action, command.to_name, number))
         except UsageError as fault:
             self.take((self.transcript, NotSent(self._number, fault.code, text, str(fault))))
-
-    def _obey(self, text: str) -> None:
-        if not self.entered:
-            raise UsageError("Not connected yet; your line is kept.")
-        command = parse_input(text, CLIENT_COMMANDS)
-        if command.name == "quit":
-            self.quit()
-        elif command.name == "help":
-            self.note("\n".join(commands_help(CLIENT_COMMANDS)), "help")
-        elif command.name == "who":
-            self.take((self.transcript, Listed(tuple(self.transcript.members()))))
-        elif command.name == "earlier":
-            count = whole_number(command.text) if command.text else EARLIER_DEFAULT
-            if not 0 < count <= EARLIER_MAX:
-                raise UsageError("Write /earlier N, with a number from 1 to %d." % EARLIER_MAX)
-            self.call(lambda core, now: core.earlier(count, now))
-        else:
-            number, action = self._number, command.name == "me"
-            self.waiting[number] = text
-            self.call(lambda core, now: core.say(command.text, now, action, command.to_name, number))
 
     def fetch_earlier(self) -> None:
         """Show more of what was said before, if there is more and it was not asked for yet."""
@@ -4725,16 +4723,6 @@ class ClientApp(App):
 
 
 # --- server
-
-
-def introduction(bound: Any, room: str) -> List[str]:
-    """Return what a server says first: where it listens, and what to type on the other machines."""
-    lines = ["listening on " + address_text(bound), "room: " + display_text(room, " ")]
-    for address in typed_addresses(bound):
-        own = address == "::1" or address.startswith(("127.", "[::1]"))
-        where = "on this machine (the address reaches no other)" if own else "on other machines"
-        lines.append("%s: python samsungchat.py client %s" % (where, address))
-    return lines
 
 
 def typed_addresses(bound: Any) -> List[str]:
@@ -4795,7 +4783,12 @@ class ServerApp(App):
         self.port, self.trouble, self.bound = port, "", sockets[0].getsockname()
         self.loop = Loop(server, sockets, self.inbox.put)
         self.loop.start()
-        self._show(OPENED, [*introduction(self.bound, server.room), *self._notes])
+        lines = ["listening on " + address_text(self.bound), "room: " + display_text(server.room, " ")]
+        for address in typed_addresses(self.bound):
+            own = address == "::1" or address.startswith(("127.", "[::1]"))
+            where = "on this machine (the address reaches no other)" if own else "on other machines"
+            lines.append("%s: python samsungchat.py client %s" % (where, address))
+        self._show(OPENED, [*lines, *self._notes])
 
     def _show(self, event: Any, texts: Sequence[str]) -> None:
         """Show what is said to the operator only, as it stands."""
@@ -6706,8 +6699,12 @@ def tune_process() -> None:
     gc.set_threshold(GARBAGE_OBJECTS)
 
 
-def opened_root(options: argparse.Namespace, piped: bool) -> Any:
-    """Return a root for a window, or None for the console; raises UsageError where --gui cannot be obeyed."""
+def opened_root(options: argparse.Namespace, *streams: Optional[TextIO]) -> Any:
+    """Return a root for a window, or None for the console, as where one of the streams is a pipe or a file.
+
+    Raises UsageError where --gui cannot be obeyed.
+    """
+    piped = options.json or any(stream is not None and not stream.isatty() for stream in streams)
     if options.cli or (piped and not options.gui):
         return None
     try:
@@ -6717,10 +6714,6 @@ def opened_root(options: argparse.Namespace, piped: bool) -> Any:
             raise
         complain("using the console. %s" % fault)
         return None
-
-
-def _piped(stream: Optional[TextIO]) -> bool:
-    return stream is not None and not stream.isatty()
 
 
 def run_server(options: argparse.Namespace) -> int:
@@ -6756,7 +6749,7 @@ def run_server(options: argparse.Namespace) -> int:
         return server, sockets
 
     app = ServerApp(open_room, options.port, notes)
-    root = opened_root(options, _piped(sys.stdout))
+    root = opened_root(options, sys.stdout)
     if root is not None:
         return ServerWindow(root, app, read_settings(), room, password, "".join(notes)).run()
     both = is_terminal(sys.stdin) and is_terminal(sys.stdout)
@@ -6803,10 +6796,9 @@ def run_client(options: argparse.Namespace) -> int:
     server, port = parse_server(options.server, options.port) if options.server is not None else ("", options.port)
     name = clean_name(options.name) if options.name is not None else ""
     password = chosen_password(options)
-    piped = options.json or _piped(sys.stdin) or _piped(sys.stdout)
     values = {"server": server, "port": str(port), "name": name, "password": password or ""}
     app = ClientApp(values, options.earlier, options.classic)
-    root = opened_root(options, piped)
+    root = opened_root(options, sys.stdin, sys.stdout)
     if root is not None:
         return ClientWindow(root, app, read_settings()).run()
     if is_terminal(sys.stdin) and is_terminal(sys.stdout) and not options.json:

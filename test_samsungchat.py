@@ -5111,7 +5111,7 @@ class ClientWindowTest(WindowTest):
     def test_a_text_too_long_is_kept_and_its_size_shown(self):
         window = self.enter()
         self.say(window, ("x" * 99 + "\n") * 200 + "x")
-        self.assertEqual(len(window.composer.get()), 20001)
+        self.wait(window, lambda: len(window.composer.get()) == 20001)
         self.assertIn("20,001", window.composer.note.cget("text"))
 
     def test_a_paste_that_is_much_too_long_stays_in_the_clipboard(self):

@@ -1517,6 +1517,14 @@ class Timer:
         self._seconds = min(self._seconds * 2, self.most)
 
 
+def remember(table: Dict[Any, Any], key: Any, value: Any, most: int) -> None:
+    """Put something last into a table, which forgets what came first beyond ``most``."""
+    table.pop(key, None)
+    table[key] = value
+    if len(table) > most:
+        del table[next(iter(table))]
+
+
 Outgoing = List[Union[Datagram, Fanout]]
 
 
@@ -1739,9 +1747,7 @@ class Sealed(Kind):
 
     def end(self, session: Session, address: Any, answer: Union[Refused, Bye], now: float) -> Outgoing:
         """Let a session answer with that, now and for a while to everything."""
-        self.ended[session.id] = (session, answer, now + ENDED_SECONDS)
-        if len(self.ended) > ENDED_MAX:
-            del self.ended[next(iter(self.ended))]
+        remember(self.ended, session.id, (session, answer, now + ENDED_SECONDS), ENDED_MAX)
         return [Datagram(session.seal(answer), address)]
 
 
@@ -1897,10 +1903,7 @@ class Server(Core):
         if member is None:
             raise UsageError("Nobody here is called %s." % display_text(name, " "), NO_SUCH_NAME)
         for banned in (member.id, member.key):
-            self._bans.pop(banned, None)
-            self._bans[banned] = now + BAN_SECONDS
-        while len(self._bans) > BANS_MAX:
-            del self._bans[next(iter(self._bans))]
+            remember(self._bans, banned, now + BAN_SECONDS, BANS_MAX)
         self.leave(member, "kicked", now)
 
     def report(self) -> None:
@@ -2582,7 +2585,6 @@ class Pages(Stream):
         self.until, self.count = until, count
         self.entries: List[Tuple[int, Entry]] = []
         self.start = -1  # Not known yet.
-        self.beginning = False
 
     def read_page(self, page: Page) -> bool:
         """Take a page; return whether it brings something new; raises MalformedDatagram."""
@@ -2591,7 +2593,7 @@ class Pages(Stream):
             self.start, self.cursor, self.until = page.start, page.start, head
         if self.start < 0 or head != self.until:
             raise MalformedDatagram("not asked for")
-        self.beginning, before = bool(page.flags & BEGINNING), self.cursor
+        before = self.cursor
         self.entries += [pair for pair in self.read(entries) if pair[1].why != HIDDEN]
         del self.entries[ROSTER_MAX:]
         return self.cursor > before
@@ -3026,10 +3028,8 @@ class Client(Core):
 
     def _note_shown(self, author: bytes, number: int) -> bool:
         """Return whether that number is new to the reader; a server that has forgotten takes some again."""
-        highest = self._shown.pop(author, 0)
-        self._shown[author] = max(highest, number)
-        if len(self._shown) > SHOWN_MEMBERS_MAX:
-            del self._shown[next(iter(self._shown))]
+        highest = self._shown.get(author, 0)
+        remember(self._shown, author, max(highest, number), SHOWN_MEMBERS_MAX)
         return number > highest
 
     def _receive_page(self, page: Page, now: float) -> None:
@@ -3051,7 +3051,7 @@ class Client(Core):
         else:
             runs, self._first = RunReader(), view.start + 1
             told = [happened(seq, entry, runs.read(entry), earlier=True) for seq, entry in view.entries]
-            self._events.append(EarlierRead(tuple(filter(None, told)), view.beginning))
+            self._events.append(EarlierRead(tuple(filter(None, told)), bool(page.flags & BEGINNING)))
 
     _RECEIVERS: ClassVar[Dict[type, Any]] = {Bye: _receive_bye, Entries: _receive_entries}
     _RECEIVERS.update({Room: _receive_room, Page: _receive_page})
@@ -3085,10 +3085,8 @@ class Client(Core):
     def _send_sync(self, parts: List[Submission], most: int, now: float) -> None:
         """Say how far the cursor is, and send the parts in as many datagrams as they need."""
         for group in group_submissions(parts):
-            rtt_ms = self._round_trip.milliseconds()
-            self._asked_at[self._send(Sync(self._stream.cursor, max(self._keys), rtt_ms, most, group))] = now
-        while len(self._asked_at) > ASKED_MAX:
-            del self._asked_at[next(iter(self._asked_at))]
+            sync = Sync(self._stream.cursor, max(self._keys), self._round_trip.milliseconds(), most, group)
+            remember(self._asked_at, self._send(sync), now, ASKED_MAX)
         if parts:
             self._outbox.on_way = max(self._outbox.on_way, parts[-1].number)
         if self._unanswered_at is None:
@@ -3297,14 +3295,13 @@ class Classic(Kind):
 
     def tick(self, now: float) -> None:
         """Tell all when the first of this kind has come, and when the last one has left."""
-        if self._told == bool(self.members):
-            return
-        self._told = bool(self.members)
-        text = "Nobody uses the original program any more: the room is encrypted again."
-        for member in list(self.members.values())[:1]:
-            text = "%s uses the original program: from now on the room's messages also travel unencrypted."
-            text %= member.name
-        self._room.say(text, now)
+        if self._told != bool(self.members):
+            self._told = not self._told
+            text = "Nobody uses the original program any more: the room is encrypted again."
+            if self.members:
+                name = next(iter(self.members.values())).name
+                text = "%s uses the original program: from now on the room's messages also travel unencrypted." % name
+            self._room.say(text, now)
 
 
 class ClassicClient(Client):
@@ -3640,10 +3637,7 @@ class Transcript:
                 lines.append(self._unread)
         if not event.number:
             name = display_text(entry.name, " ")
-            self._spoke.pop(name, None)
-            self._spoke[name] = None
-            if len(self._spoke) > MEMBERS_MAX:
-                del self._spoke[next(iter(self._spoke))]
+            remember(self._spoke, name, None, MEMBERS_MAX)
         return [*lines, self._message(entry, event.text, "sent" if event.number else "", event.earlier)]
 
     def _message(self, entry: Entry, text: str, state: str, earlier: bool = False) -> Line:

@@ -5433,11 +5433,9 @@ def system_theme() -> str:
             path = r"Software\Microsoft\Windows\CurrentVersion\Themes\Personalize"
             with winreg.OpenKey(winreg.HKEY_CURRENT_USER, path) as key:
                 return "light" if winreg.QueryValueEx(key, "AppsUseLightTheme")[0] else "dark"
-        return "light"
-    if sys.platform == "darwin":
-        answer = _answer("defaults", "read", "-g", "AppleInterfaceStyle")
-    else:
-        answer = _answer("gsettings", "get", "org.gnome.desktop.interface", "color-scheme")
+    mac = ("defaults", "read", "-g", "AppleInterfaceStyle")
+    usual = ("gsettings", "get", "org.gnome.desktop.interface", "color-scheme")
+    answer = _answer(*(mac if sys.platform == "darwin" else usual))
     return "dark" if "dark" in answer.lower() else "light"
 
 
@@ -5542,13 +5540,10 @@ WIDGETS = {
 }
 TAGS = {
     "plain": "row=background indent=16 spacing3=4",
-    "own": "row=own indent=16 spacing3=4",
-    "mention": "row=mention indent=16 spacing3=4",
-    "private": "row=surface indent=16 spacing3=4",
-    "notice": "row=surface indent=16 spacing3=4",
+    **{name: "row=%s indent=16 spacing3=4" % name for name in ("own", "mention")},
+    **dict.fromkeys(("private", "notice"), "row=surface indent=16 spacing3=4"),
     "system": "row=background indent=16 spacing3=4 spacing1=8 font=ChatSmall foreground=muted justify=center",
     "head": "font=ChatBold spacing1=8",
-    "body": "font=ChatBody",
     "action": "font=ChatItalic",
     "code": "font=ChatCode row=code wrap=char spacing1=1 spacing3=1",
     "top": "spacing1=8",
@@ -5710,7 +5705,7 @@ class Window(Face):
         self.root = root
         self.settings = settings
         self.theme = settings.theme if settings.theme in PALETTES else system_theme()
-        self.emoji = draws_emoji(root)
+        self.drawn: Callable[[str], str] = functools.partial(drawable, emoji=draws_emoji(root))  # As this Tk can.
         self.closed = False
         self.zoom = 0
         self._update_at = 0.0
@@ -5793,10 +5788,6 @@ class Window(Face):
         """Give everything its colours and fonts."""
         apply_theme(self.root, PALETTES[self.theme], self.zoom)
 
-    def drawn(self, text: str) -> str:
-        """Return a text as this Tk can draw it."""
-        return drawable(text, self.emoji)
-
     def front(self) -> bool:
         """Return whether the person is in this window."""
         return bool(str(self.root.tk.call("focus", "-displayof", ".")))
@@ -5865,16 +5856,11 @@ class View:
         self.text.delete("1.0", "end")
         self.text.mark_set("foot", "1.0")
 
-    # --- lines
-
     def _pieces(self, lines: Sequence[Line], before: Optional[Line], tag: str = "") -> List[Any]:
         """Return what Text.insert() takes for lines that ``before`` stands above, all with that tag."""
         pairs = zip((before, *lines), lines)
         runs = [run for above, line in pairs for run in line_runs(line, above)]
         return [piece for text, tags in runs for piece in (self._window.drawn(text), tags + (tag,) * bool(tag))] or [""]
-
-    def _count(self) -> int:
-        return int(self.text.index("end-1c").split(".")[0]) - 1
 
     def show(self, lines: Sequence[Line]) -> None:
         """Add lines, or change them; of too many the oldest go, later if somebody may read them.  update() follows."""
@@ -5890,9 +5876,9 @@ class View:
                 self._newest[tag] = line.key
             self.text.insert("foot", *self._pieces([line], self._before, tag))
             self._before = line
-        surplus = self._count() - VIEW_LINES_MAX * (1 if self.following else 2)
-        if surplus > 0:
-            self.text.delete("1.0", "%d.0" % (surplus + 2))
+        surplus = int(self.text.index("end-1c").split(".")[0]) - VIEW_LINES_MAX * (1 if self.following else 2)
+        if surplus > 1:
+            self.text.delete("1.0", "%d.0" % (surplus + 1))
             self.text.insert("1.0", *self._pieces([_CUT], None))
 
     def update(self, on_way: List[Line], new: int) -> None:
@@ -5914,20 +5900,12 @@ class View:
         """Show lines that belong before all others; what is seen stays in its place, and of too many the newest go."""
         self.text.mark_set("top", "@0,0")
         self.text.insert("1.0", *self._pieces(lines, None))
-        if self._count() > 2 * VIEW_LINES_MAX:
+        if self.text.compare("%d.0" % (2 * VIEW_LINES_MAX + 1), "<", "end-1c"):
             self.text.delete("%d.0" % (2 * VIEW_LINES_MAX), "foot")
             self.text.insert("foot", *self._pieces([_CUT], None))
         if not self.following:
             self.text.yview("top")
             self.look()
-
-    # --- reading
-
-    def copy(self) -> None:
-        """Copy what is selected."""
-        if self.text.tag_ranges("sel"):
-            self.text.clipboard_clear()
-            self.text.clipboard_append(self.text.get("sel.first", "sel.last"))
 
     def scroll(self, *where: Any) -> str:
         """Scroll as Text.yview() does."""
@@ -6042,11 +6020,9 @@ class Composer:
 
     def take(self) -> str:
         """Return what is typed, which Up recalls from now on, and begin anew."""
-        text = self.get()
-        self._editor.set(text)
-        self._editor.take()
+        self._editor.set(self.get())
         self.set("")
-        return text
+        return self._editor.take()
 
     def enter(self) -> str:
         """Send what is typed; what cannot be sent is put back."""
@@ -6086,8 +6062,8 @@ class Composer:
         with contextlib.suppress(tk.TclError):
             size = len(self.text.clipboard_get())
             if size > PASTE_CHARACTERS_MAX:
-                words = "%s characters cannot be pasted; at most %s bytes fit."
-                self.show_note(words % (format(size, ","), format(TEXT_BYTES_MAX, ",")), "error")
+                words = "{:,} characters cannot be pasted; at most {:,} bytes fit."
+                self.show_note(words.format(size, TEXT_BYTES_MAX), "error")
                 return "break"
         return None
 
@@ -6121,22 +6097,24 @@ class Composer:
 
 
 class MemberTable:
-    """The members: the name, cut where it is too long, and in further columns what there is room for."""
+    """The members: the name, cut where it is too long, and in further columns what there is room for.
 
-    def __init__(
-        self, parent: Any, style: str, columns: Sequence[Tuple[str, int]], act: Callable[[str], Any], **place: Any
-    ) -> None:
-        """``columns`` are title and width; ``act`` gets the name of the row that was chosen."""
-        self._titles = [title for title, _ in columns]
-        self._wide = px(parent, sum(width for _, width in columns))
+    A table of one column stands at the side, and has the members' colours.
+    """
+
+    def __init__(self, parent: Any, columns: Dict[str, int], act: Callable[[str], Any], **place: Any) -> None:
+        """``columns`` are titles and their widths; ``act`` gets the name of the row that was chosen."""
+        self._titles = list(columns)
+        self._wide = px(parent, sum(columns.values()))
         self._act = act
         self._rows: Dict[str, Tuple[str, ...]] = {}
         self._cells: Dict[str, Tuple[str, ...]] = {}
-        self.frame = put(parent, style, **place)
+        ground, headings = ("", "headings") if len(columns) > 1 else ("Surface.", "")
+        self.frame = put(parent, ground + "TFrame", sticky="nswe", **place)
         self.count = put(self.frame, "Caption.TLabel", sticky="w", padx=L, pady=(M, XS))
         self.tree = ttk.Treeview(self.frame, columns=self._titles, selectmode="browse", height=3)
-        self.tree.configure(show="headings" if len(columns) > 1 else "", style=style.replace("TFrame", "Treeview"))
-        for at, (title, width) in enumerate(columns):
+        self.tree.configure(show=headings, style=ground + "Treeview")
+        for at, (title, width) in enumerate(columns.items()):
             side = "w" if at < 2 else "e"
             self.tree.heading(title, text=title, anchor=side)
             self.tree.column(title, width=px(parent, width), minwidth=px(parent, 48), anchor=side, stretch=at < 2)
@@ -6211,8 +6189,8 @@ class LoginForm:
         on(self.server.entry, "<Down>", lambda: self._found and self.choice.invoke())
         for field in self.fields.values():
             on(field.entry, "<Return> <KP_Enter>", self.submit)
-        theme = ttk.Button(self.frame, text="Switch theme", style="Ghost.TButton", command=window.switch_theme)
-        theme.place(relx=1.0, x="-6p", y=S, anchor="ne")
+        put(self.frame, "Ghost.TButton", text="Switch theme", command=window.switch_theme, sticky="e", padx=S, pady=S)
+        self.frame.columnconfigure(0, weight=1)
 
     def submit(self) -> None:
         """Log in with what is typed; while that is tried, stop it."""
@@ -6230,7 +6208,13 @@ class LoginForm:
             show_text(self.error, errors.get("", ""))
             show_if(busy, self.progress)
             (self.progress.start if busy else self.progress.stop)()
-            (self.button.focus_set if busy else self._focus)()
+            fields = list(self.fields.values())
+            wrong = [field.entry for field in fields if field.entry.instate(["invalid"])]
+            empty = [field.entry for field in fields if not field.value.get()]
+            first = self.button if busy else (wrong + empty + [self.password.entry])[0]
+            first.focus_set()
+            if not busy:
+                first.select_range(0, "end")
         if found != self._found:
             self._found = found
             self.offered.delete(0, "end")
@@ -6241,15 +6225,6 @@ class LoginForm:
             show_if(found, self.choice)
         if found and need and not self.server.value.get():
             self._choose(found[0])
-
-    def _focus(self) -> None:
-        """Put the caret into the first field that is wrong, or else empty."""
-        fields = list(self.fields.values())
-        wrong = [field.entry for field in fields if field.entry.instate(["invalid"])]
-        empty = [field.entry for field in fields if not field.value.get()]
-        first = (wrong + empty + [self.password.entry])[0]
-        first.focus_set()
-        first.select_range(0, "end")
 
     def _choose(self, found: ServerFound) -> None:
         self.server.value.set(address_text(found.address).rpartition(":")[0])
@@ -6288,31 +6263,27 @@ class FindBar:
         """Hide the bar and what it marked."""
         if self.frame.winfo_manager():
             self.frame.grid_remove()
-            self._mark(())
+            for tag in ("found", "here"):
+                self._window.view.text.tag_remove(tag, "1.0", "end")
             self._window.composer.type_on("")
 
     def search(self, by: int = 0) -> None:
         """Look for what was typed: at the last place, for that is mostly meant, or so many further than before."""
-        text, count = self._window.view.text, len(self._places)
+        view, text, count = self._window.view, self._window.view.text, len(self._places)
         astral = int(text.tk.call("string", "length", "\U0001f600"))
         self._places = find_places(text.get("1.0", "end-1c"), self.needle.get(), astral)[-FOUND_SPANS_MAX:]
         if len(self._places) != count:
             self._at = -1
         self._at = (self._at + by) % max(len(self._places), 1)
-        self._mark(self._places)
-
-    def _mark(self, places: Sequence[Tuple[str, str]]) -> None:
-        view = self._window.view
-        for tag in ("found", "here"):
-            view.text.tag_remove(tag, "1.0", "end")
-        for place in places:
-            view.text.tag_add("found", *place)
-        if places:
-            view.text.tag_add("here", *places[self._at])
-            view.text.see(places[self._at][0])
+        for tag, places in (("found", self._places), ("here", self._places[self._at : self._at + 1])):
+            text.tag_remove(tag, "1.0", "end")
+            for place in places:
+                text.tag_add(tag, *place)
+        if self._places:
+            text.see(self._places[self._at][0])
             view.following = False
             view.frame.after_idle(view.look)
-        found = "%d of %d" % (self._at + 1, len(places)) if places else "not found"
+        found = "%d of %d" % (self._at + 1, len(self._places)) if self._places else "not found"
         self.count.configure(text=found if self.needle.get() else "")
 
 
@@ -6324,7 +6295,6 @@ class ClientWindow(Window):
     def __init__(self, root: Any, app: ClientApp, settings: Settings) -> None:
         super().__init__(root, app, settings, 960, 640)
         self._transcript = app.transcript
-        self._mentioned = False
         self._members_wanted: Optional[bool] = None
         self.login = LoginForm(self)
         chat = self.chat = ttk.Frame(root)
@@ -6338,9 +6308,7 @@ class ClientWindow(Window):
         put(chat, "Rule.TFrame", 1, height=1, **wide)
         self.view = View(self, chat, "conversation", row=3)
         self.find = FindBar(self, chat, row=2)
-        members = MemberTable(chat, "Surface.TFrame", [("Member", 176)], self.start_private, row=2, column=1)
-        members.frame.grid(rowspan=3, sticky="nswe")
-        self.members = members
+        self.members = MemberTable(chat, {"Member": 176}, self.start_private, row=2, column=1, rowspan=3)
         self.composer = Composer(self, chat, "Write a message", "Send", app.complete, row=4)
         put(chat, "Rule.TFrame", 5, height=1, **wide)
         status = put(chat, "TFrame", 6, padding=[L, XS], **wide)
@@ -6359,7 +6327,7 @@ class ClientWindow(Window):
         root.protocol("WM_DELETE_WINDOW", lambda: self.act(app.quit))
         on(root, "<%s-f>" % self.command_key, self.find.open)
         on(root, "<Escape>", self._escape)
-        on(root, "<<Copy>>", self.view.copy)
+        on(root, "<<Copy>>", lambda: root.tk.call("tk_textCopy", self.view.text))
         on(root, "<FocusIn> <FocusOut>", lambda: root.after_idle(self.update))
         remembered = {"server": settings.server, "name": settings.name or default_name()}
         for name, text in app.values.items():
@@ -6394,8 +6362,6 @@ class ClientWindow(Window):
         elif self.app.need is None:
             self.act(self.app.leave_room)
 
-    # --- what the app shows
-
     def show(self, event: Any, lines: Sequence[Line]) -> None:
         """Add lines, in the room; the form tells by itself what goes on under it."""
         if self.app.transcript is not self._transcript:  # What was said, or is half typed, is another room's.
@@ -6406,19 +6372,17 @@ class ClientWindow(Window):
             self.view.show_before(lines)
         elif self.app.entered or isinstance(event, Connected):
             self.view.show(lines)
-            self._mentioned = self._mentioned or any(line.mention for line in lines)
+            if any(line.mention for line in lines) and not self.front():
+                self.root.bell()
+                with contextlib.suppress(Exception):  # Only Windows can flash a taskbar.
+                    import ctypes
+
+                    frame = int(self.root.frame(), 16)
+                    ctypes.windll.user32.FlashWindow(frame, True)  # type: ignore[attr-defined,unused-ignore]
 
     def update(self) -> None:
         """Show what the app holds, and note whether the person looks at the latest lines."""
         app, view, login = self.app, self.view, self.app.login
-        if self._mentioned and not self.front():
-            self.root.bell()
-            with contextlib.suppress(Exception):  # Only Windows can flash a taskbar.
-                import ctypes
-
-                frame = int(self.root.frame(), 16)
-                ctypes.windll.user32.FlashWindow(frame, True)  # type: ignore[attr-defined,unused-ignore]
-        self._mentioned = False
         app.transcript.read(self.front() and view.following)
         if not view.following and float(view.text.yview()[0]) == 0.0:
             app.fetch_earlier()
@@ -6454,7 +6418,7 @@ class ClientWindow(Window):
 # --- server
 
 
-MEMBER_COLUMNS = (("Name", 100), ("Address", 136), ("Round trip", 84), ("Messages", 80), ("Since", 52))
+MEMBER_COLUMNS = {"Name": 100, "Address": 136, "Round trip": 84, "Messages": 80, "Since": 52}
 
 
 class ServerWindow(Window):
@@ -6470,31 +6434,7 @@ class ServerWindow(Window):
         root.title("%s \u2013 SamsungChat server" % drawable(room, False))
         root.columnconfigure((0, 1), weight=1, uniform="half")
         self._password, self._note = password, note
-        self._build_strip(room)
-        self.question = put(root, "Surface.TFrame", 1, padding=S, columnspan=2, sticky="we")
-        self.asked = put(self.question, "TLabel", sticky="we", padx=S, wraplength="240p")
-        yes, no = (functools.partial(self.act, app.answer, sure) for sure in (True, False))
-        self.yes = put(self.question, "Primary.TButton", 0, 1, padx=S, command=yes)
-        self.no = put(self.question, "TButton", 0, 2, text="Cancel", command=no)
-        self.table = MemberTable(root, "TFrame", MEMBER_COLUMNS, lambda name: self.act(app.ask_kick, name))
-        self.empty = ttk.Label(self.table.frame, text="Nobody is here yet.", style="Small.TLabel")
-        place: Dict[str, Any] = {"columnspan": 2, "sticky": "e", "pady": (S, 0)}
-        self.remove = put(self.table.frame, "Ghost.TButton", 0, 1, text="Remove", command=self.table.choose, **place)
-        on(self.table.tree, "<<TreeviewSelect>>", self.update)
-        self.composer = Composer(
-            self, root, "Announce something to all", "Announce", lambda before: [], row=4, columnspan=2
-        )
-        self.fault_labels = (self.composer.note,)
-        self.log = View(self, root, "log")
-        put(self.log.frame, "Caption.TLabel", text="Activity", sticky="w", padx=L, pady=(M, XS))
-        root.protocol("WM_DELETE_WINDOW", lambda: self.act(app.ask_close, True))
-        on(root, "<Configure>", self._arrange)
-        on(root, "<Escape>", lambda: self.act(app.answer, False))
-        self.dress()
-
-    def _build_strip(self, room: str) -> None:
-        """Build the top: the room's state, the addresses to type elsewhere, and the password."""
-        strip = put(self.root, "Surface.TFrame", padding=[L, M], columnspan=2, sticky="we")
+        strip = put(root, "Surface.TFrame", padding=[L, M], columnspan=2, sticky="we")
         put(strip, "Bold.TLabel", text=self.drawn(room), width=1, sticky="we")
         self.state = put(strip, "TLabel", 1, sticky="w", pady=(0, XS))
         self.add_menu(strip, (), column=1, rowspan=2)
@@ -6504,35 +6444,45 @@ class ServerWindow(Window):
         self.port.entry.configure(width=8)
         self.rows = put(strip, "TFrame", 4, columnspan=3, sticky="we", grow=4)
         self.warning = put(strip, "warning.TLabel", 5, columnspan=3, sticky="we", pady=(XS, 0), wraplength="240p")
-
-    def _ask(self, question: Any) -> None:
-        """Show a question, its sentence first and then what yes is called; None: there is none."""
-        if question is not self._asked:
-            self._asked = question
-            show_if(question, self.question)
-            if question:
-                self.asked.configure(text=question[0])
-                self.yes.configure(text=question[1])
-                self.no.focus_set()
+        self.question = put(root, "Surface.TFrame", 1, padding=S, columnspan=2, sticky="we")
+        self.asked = put(self.question, "TLabel", sticky="we", padx=S, wraplength="240p")
+        yes, no = (functools.partial(self.act, app.answer, sure) for sure in (True, False))
+        self.yes = put(self.question, "Primary.TButton", 0, 1, padx=S, command=yes)
+        self.no = put(self.question, "TButton", 0, 2, text="Cancel", command=no)
+        self.table = MemberTable(root, MEMBER_COLUMNS, lambda name: self.act(app.ask_kick, name), row=2)
+        self.empty = ttk.Label(self.table.frame, text="Nobody is here yet.", style="Small.TLabel")
+        self.empty.place(in_=self.table.tree, relx=0.5, rely=0.5, anchor="center")
+        place: Dict[str, Any] = {"columnspan": 2, "sticky": "e", "pady": (S, 0)}
+        self.remove = put(self.table.frame, "Ghost.TButton", 0, 1, text="Remove", command=self.table.choose, **place)
+        on(self.table.tree, "<<TreeviewSelect>>", self.update)
+        self.composer = Composer(
+            self, root, "Announce something to all", "Announce", lambda before: [], row=4, columnspan=2
+        )
+        self.fault_labels = (self.composer.note,)
+        self.log = View(self, root, "log", row=3)
+        put(self.log.frame, "Caption.TLabel", text="Activity", sticky="w", padx=L, pady=(M, XS))
+        root.protocol("WM_DELETE_WINDOW", lambda: self.act(app.ask_close, True))
+        on(root, "<Configure>", self._arrange)
+        on(root, "<Escape>", lambda: self.act(app.answer, False))
+        self.dress()
 
     def _arrange(self) -> None:
         """Put members and log side by side where there is room, else one above the other."""
         wide = self.root.winfo_width() >= px(self.root, 960)
-        self.table.frame.grid(row=2, columnspan=1 if wide else 2, sticky="nswe")
+        self.table.frame.grid(columnspan=1 if wide else 2)
         self.log.frame.grid(row=2 if wide else 3, column=int(wide), columnspan=1 if wide else 2)
         self.root.rowconfigure(2, weight=1)
         self.root.rowconfigure(3, weight=0 if wide else 1)
 
     def open_or_close(self) -> None:
         """Close the room, or open it, on another port where one was asked for."""
+        number = whole_number(self.port.value.get())
         if self.app.loop is not None:
             self.act(self.app.ask_close)
+        elif 0 <= number < 65536:
+            self.act(self.app.start, number)
         else:
-            number = whole_number(self.port.value.get())
-            if 0 <= number < 65536:
-                self.act(self.app.start, number)
-            else:
-                self.port.complain("0 to 65535")
+            self.port.complain("0 to 65535")
 
     def enter(self, text: str) -> None:
         """Hand on an announcement."""
@@ -6552,7 +6502,13 @@ class ServerWindow(Window):
         """Show what the app holds."""
         app, report = self.app, self.app.report
         self._show_state()
-        self._ask(app.question)
+        if app.question is not self._asked:
+            self._asked = app.question
+            show_if(app.question, self.question)
+            if app.question:
+                self.asked.configure(text=app.question[0])
+                self.yes.configure(text=app.question[1])
+                self.no.focus_set()
         self.log.update([], 0)
         rows: Dict[str, Tuple[str, ...]] = {}
         for row in sorted(report.members, key=lambda row: name_key(row.name)):
@@ -6561,10 +6517,7 @@ class ServerWindow(Window):
         self.table.show(rows)
         count = "%d of %d members" % (len(rows), report.members_max)
         self.table.count.configure(text=count if report.members_max else "Members")
-        if rows:
-            self.empty.place_forget()
-        else:
-            self.empty.place(in_=self.table.tree, relx=0.5, rely=0.5, anchor="center")
+        (self.empty.lower if rows else self.empty.lift)()
         self.remove.state(["!disabled" if self.table.tree.selection() else "disabled"])
 
     def _show_state(self) -> None:

@@ -4574,12 +4574,9 @@ class ClientApp(App):
         self.need = Need(field, errors, code, hint, searching)
 
     def pass_time(self, now: float) -> None:
-        """Search where that is due, once at a time: a form does so again and again; wants to be called twice a second.
-
-        An original server answers no search.
-        """
-        searches = self.need is not None and (self.need.searching or self.face.form) and not self._classic
-        if searches and now >= self._search_at:
+        """Search where that is due, once at a time; a form does so again and again.  Wants a call twice a second."""
+        searches = self.need is not None and (self.need.searching or self.face.form)
+        if searches and not self._classic and now >= self._search_at:  # An original server answers no search.
             self._search_at = float("inf")
             port = whole_number(self.values["port"])
             try:
@@ -4749,10 +4746,7 @@ class ServerApp(App):
     """A server: opens the room, keeps a log of what happens, and obeys the operator."""
 
     def __init__(self, open_room: Callable[[int], Any], port: int, notes: Sequence[str] = ()) -> None:
-        """``open_room`` takes a port and returns a server and its sockets; raises UsageError, LogFailure or OSError.
-
-        ``notes`` are said when it is open.
-        """
+        """``open_room`` takes a port, returns a server and its sockets; ``notes`` are said when it is open."""
         super().__init__()
         self.bound: Any = None
         self.trouble = ""  # Why it is not open.
@@ -6647,10 +6641,7 @@ def tune_process() -> None:
 
 
 def opened_root(options: argparse.Namespace, *streams: Optional[TextIO]) -> Any:
-    """Return a root for a window, or None for the console, as where one of the streams is a pipe or a file.
-
-    Raises UsageError where --gui cannot be obeyed.
-    """
+    """Return a root for a window, or None for the console; raises UsageError where --gui cannot be obeyed."""
     piped = options.json or any(stream is not None and not stream.isatty() for stream in streams)
     if options.cli or (piped and not options.gui):
         return None
@@ -6664,10 +6655,7 @@ def opened_root(options: argparse.Namespace, *streams: Optional[TextIO]) -> Any:
 
 
 def run_server(options: argparse.Namespace) -> int:
-    """Run a server in a window or on the console; return the exit status.
-
-    Raises UsageError, LogFailure and OSError.
-    """
+    """Run a server in a window or on the console; return the exit status; raises UsageError, LogFailure, OSError."""
     if (options.keep or options.export) and not options.history:
         raise UsageError("--keep and --export are about a history; name it with --history FILE.")
     if options.json and not options.export:
@@ -6736,10 +6724,7 @@ def history_lines(path: str, as_json: bool) -> Iterator[str]:
 
 
 def run_client(options: argparse.Namespace) -> int:
-    """Run a client in a window, on a terminal or in a pipe; return the exit status.
-
-    Raises UsageError and OSError.
-    """
+    """Run a client in a window, on a terminal or in a pipe; return the exit status; raises UsageError, OSError."""
     server, port = parse_server(options.server, options.port) if options.server is not None else ("", options.port)
     name = clean_name(options.name) if options.name is not None else ""
     password = chosen_password(options)

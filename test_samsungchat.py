@@ -793,8 +793,9 @@ class WireTest(unittest.TestCase):
 
     def test_what_follows_a_message_is_zeros(self):
         self.assertEqual(Bye(KICKED), decode(Bye.code, encode(Bye(KICKED)) + bytes(5)))
-        with self.assertRaises(MalformedDatagram):
-            decode(Bye.code, encode(Bye(KICKED)) + b"\1")
+        for code, body, reason in ((Bye.code, encode(Bye(KICKED)) + b"\1", ""), (99, b"", "unknown type")):
+            with self.assertRaisesRegex(MalformedDatagram, reason):
+                decode(code, body)
 
     def test_strings_are_cut_between_characters(self):
         self.assertEqual(bytes((64,)) + "é".encode() * 32, encode_string("é" * 40))
@@ -1105,12 +1106,8 @@ def as_nobody():
 class LogContract:
     """What every log promises: dense numbers, batches that fit, blanks for what is hidden."""
 
-    def make_log(self, began):
-        """Return an empty log that begins at that time, in ms."""
-        raise NotImplementedError
-
     def setUp(self):
-        self.log = self.make_log(1000)
+        self.log = self.make_log(began=1000)
 
     def append(self, *entries, to=None):
         self.log.append([record(entry, to) for entry in entries])
@@ -1280,16 +1277,19 @@ class FileLogTest(LogContract, unittest.TestCase):
 
     def test_a_commit_that_fails_writes_nothing_and_can_be_tried_again(self):
         self.append(text_entry("one", 1))
-        other = sqlite3.connect(self.path, isolation_level=None)
-        self.addCleanup(other.close)
-        other.execute("BEGIN IMMEDIATE")
-        self.log.commit()  # There is nothing to write.
-        self.log.append([record(entry) for entry in self.run_of(3, 2)])
-        self.assertEqual(4, self.log.taken(b"a" * 8))
-        with self.assertRaisesRegex(LogFailure, "in use"):
-            self.log.commit()
-        self.assertEqual([1], self.in_the_file())
-        other.execute("ROLLBACK")
+        with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            self.log.commit()  # There is nothing to write.
+            self.log.append([record(entry) for entry in self.run_of(3, 2)])
+            self.assertEqual(4, self.log.taken(b"a" * 8))
+            with self.assertRaisesRegex(LogFailure, "in use"):
+                self.log.commit()
+            self.assertEqual([1], self.in_the_file())
+            other.execute("ROLLBACK")
+            other.execute("INSERT INTO entries VALUES (3, 0, '', 0, NULL, 0, '')")  # Now it fails half way.
+            with self.assertRaises(LogFailure):
+                self.log.commit()
+            other.execute("DELETE FROM entries WHERE seq = 3")
         self.log.commit()
         self.assertEqual([1, 2, 3, 4], self.in_the_file())
 
@@ -1408,10 +1408,8 @@ class HistoryFileTest(unittest.TestCase):
 
     def assertRefused(self, sentence, path=None):
         before = self.contents()
-        with self.assertRaises(UsageError) as caught:
+        with self.assertRaisesRegex(UsageError, r"\A(?=.*%s)[^\n]+\.\Z" % sentence):
             Log(1000, path or self.path).close()
-        self.assertRegex(str(caught.exception), sentence)
-        self.assertRegex(str(caught.exception), r"\A[^\n]+\.\Z")
         self.assertEqual(before, self.contents())
 
     def test_what_is_not_ours_is_left_alone(self):
@@ -1487,12 +1485,8 @@ class HistoryFileTest(unittest.TestCase):
         for mode, folder, sentence in ((0o444, 0o777, "is read-only"), (0o000, 0o777, "cannot be opened")):
             os.chmod(self.path, mode)
             os.chmod(self.folder, folder)
-            with as_nobody():
-                self.assertRefusedUnread(sentence)
-
-    def assertRefusedUnread(self, sentence):
-        with self.assertRaisesRegex(UsageError, sentence):
-            Log(1000, self.path).close()
+            with as_nobody(), self.assertRaisesRegex(UsageError, sentence):
+                Log(1000, self.path).close()
 
     def test_a_history_has_one_server_at_a_time(self):
         self.make()
@@ -1504,8 +1498,8 @@ class HistoryFileTest(unittest.TestCase):
 
     @unittest.skipUnless(resource, "Windows has no limit for the size of a file")
     def test_a_full_disk_is_named_and_nothing_half_written_stays(self):
-        with files_of_at_most(2000):
-            self.assertRefusedUnread("full")
+        with files_of_at_most(2000), self.assertRaisesRegex(UsageError, "full"):
+            Log(1000, self.path).close()
         self.make(3)
         self.assertEqual(3, len(list(read_history(self.path))), "nothing half written stands in the way")
 
@@ -1633,18 +1627,15 @@ class AdmissionTest(RoomCase):
             self.assertRefused(self.come("ann"), NO_ANSWER)
         self.assertTrue(5 <= self.network.now - 100.5 <= 6)
 
-    def test_a_name_in_use_is_taken(self):
+    def test_a_name_in_use_is_taken_and_one_that_breaks_the_rules_is_refused_with_the_rule(self):
         self.room("ann")
         for name in ("ann", "ANN", "ａｎｎ"):
             self.assertRefused(self.come(name, key="other " + name), USERNAME_TAKEN)
+        wrong = self.come("a b")
+        self.assertRefused(wrong, USERNAME_INVALID)
+        self.assertIn("no spaces", wrong.all(LoginFailed)[0].text)
         self.assertEqual(["ann"], list(self.members()))
         self.assertRoomWorks()
-
-    def test_a_name_that_breaks_the_rules_is_refused_with_the_rule(self):
-        self.room()
-        person = self.come("a b")
-        self.assertRefused(person, USERNAME_INVALID)
-        self.assertIn("no spaces", person.all(LoginFailed)[0].text)
 
     def test_a_full_room_refuses_newcomers_but_not_those_who_return(self):
         _, bob = self.room("ann", "bob", members_max=2)
@@ -1728,9 +1719,7 @@ class AdmissionTest(RoomCase):
             ann = self.come("ann", seconds=step * 0.005)
             ann.leave()
             self.run_for(2)
-            self.assertTrue(ann.client.done)
-            self.run_for(40)
-            self.assertEqual({}, self.members())
+            self.assertEqual((True, {}), (ann.client.done, self.members()), "no ghost stays")
 
     def test_changing_the_name_is_leaving_and_coming(self):
         ann, _ = self.room("ann", "bob")
@@ -1778,19 +1767,15 @@ class ClassicTest(RoomCase):
         person.heard()
         return person
 
-    def announced(self, name):
-        return [event.text for event in self.someone(name).all(NOTICED)]
-
-    def log_texts(self, *kinds):
-        """Return the names, or the texts of notices, of the entries of these kinds."""
-        return [entry.name or entry.text for entry in self.entries() if entry.kind in kinds]
-
-    def test_the_password_decides(self):
-        self.room()
+    def test_the_password_decides_and_is_never_said_aloud(self):
+        self.room("ann")
         self.original("old", "Password salah!", password="wrong")
         self.original("old", "Password salah!", password="secret ")
-        self.original("old", "Login berhasil!", password="secret\r\n")
-        self.assertEqual({"old"}, set(self.members()))
+        old = self.original("old", "Login berhasil!", password="secret\r\n")
+        self.assertEqual({"ann", "old"}, set(self.members()))
+        self.assertEqual(["Password salah!"], old.says("LOGIN someone else"))
+        self.assertEqual([], old.says("LOGIN secret"))
+        self.assertHeard("ann")
 
     def test_a_name_in_use_is_taken_in_either_program(self):
         self.room("ann")
@@ -1850,26 +1835,20 @@ class ClassicTest(RoomCase):
         old.says(text)
         self.assertHeard("ann", text)
 
-    def test_the_room_knows_who_is_not_encrypted(self):
-        self.room("ann")
-        self.original("old")
-        self.original("new")
-        self.assertEqual([True, True], [event.entry.text == CLASSIC_TEXT for event in self.someone("ann").all(CAME)])
-        connected = self.arrive("bob").all(Connected)[0]
-        self.assertEqual({"old", "new"}, {name for ident, name in connected.members if ident in connected.classic})
-        self.assertEqual({"ann", "bob"}, {name for ident, name in connected.members if ident not in connected.classic})
-
-    def test_the_first_original_client_is_announced_and_the_last_ones_leave(self):
-        self.room("ann")
+    def test_the_room_knows_who_is_not_encrypted_from_the_first_to_the_last(self):
+        (ann,) = self.room("ann")
         old = self.original("old")
         self.original("new")
         self.original("old")  # At another port.
         first = "old uses the original program: from now on the room's messages also travel unencrypted."
-        self.assertEqual([first], self.announced("ann"))
+        self.assertEqual([first], [event.text for event in ann.all(NOTICED)])
+        self.assertEqual({CLASSIC_TEXT}, {event.entry.text for event in ann.all(CAME)})
+        connected = self.arrive("bob").all(Connected)[0]
+        self.assertEqual({"old", "new"}, {name for ident, name in connected.members if ident in connected.classic})
         self.kick("old")
         self.kick("new")
         last = "Nobody uses the original program any more: the room is encrypted again."
-        self.assertEqual([first, last], self.announced("ann"))
+        self.assertEqual([first, last], [event.text for event in ann.all(NOTICED)])
         self.assertEqual(["-- new joined"], old.heard())
 
     def test_logging_in_again_from_the_same_machine_replaces_the_old_self(self):
@@ -1879,17 +1858,11 @@ class ClassicTest(RoomCase):
         self.assertEqual(([], ["ann: x"]), (before.heard(), now.heard()))
         before.says("who am I?")
         self.assertHeard("ann")
-        self.assertEqual(["old", "old", "old"], self.log_texts(JOINED, LEFT)[1:])
-        self.assertEqual(2, len(self.log_texts(NOTICE, STARTED)))
+        kinds = [(entry.kind, entry.name) for entry in self.entries() if entry.kind != chat.TEXT]
+        joined = [(STARTED, ""), (JOINED, "ann"), (JOINED, "old"), (NOTICE, ""), (LEFT, "old"), (JOINED, "old")]
+        self.assertEqual(joined, kinds)
         with self.assertNobodyNotices():
             self.assertEqual(["Login berhasil!"], now.login(), "only an answer was lost")
-
-    def test_what_looks_like_a_login_is_never_said_aloud(self):
-        self.room("ann")
-        old = self.original("old")
-        self.assertEqual(["Password salah!"], old.says("LOGIN someone else"))
-        self.assertEqual([], old.says("LOGIN secret"))
-        self.assertHeard("ann")
 
     def test_who_says_nothing_for_an_hour_has_left_and_is_told(self):
         self.room("ann")
@@ -2003,18 +1976,15 @@ class ClassicClientTest(unittest.TestCase):
         self.assertEqual(["LOGIN ann pass word"], self.sent())
         return self.hears("Login berhasil!")
 
-    def test_a_login_says_what_this_server_cannot_do(self):
-        connected, notice = self.come_in()
-        self.assertEqual(("ann", (connected.member,)), (connected.name, connected.classic))
-        self.assertIn("not confirmed", notice.text)
-        self.assertIs(State.CONNECTED, self.client.state)
-
-    def test_a_refused_login_says_why_and_can_be_tried_again(self):
+    def test_a_refused_login_says_why_and_one_that_succeeds_what_this_server_cannot_do(self):
         for answer, code in (("Password salah!", WRONG_PASSWORD), ("USERNAME_TAKEN", USERNAME_TAKEN)):
             (failed,) = self.hears(answer)
             self.assertEqual(code, failed.code)
             self.client.login("ann", "pass word", [SERVER], self.now)
-        self.come_in()
+        connected, notice = self.come_in()
+        self.assertEqual(("ann", (connected.member,)), (connected.name, connected.classic))
+        self.assertIn("not confirmed", notice.text)
+        self.assertIs(State.CONNECTED, self.client.state)
 
     def test_a_login_is_repeated_until_there_is_an_answer_or_none(self):
         sent = self.sent(10)
@@ -2039,14 +2009,11 @@ class ClassicClientTest(unittest.TestCase):
         self.assertEqual(EarlierRead((), True), earlier)
         self.assertEqual([], self.sent())
 
-    def test_what_others_say_is_told_from_what_the_server_says(self):
+    def test_what_others_say_is_told_from_what_the_server_and_strangers_say(self):
         self.come_in()
         said, notice, odd = self.hears("bob: hi: there", "Server shutting down", "x" * 40 + ": y\r\n")
         self.assertEqual(("bob", "hi: there"), (said.entry.name, said.text))
         self.assertEqual(("Server shutting down", "x" * 40 + ": y"), (notice.text, odd.text))
-
-    def test_strange_datagrams_are_not_shown(self):
-        self.come_in()
         self.assertEqual([], self.hears(b"", b"\xff", "Login berhasil!"))
         self.assertEqual([], self.hears("eve: hi", address=("10.0.9.9", 1)))
         self.assertEqual({"not UTF-8", "not from the server"}, set(self.client.dropped))
@@ -2055,22 +2022,18 @@ class ClassicClientTest(unittest.TestCase):
 class SearchTest(RoomCase):
     """A search lists each server once and ends."""
 
-    def test_servers_are_found_once_each(self):
+    def test_servers_are_found_once_each_and_answers_to_others_are_not_listed(self):
         self.room("ann")
         search = Discovery(self.network.entropy, [SERVER, ("10.0.0.255", 11111)], self.network.now)
         self.network.cores[("10.0.1.99", 9)] = search
+        others = encode_unsealed(Offer(b"n" * 16, b"c" * 20, b"s" * 8, 1, 1, "Trap"))
+        for data in (others, b"noise"):
+            search.receive(data, SERVER, self.network.now)
         self.network.wake(("10.0.1.99", 9))
         self.run_for(3)
         self.assertTrue(search.done)
         self.assertIsNone(search.deadline())
         self.assertEqual([ServerFound("SamsungChat", 1, 1000, SERVER)], list(search.found.values()))
-
-    def test_answers_to_others_are_not_listed(self):
-        self.room()
-        search = Discovery(self.network.entropy, [SERVER], self.network.now)
-        search.receive(encode_unsealed(Offer(b"n" * 16, b"c" * 20, b"s" * 8, 1, 1, "Trap")), SERVER, self.network.now)
-        search.receive(b"noise", SERVER, self.network.now)
-        self.assertEqual({}, search.found)
         self.assertEqual({"foreign": 1}, dict(search.dropped))
 
 
@@ -2093,15 +2056,6 @@ class TalkTest(RoomCase):
         self.assertSent("ann", 1)
         self.assertEqual(["hello"], [event.entry.text for event in ann.all(Queued)])
 
-    def test_actions_and_announcements(self):
-        ann, bob = self.room("ann", "bob")
-        self.say("ann", "waves", action=True)
-        self.announce("dinner\nis ready")
-        said = bob.all(SAID, NOTICED)[-2:]
-        self.assertEqual(["waves", "dinner\nis ready"], [event.text for event in said])
-        self.assertEqual(ACTION, said[0].entry.kind)
-        self.assertEqual("dinner\nis ready", ann.all(NOTICED)[-1].text)
-
     def test_what_cannot_be_sent_is_said_and_given_back(self):
         (ann,) = self.room("ann")
         wrong = [
@@ -2114,16 +2068,6 @@ class TalkTest(RoomCase):
             event = ann.all(NotSent)[-1]
             self.assertEqual((number, text), (event.number, event.text))
             self.assertIn(reason, event.reason)
-
-    def test_a_private_message_is_seen_by_exactly_two(self):
-        _, bob, _ = self.room("ann", "bob", "cem")
-        self.say("ann", "psst", to_name="BOB")
-        self.say("ann", "x" * 3000, to_name="bob")
-        self.say("ann", "hello")
-        self.assertHeard("bob", "psst", "x" * 3000, "hello")
-        self.assertHeard("cem", "hello")
-        self.assertEqual([True, True, False], [event.entry.kind == PRIVATE for event in bob.all(SAID)])
-        self.assertSent("ann", 3)
 
     def test_a_private_message_to_somebody_who_has_left_comes_back(self):
         ann, bob, _ = self.room("ann", "bob", "cem", weather=Weather(delay=0.01))
@@ -2277,17 +2221,13 @@ class TalkTest(RoomCase):
 class TroubleTest(RoomCase):
     """Sleep, silence, another address, another server: everybody comes back by itself, and nothing is lost."""
 
-    def test_a_short_silence_makes_no_noise(self):
+    def test_a_short_silence_makes_no_noise_and_after_thirty_seconds_a_member_is_gone(self):
         ann, bob = self.room("ann", "bob")
         with self.cut_off(ann):
             self.run_for(28)
         self.run_for(10)
         self.assertEqual(([], []), (bob.all(WENT), bob.all(CAME)[1:]))
-        self.assertEqual(["ann", "bob"], sorted(self.members()))
         self.assertRoomWorks()
-
-    def test_after_thirty_seconds_of_silence_a_member_is_gone(self):
-        ann, _ = self.room("ann", "bob")
         with self.cut_off(ann):
             self.run_for(37)
             self.assertEqual(["bob"], list(self.members()))
@@ -2369,31 +2309,18 @@ class TroubleTest(RoomCase):
         self.assertEqual(1, len(cem.all(EarlierRead)), "it is answered, though the log is another one")
         self.assertRoomWorks()
 
-    def test_who_leaves_before_it_knows_that_it_is_in_leaves_no_ghost(self):
-        self.room("ann", weather=Weather(delay=0.01))
-        bob = self.network.person("bob")
-        bob.login()
-        self.assertTrue(self.network.run(5, lambda: "bob" in self.members()))
-        bob.leave()
-        self.run_for(1)
-        self.assertEqual((["ann"], True), (list(self.members()), bob.client.done))
-
-    def test_a_server_that_closes_tells_its_members(self):
-        people = self.room("ann", "bob")
-        self.close()
-        self.assertTrue(self.network.server.done)
-        for person in people:
-            self.assertEqual([REFUSALS[SERVER_CLOSED]], [event.text for event in person.all(Disconnected)])
-        self.network.restart_server()
-        self.run_for(5)
-        self.assertRoomWorks()
-
-    def test_a_closing_server_that_was_late_still_ends(self):
-        self.room("ann")
-        self.close(seconds=0)
-        self.network.sleep(3)
-        self.run_for(1)
-        self.assertTrue(self.network.server.done)
+    def test_a_server_that_closes_tells_its_members_and_ends_however_late_it_is(self):
+        for late in (0, 3):
+            people = self.room("ann", "bob")
+            self.close(seconds=0)
+            self.network.sleep(late)
+            self.run_for(1)
+            self.assertTrue(self.network.server.done)
+            for person in people:
+                self.assertEqual([REFUSALS[SERVER_CLOSED]], [event.text for event in person.all(Disconnected)])
+            self.network.restart_server()
+            self.run_for(5)
+            self.assertRoomWorks()
 
     def test_a_restart_without_traffic_is_noticed_as_soon_as_the_heartbeat_is_missing(self):
         ann, _ = self.room("ann", "bob")
@@ -2803,14 +2730,6 @@ class AttackTest(RoomCase):
             self.assertEqual(sides[0].address, self.addresses()[name])
             self.say("bob", "still here")
 
-    def test_advice_repeated_for_ever_causes_no_logins(self):
-        _, bob = self.room("ann", "bob")
-        session = self.sealed(bob.address)[-1][2:6]
-        for _ in range(200):
-            self.advise(bob, UNKNOWN_SESSION, session)
-            self.run_for(0.05)
-        self.assertEqual(1, len(bob.all(Connected)))
-
     def test_advice_that_is_not_sealed_disconnects_nobody(self):
         ann, bob = self.room("ann", "bob")
         session = self.sealed(bob.address)[-1][2:6]
@@ -2824,6 +2743,10 @@ class AttackTest(RoomCase):
         self.assertIs(State.CONNECTED, bob.client.state)
         self.run_for(5)
         self.assertEqual(([], []), (bob.all(Disconnected, LoginFailed), ann.all(WENT)))
+        for _ in range(200):
+            self.advise(bob, UNKNOWN_SESSION, session)
+            self.run_for(0.05)
+        self.assertEqual(1, len(bob.all(Connected)), "it causes no logins either")
         self.assertRoomWorks()
 
     def test_advice_about_a_question_that_may_still_be_answered_is_not_taken(self):
@@ -3099,7 +3022,7 @@ class AttackTest(RoomCase):
 
     def test_a_private_message_reaches_nobody_else(self):
         carol = self.insider("ann", "bob")
-        self.say("ann", "psst", to_name="bob")
+        self.say("ann", "psst", to_name="BOB")
         seen = [entry for message in carol.received() + carol.sync(0) for _, entry in carol.readable(message)]
         self.assertIn("carol", [entry.name for entry in seen])
         self.assertEqual([], [entry for entry in seen if entry.kind == PRIVATE or "psst" in entry.text])
@@ -3126,7 +3049,6 @@ class AttackTest(RoomCase):
             self.assertTrue(rooms)
             for room in rooms[1:]:
                 message = decode(room[1], room[14:-16])
-                self.assertEqual([], carol.readable(message) if message.key_id in carol.keys else [])
                 for key in carol.keys.values():
                     self.assertNotIn(b"after", xor_stream(key, message.nonce, message.sealed))
             self.assertEqual([Bye], [type(answer) for answer in carol.sync(0)])

@@ -4940,7 +4940,7 @@ class ClientWindowTest(WindowTest):
         self.guest("alice")
         window = self.open_client(self.port, "alice", "secret")
         self.wait(window, lambda: window.login.name.error.cget("text"))
-        self.assertIs(window.root.focus_lastfor(), window.login.name.entry)
+        self.wait(window, lambda: window.root.focus_lastfor() is window.login.name.entry)
         self.press(window, window.login.name.entry, "Key-x")
         self.assertEqual(window.login.name.value.get(), "x")  # What is typed takes the place of what was wrong.
 

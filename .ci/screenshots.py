@@ -14,15 +14,16 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import test_samsungchat as suite
 
 
-def _picture(window, path):
+def _picture(case, window, path):
     window.root.lift()
     until = time.monotonic() + 0.6
-    while time.monotonic() < until:
-        window.root.update()
-        time.sleep(0.01)
-    ident = window.root.winfo_id()
-    frame = window.root.tk.call("wm", "frame", ".") if not ident else hex(ident)
-    subprocess.run(["import", "-window", str(frame), path], check=True)
+    case.wait(window, lambda: time.monotonic() > until)
+    subprocess.run(["import", "-window", hex(window.root.winfo_id()), path], check=True)
+
+
+def _say(guest, text, **more):
+    guest.say(text, **more)
+    guest.wait_for(suite.RECEIPT)
 
 
 def _say_own(case, client, text):
@@ -33,49 +34,40 @@ def _say_own(case, client, text):
 def take_screenshots(folder):
     """Put a picture of each window in each theme into the folder."""
     os.makedirs(folder, exist_ok=True)
-    case = suite.WindowTest("wait")
-    case.faults = []
     for theme in ("light", "dark"):
-        take_theme(case, folder, theme)
+        take_theme(suite.WindowTest("wait"), folder, theme)
 
 
 def take_theme(case, folder, theme):
+    case.faults = []
     server = case.open_server(0, theme)
     port = server.app.bound[1]
     server.root.geometry("+900+380")
     guests = bob, anna, mei = [suite.Guest(port, name) for name in ("bob", "\u0410\u043d\u043d\u0430", "mei")]
-    bob.say("Good morning! The projector in room 2 works again.")
-    bob.wait_for(suite.RECEIPT)
+    _say(bob, "Good morning! The projector in room 2 works again.")
     client = case.open_client(port, "alice", "secret", theme)
     case.wait(client, client.chat.winfo_ismapped)
     client.root.geometry("960x760+0+0")
     client.root.focus_force()
-    bob.say("Slides are at https://example.org/lab/slides.html (the password is on the board).")
-    bob.wait_for(suite.RECEIPT)
-    mei.say("\u65e9\u4e0a\u597d \U0001f389 see you at ten")
-    mei.wait_for(suite.RECEIPT)
+    _say(bob, "Slides are at https://example.org/lab/slides.html (the password is on the board).")
+    _say(mei, "\u65e9\u4e0a\u597d \U0001f389 see you at ten")
     _say_own(
         case, client, "Thanks, Bob. I will be there a little early, because the network in the back row needs a look."
     )
-    anna.say("\u041f\u0440\u0438\u0432\u0435\u0442! Has anybody got the exercise from last week?")
-    anna.wait_for(suite.RECEIPT)
-    bob.say(suite.POEM)
-    bob.wait_for(suite.RECEIPT)
-    mei.say("stretches and makes coffee", action=True)
-    mei.wait_for(suite.RECEIPT)
-    anna.say("alice, that was yours, wasn't it?")
-    anna.wait_for(suite.RECEIPT)
+    _say(anna, "\u041f\u0440\u0438\u0432\u0435\u0442! Has anybody got the exercise from last week?")
+    _say(bob, suite.POEM)
+    _say(mei, "stretches and makes coffee", action=True)
+    _say(anna, "alice, that was yours, wasn't it?")
     _say_own(case, client, "Yes \U0001f600")
-    bob.say("I can lend you my cable, come by later.", to_name="alice")
-    bob.wait_for(suite.RECEIPT)
+    _say(bob, "I can lend you my cable, come by later.", to_name="alice")
     server.enter("Backup tonight at 22:00; please log out before.")
     carol = suite.Guest(port, "carol")
     case.wait(client, lambda: client.members.tree.exists("ncarol"))
     client.composer.set("/msg bob Great, thank you!")
-    _picture(client, os.path.join(folder, "client-%s.png" % theme))
+    _picture(case, client, os.path.join(folder, "client-%s.png" % theme))
     case.shut(client)
     case.wait(server, lambda: len(server.table.tree.get_children()) == 4)
-    _picture(server, os.path.join(folder, "server-%s.png" % theme))
+    _picture(case, server, os.path.join(folder, "server-%s.png" % theme))
     for guest in (*guests, carol):
         guest.leave()
     case.doCleanups()

@@ -4220,29 +4220,19 @@ class OutputTest(unittest.TestCase):
             self.assertEqual("".join(text.split()), "".join("".join(rows).split()))
 
     def test_json_objects_are_the_contract(self):
-        text = {"time": 1.7e9, "from": "bob", "private": False}
+        text = {"seq": 1, "time": 1.7e9, "from": "bob", "kind": "text", "private": False}
+        connected = chat.Connected("Lab", "al", b"", ((b"1", "bob"), (b"2", "al")), True)
+        private = said("bob", "psst", kind=PRIVATE, to_name="al")
         for event, name, fields in (
-            (said("bob", "a\nb", seq=5), "message", {"seq": 5, "text": "a\nb", "kind": "text", **text}),
-            (
-                said("bob", "psst", kind=PRIVATE, to_name="al"),
-                "message",
-                {**text, "seq": 1, "text": "psst", "kind": "text", "private": True, "to": "al"},
-            ),
-            (
-                chat.Connected("Lab", "al", b"", ((b"1", "bob"), (b"2", "al")), True),
-                "connected",
-                {"room": "Lab", "name": "al", "members": ["al", "bob"], "again": True},
-            ),
-            (
-                chat.NotSent(7, "TOO_LONG", "text", "why"),
-                "not_sent",
-                {"number": 7, "code": "TOO_LONG", "text": "why"},
-            ),
+            (said("bob", "a\nb", seq=5), "message", {**text, "seq": 5, "text": "a\nb"}),
+            (private, "message", {**text, "text": "psst", "private": True, "to": "al"}),
+            (connected, "connected", {"room": "Lab", "name": "al", "members": ["al", "bob"], "again": True}),
+            (chat.NotSent(7, "TOO_LONG", "x", "why"), "not_sent", {"number": 7, "code": "TOO_LONG", "text": "why"}),
             (happened(seq=8, number=3), "sent", {"seq": 8, "number": 3}),
             (chat.LoginFailed("KICKED", "out"), "refused", {"code": "KICKED", "text": "out"}),
         ):
             self.assertEqual({"event": name, **fields}, chat.json_object(event))
-        self.assertTrue(chat.json_object(said("bob", "x"), classic=True)["classic"])
+        self.assertTrue(chat.json_object(private, classic=True)["classic"])
 
     def test_a_terminal_shows_no_colour_where_none_is_wanted(self):
         line = chat.Line(1, "message", "one\ntwo", 0.0, "bob", 3, mention=True)
@@ -4916,12 +4906,6 @@ class ClientWindowTest(WindowTest):
     def wait_shown(self, window, text):
         self.wait(window, lambda: text in self.shown(window))
 
-    def fill(self, window, bob, count):
-        """Let bob say so many short lines, and wait until they are shown."""
-        for number in range(count):
-            bob.say("line %d." % number)
-        self.wait_shown(window, "line %d." % (count - 1))
-
     # --- logging in
 
     def test_a_wrong_password_is_said_at_its_field_and_everything_typed_is_kept(self):
@@ -5030,12 +5014,6 @@ class ClientWindowTest(WindowTest):
         self.say(window, "", "Tab")
         self.assertIsNot(window.root.focus_get(), window.composer.text)
 
-    def test_a_text_too_long_is_kept_and_its_size_shown(self):
-        window = self.enter()
-        self.say(window, ("x" * 99 + "\n") * 200 + "x")
-        self.wait(window, lambda: len(window.composer.get()) == 20001)
-        self.assertIn("20,001", window.composer.note.cget("text"))
-
     def test_a_paste_that_is_much_too_long_stays_in_the_clipboard(self):
         window = self.enter()
         composer = window.composer
@@ -5047,14 +5025,15 @@ class ClientWindowTest(WindowTest):
             self.assertEqual(len(composer.get()), kept)
         self.assertIn("65,537 characters", composer.note.cget("text"))
 
-    def test_help_is_a_table_and_what_is_no_command_stays(self):
+    def test_help_is_a_table_and_what_cannot_be_sent_stays_with_why(self):
         window = self.enter()
         self.say(window, "/help")
         self.assertIn("/msg NAME TEXT  say", self.shown(window))
-        self.say(window, "/nonsense")
-        self.assertIn("/nonsense", window.composer.note.cget("text"))
-        self.assertEqual(str(window.composer.note.cget("style")), "error.TLabel")
-        self.assertEqual(window.composer.get(), "/nonsense")
+        note = window.composer.note
+        for text, why in (("/nonsense", "/nonsense"), (("x" * 99 + "\n") * 200 + "x", "20,001")):
+            self.say(window, text)
+            self.wait(window, lambda why=why: why in note.cget("text"))
+            self.assertEqual((text, "error.TLabel"), (window.composer.get(), str(note.cget("style"))))
 
     def test_the_conversation_can_be_copied_from_elsewhere_and_not_be_changed(self):
         window = self.enter()
@@ -5092,7 +5071,9 @@ class ClientWindowTest(WindowTest):
 
     def test_a_reader_further_up_is_not_moved_and_is_told_of_the_new(self):
         window, bob = self.enter(), self.guest("bob")
-        self.fill(window, bob, 60)
+        for number in range(60):
+            bob.say("line %d." % number)
+        self.wait_shown(window, "line 59.")
         view = window.view.text
         self.press(window, window.composer.text, "Prior")
         top = view.get("@0,0", "@0,0 lineend")

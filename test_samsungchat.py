@@ -613,14 +613,12 @@ def weight(core):
 class TextTest(unittest.TestCase):
     """Names have one spelling and no look-alikes, parts join to the text again, and what is shown cannot act."""
 
-    def test_names_that_are_used_as_they_are(self):
+    def test_names_have_one_spelling(self):
         names = (
             "ann ANN bob-2 a.b_c Jörg İlker Ωμέγα Владимир 한글이름 田中さん 田中タロウ ー 々 नमस्ते ٣ x1 1x q\u0301uinn"
         )
         for name in [*names.split(), "n" * 32, "ñ" * 32]:
             self.assertEqual(unicodedata.normalize("NFKC", name), clean_name(name))
-
-    def test_names_are_brought_to_one_spelling(self):
         spellings = {" ann ": "ann", "ａｎｎ": "ann", "ﬁn": "fin", "Jo\u0308rg": "Jörg", "Ⅳ": "IV", "x²": "x2"}
         self.assertEqual(spellings, {typed: clean_name(typed) for typed in spellings})
 
@@ -653,18 +651,16 @@ class TextTest(unittest.TestCase):
             self.assertLessEqual(len(parts), RUN_PARTS_MAX)
             self.assertTrue(all(0 < len(part) <= PART_BYTES_MAX for part in parts))
 
-    def test_texts_are_refused_by_their_size_and_never_cut(self):
+    def test_texts_are_refused_by_their_size_and_never_cut_but_for_what_cannot_be_encoded(self):
         self.assertEqual("a" * TEXT_BYTES_MAX, clean_text("a" * TEXT_BYTES_MAX))
-        with self.assertRaisesRegex(UsageError, "16,386 bytes; at most 16,384"):
-            clean_text("é" * 8193)
-        for text in ["", "  ", "\n\t\n"]:
-            with self.assertRaisesRegex(UsageError, "nothing to send"):
+        for text, reason in [
+            ("é" * 8193, "16,386 bytes; at most 16,384"),
+            *[(t, "nothing to") for t in ("", " ", "\n\t")],
+        ]:
+            with self.assertRaisesRegex(UsageError, reason):
                 clean_text(text)
-
-    def test_texts_have_one_kind_of_line_break_and_can_be_encoded(self):
-        self.assertEqual("a\nb\nc", clean_text("a\r\nb\rc"))
-        self.assertEqual("a?b", clean_text("a\ud800b"))
-        self.assertEqual("  indented\n", clean_text("  indented\n"))
+        texts = {"a\r\nb\rc": "a\nb\nc", "a\ud800b": "a?b", "  indented\n": "  indented\n"}
+        self.assertEqual(texts, {text: clean_text(text) for text in texts})
 
     def test_text_from_strangers_cannot_steer_a_terminal(self):
         controls = ["\x1b[2J", "\x9b2J", "\x07", "\r", "\x08", "\x7f", "\x85"]
@@ -740,11 +736,9 @@ def damaged(data):
 class WireTest(unittest.TestCase):
     """What is encoded decodes to the same, and what cannot be meant raises MalformedDatagram."""
 
-    def test_there_is_a_sample_of_every_kind(self):
+    def test_every_entry_comes_back_and_there_is_a_sample_of_every_kind(self):
         self.assertEqual(set(chat.MESSAGE_TYPES.values()), set(map(type, MESSAGES)))
         self.assertEqual(set(range(chat.TEXT, chat.SKIP + 1)), {entry.kind for entry in ENTRIES})
-
-    def test_every_entry_comes_back(self):
         for entry in ENTRIES:
             self.assertEqual(entry, decode_entry(encode_entry(entry)))
         data = b"".join(map(encode_entry, ENTRIES))
@@ -1500,7 +1494,7 @@ class DeliveryTest(unittest.TestCase):
     def setUp(self):
         self.entropy = entropy_of(random.Random(1).random)
 
-    def test_the_retry_time_follows_rfc_6298(self):
+    def test_the_retry_time_follows_rfc_6298_and_has_bounds(self):
         trip = RoundTrip()
         self.assertEqual(RETRY_SECONDS, trip.retry_seconds())
         trip.measure(0.1)
@@ -1508,10 +1502,7 @@ class DeliveryTest(unittest.TestCase):
         trip.measure(0.2)  # Deviation 3/4 * 0.05 + 1/4 * 0.1, then mean 7/8 * 0.1 + 1/8 * 0.2.
         self.assertAlmostEqual(0.1125, trip.seconds)
         self.assertAlmostEqual(0.1125 + 4 * 0.0625, trip.retry_seconds())
-
-    def test_the_retry_time_has_bounds(self):
         for sample, seconds in [(0.0001, RETRY_SECONDS_MIN), (30.0, RETRY_SECONDS_MAX)]:
-            trip = RoundTrip()
             for _ in range(100):
                 trip.measure(sample)
             self.assertEqual(seconds, trip.retry_seconds())
@@ -1678,13 +1669,10 @@ class AdmissionTest(RoomCase):
         self.assertTrue(self.network.run(0.1, lambda: ann.client.done))
         self.run_for(0.1)
         self.assertSawLeave("bob", "ann", "left")
-        self.arrive("ann", seconds=0.5, key="ann again")
-
-    def test_leaving_ends_although_no_server_answers(self):
-        (ann,) = self.room("ann")
+        ann = self.arrive("ann", seconds=0.5, key="ann again")
         with self.cut_off():
             ann.leave()
-            self.assertTrue(self.network.run(LEAVE_SECONDS + 0.1, lambda: ann.client.done))
+            self.assertTrue(self.network.run(LEAVE_SECONDS + 0.1, lambda: ann.client.done), "though nobody answers")
 
     def test_leaving_is_possible_at_every_moment_of_a_login(self):
         for step in range(1, 20):
@@ -1750,13 +1738,16 @@ class ClassicTest(RoomCase):
         self.assertEqual([], old.says("LOGIN secret"))
         self.assertHeard("ann")
 
-    def test_a_name_in_use_is_taken_in_either_program(self):
-        self.room("ann")
-        self.original("old")
-        self.original("ANN", "USERNAME_TAKEN")
-        self.original("old", "USERNAME_TAKEN", host="10.0.4.2")
-        self.original("tea/cher", "USERNAME_TAKEN")
+    def test_a_name_in_use_is_taken_in_either_program_and_a_full_room_full(self):
+        self.room("ann", members_max=3)
+        for name, host, answer in (
+            *(("old", 1, "Login berhasil!"), ("ANN", 1, "USERNAME_TAKEN"), ("old", 2, "USERNAME_TAKEN")),
+            *(("tea/cher", 1, "USERNAME_TAKEN"), ("new", 1, "Login berhasil!"), ("newer", 1, "USERNAME_TAKEN")),
+            ("old", 1, "Login berhasil!"),
+        ):
+            self.original(name, answer, host="10.0.4.%d" % host)
         self.assertRefused(self.come("Old"), USERNAME_TAKEN)
+        self.assertRefused(self.come("bob"), ROOM_FULL)
 
     def test_texts_go_both_ways_but_not_to_their_author(self):
         self.room("ann", "bob")
@@ -1858,13 +1849,6 @@ class ClassicTest(RoomCase):
         self.assertEqual(["USERNAME_TAKEN"], old.login())
         self.run_for(600)
         self.assertEqual("Login berhasil!", old.login()[0])
-
-    def test_a_full_room_refuses_them_too(self):
-        self.room("ann", members_max=2)
-        self.original("old")
-        self.original("old")
-        self.original("new", "USERNAME_TAKEN")
-        self.assertRefused(self.come("bob"), ROOM_FULL)
 
     def test_strange_datagrams_get_no_answer_and_enter_nothing(self):
         self.room("ann")
@@ -2460,15 +2444,12 @@ class MemoryTest(RoomCase):
 
     def test_a_login_waits_for_room_on_the_disk(self):
         self.full_disk("ann")
+        self.assertRefused(self.come("cem", seconds=60), TRY_LATER)
         bob = self.come("bob", seconds=15)
         self.assertFalse(bob.connected() or bob.all(LoginFailed))
         self.make_room()
         self.assertTrue(bob.connected())
         self.assertHeard("bob", "one")
-
-    def test_a_newcomer_is_told_in_the_end_that_the_server_is_busy(self):
-        self.full_disk("ann")
-        self.assertRefused(self.come("bob", seconds=60), TRY_LATER)
 
     def test_nobody_gets_the_name_of_a_silent_member_while_the_disk_is_full(self):
         _, bob = self.room("ann", "bob")
@@ -3629,10 +3610,8 @@ class FiguresTest(RoomCase):
         self.assertEqual([orders[0]] * 4, orders)
         self.assertEqual(300, len(set(orders[0].values())))
 
-    def test_at_thirty_per_cent_loss_300_messages_take_less_than_20_seconds(self):
+    def test_everything_arrives_at_thirty_per_cent_loss_within_20_seconds_and_at_fifty(self):
         self.assertAllArrives(0.3, 20)
-
-    def test_at_fifty_per_cent_loss_everything_arrives(self):
         self.assertAllArrives(0.5, 120)
 
 

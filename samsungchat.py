@@ -2617,11 +2617,10 @@ class Outbox:
         """Take a text on its way; raises UsageError where too much waits."""
         if len(self._parts) + len(parts) > OUTBOX_PARTS_MAX:
             raise UsageError("Too much is waiting to be sent; try again when the connection is back.", FULL)
-        entry, last = queued.entry, len(parts) - 1
-        for position, part in enumerate(parts):
+        for part in parts:
             self.newest += 1
-            marks = FIRST * (position == 0) | LAST * (position == last)
-            self._parts[self.newest] = Submission(self.newest, entry.kind | marks, entry.to, part)
+            mark = queued.entry.kind | FIRST * (part is parts[0]) | LAST * (part is parts[-1])
+            self._parts[self.newest] = Submission(self.newest, mark, queued.entry.to, part)
         self.texts[self.newest] = queued
 
     def parts(self, again: bool) -> List[Submission]:
@@ -3021,16 +3020,12 @@ class Client(Core):
                 event = NotSent(queued.number, entry.text, queued.entry.text, reason)
             elif queued is not None:
                 event = Happened(seq, entry, text, earlier, queued.number)
-        elif not entry.number or self._note_shown(entry.author, entry.number):
+        elif not entry.number or entry.number > self._shown.get(entry.author, 0):
             event = happened(seq, entry, text, earlier)
+            if entry.number:  # A server that has forgotten takes some again.
+                remember(self._shown, entry.author, entry.number, SHOWN_MEMBERS_MAX)
         if event is not None:
             self._report(event)
-
-    def _note_shown(self, author: bytes, number: int) -> bool:
-        """Return whether that number is new to the reader; a server that has forgotten takes some again."""
-        highest = self._shown.get(author, 0)
-        remember(self._shown, author, max(highest, number), SHOWN_MEMBERS_MAX)
-        return number > highest
 
     def _receive_page(self, page: Page, now: float) -> None:
         self._hear(now)
@@ -3071,7 +3066,15 @@ class Client(Core):
             for view, reader in self._views.items():
                 self._send(Pull(view, reader.cursor, reader.until, reader.count, most))
         if repeat or asked or parts or self._alarms.due("quiet", now) or self._alarms.due("keep", now):
-            self._send_sync(parts, most, now)
+            for group in group_submissions(parts):
+                sync = Sync(self._stream.cursor, max(self._keys), self._round_trip.milliseconds(), most, group)
+                remember(self._asked_at, self._send(sync), now, ASKED_MAX)
+            if parts:
+                self._outbox.on_way = max(self._outbox.on_way, parts[-1].number)
+            if self._unanswered_at is None:
+                self._unanswered_at = now
+            self._alarms.pop("quiet", None)
+            self._alarms["keep"] = now + random_draw(self._entropy, KEEP_ALIVE_SECONDS, 2 * KEEP_ALIVE_SECONDS)
         self._arm(now, repeat)
         if self._unanswered_at is not None and now - self._unanswered_at >= UNANSWERED_SECONDS:
             # The server has been silent for too long: look for it anew, and pull on with what there is.
@@ -3081,18 +3084,6 @@ class Client(Core):
             self._look(now)
         if self._finishing and not self._outbox.texts and STANDING not in self._views:
             self.leave(now)
-
-    def _send_sync(self, parts: List[Submission], most: int, now: float) -> None:
-        """Say how far the cursor is, and send the parts in as many datagrams as they need."""
-        for group in group_submissions(parts):
-            sync = Sync(self._stream.cursor, max(self._keys), self._round_trip.milliseconds(), most, group)
-            remember(self._asked_at, self._send(sync), now, ASKED_MAX)
-        if parts:
-            self._outbox.on_way = max(self._outbox.on_way, parts[-1].number)
-        if self._unanswered_at is None:
-            self._unanswered_at = now
-        self._alarms.pop("quiet", None)
-        self._alarms["keep"] = now + random_draw(self._entropy, KEEP_ALIVE_SECONDS, 2 * KEEP_ALIVE_SECONDS)
 
     def _progress(self) -> None:
         """Something that was missing has come: what is still missing has all its time again."""

@@ -2889,6 +2889,13 @@ class AttackTest(RoomCase):
                 named = [event.entry.to_name for event in client.events() if isinstance(event, Queued)]
                 self.assertEqual([entry.name for entry in here], named)
 
+    def test_a_server_cannot_keep_busy_who_leaves(self):
+        client = self.lied_to()
+        self.victim.leave()
+        self.tell_lie(Entries(0, 0, 0, ASK, 1, bytes(32), encode_batch(0, 1, b"")))
+        client.tick(self.network.now)
+        self.assertGreater(client.deadline(), self.network.now)
+
     def test_what_a_server_invents_fills_no_memory(self):
         client = self.lied_to()
         before = weight(client)
@@ -2896,6 +2903,7 @@ class AttackTest(RoomCase):
             for number in range(1, 501):
                 joined = encode_entry(Entry(JOINED, 5, b"%8d" % number, name="m%d" % number))
                 self.tell_lie(Page(STANDING, ASK, 0, encode_batch(10**6, number, joined)))
+        self.assertLess(weight(client), before + 300)
         with mock.patch.multiple(chat, SHOWN_MEMBERS_MAX=5, HELD_EVENTS_MAX=5):
             for number in range(1, 401):
                 self.lie(text_entry("x", author=b"%8d" % number), first=number, head=10**6)

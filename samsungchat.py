@@ -3774,11 +3774,10 @@ class LineEditor:
     """
 
     def __init__(self, remembers: bool = True) -> None:
-        """Start with an empty line and an empty history; answers to questions are better not remembered."""
         self.text = ""
         self.cursor = 0
         self.history: List[str] = []
-        self._remembers = remembers
+        self._remembers = remembers  # Answers to questions are better not.
         self._back = 0
         self._draft = ""
         self._rest = ""
@@ -4719,9 +4718,7 @@ ACTIVITY: Dict[str, Tuple[str, str]] = {
     "joined": ("good", "{name} joined from {address} ({members} here)"),
     "back": ("good", "{name} is back from {address} ({members} here)"),
     "left": ("plain", "{name} left ({members} here)"),
-    "timed out": ("warning", "{name} lost the connection ({members} here)"),
-    "kicked": ("warning", "{name} was removed ({members} here)"),
-    "superseded": ("warning", "{name} lost the name to a newcomer ({members} here)"),
+    **{why: ("warning", "{name} %s ({members} here)" % words) for why, words in PRESENCE_WORDS.items()},
     "refused": ("error", "refused {name} from {address}: {why}"),
     "abandoned": ("error", "login from {address} was not completed: wrong password, or the connection broke"),
     "foreign": (

@@ -22,6 +22,7 @@ import io
 import itertools
 import json
 import os
+import pathlib
 import queue
 import random
 import re
@@ -698,10 +699,7 @@ MESSAGES = [
     Welcome(b"m" * 8, 12, 2**41, 1, 40, 7, 3, b"k" * 32, 5, "ann", "Room"),
     Refused(USERNAME_TAKEN, REFUSALS[USERNAME_TAKEN]),
     Sync(5, 1, 17, 16),
-    Sync(
-        *(5, 1, 17, 8),
-        (part(1, "hé"), part(2, "you", chat.PRIVATE | chat.FIRST, b"t" * 8), part(3, "me", chat.ACTION | chat.LAST)),
-    ),
+    Sync(5, 1, 17, 8, (part(1, "hé"), part(2, "you", PRIVATE | FIRST, b"t" * 8), part(3, "me", ACTION | LAST))),
     Entries(9, 4, 5, ASK, 2, b"k" * 32, b"a batch"),
     Room(2, b"n" * 8, b"sealed"),
     Pull(EARLIER, 12, 90, 50, 16),
@@ -1067,14 +1065,12 @@ def files_of_at_most(size):
 @contextlib.contextmanager
 def as_nobody():
     """Give up the rights of root meanwhile, who may write to read-only files."""
-    if os.geteuid():
-        yield
-        return
-    os.seteuid(65534)
+    before = os.geteuid()
+    os.seteuid(before or 65534)
     try:
         yield
     finally:
-        os.seteuid(0)
+        os.seteuid(before)
 
 
 class LogContract:
@@ -1223,7 +1219,6 @@ class FileLogTest(LogContract, unittest.TestCase):
         return Log(began, self.path, keep_days=1)
 
     def reopen(self):
-        """Close the file and open it again, as a server does that starts anew."""
         self.log.close()
         self.log = Log(77, self.path, keep_days=1)
 
@@ -1305,8 +1300,7 @@ class FileLogTest(LogContract, unittest.TestCase):
         self.fill(1)
         self.forget(9)
         self.log.close()
-        with open(self.path, "rb") as file:
-            self.assertNotIn(b"a secret of long ago", file.read())
+        self.assertNotIn(b"a secret of long ago", pathlib.Path(self.path).read_bytes())
 
     def test_the_hour_between_two_looks_ends_when_the_clock_is_set_back(self):
         self.fill(3, at=[int(86_400_000 * day) for day in (2, 2.02, 2.99)])
@@ -1349,8 +1343,7 @@ class HistoryFileTest(unittest.TestCase):
         self.path = os.path.join(self.folder, "room.db")
 
     def write(self, data):
-        with open(self.path, "wb") as file:
-            file.write(data)
+        pathlib.Path(self.path).write_bytes(data)
 
     def make(self, entries=200):
         """Make a history, and return its bytes."""
@@ -1366,12 +1359,8 @@ class HistoryFileTest(unittest.TestCase):
 
     def contents(self):
         """Return the bytes of each file in the folder, but for those that hold locks."""
-        found = {}
-        for name in os.listdir(self.folder):
-            if not name.endswith(("-lock", "-shm")):
-                with open(os.path.join(self.folder, name), "rb") as file:
-                    found[name] = file.read()
-        return found
+        paths = pathlib.Path(self.folder).iterdir()
+        return {path.name: path.read_bytes() for path in paths if not path.name.endswith(("-lock", "-shm"))}
 
     def assertRefused(self, sentence, path=None):
         before = self.contents()
@@ -2552,9 +2541,14 @@ class AttackTest(RoomCase):
 
     # --- a listener
 
-    def advise(self, person, code, session):
+    def inject(self, source, target, *datagrams, seconds=1.0):
+        for data in datagrams:
+            self.network.inject(data, source, target)
+        self.run_for(seconds)
+
+    def advise(self, person, code, session, seconds):
         """Let somebody say to a client, from the server's address, what is not sealed."""
-        self.network.inject(encode_unsealed(Later(session + bytes(12), code)), SERVER, person.address)
+        self.inject(SERVER, person.address, encode_unsealed(Later(session + bytes(12), code)), seconds=seconds)
 
     def test_nothing_on_the_wire_can_be_read(self):
         self.room(weather=Weather(0.2, 0.1, 0.01, 0.02), room="Chamber of secrets")
@@ -2604,11 +2598,8 @@ class AttackTest(RoomCase):
         self.say("ann", "hello")
         to_server, to_bob = self.sealed(SERVER)[-1], self.sealed(bob.address)[-1]
         with self.assertNobodyNotices():
-            for data in damaged(to_server):
-                self.network.inject(data, ann.address)
-            for data in damaged(to_bob):
-                self.network.inject(data, SERVER, bob.address)
-            self.run_for(1)
+            self.inject(ann.address, SERVER, *damaged(to_server))
+            self.inject(SERVER, bob.address, *damaged(to_bob))
         self.assertGreater(self.server.dropped["forged"], 8 * len(to_server) - 8 * 6)
         self.assertRoomWorks()
 
@@ -2627,8 +2618,7 @@ class AttackTest(RoomCase):
             self.say("ann", "hello", seconds=0.0)
         held_back = self.sealed(SERVER)[-1]
         self.say("ann", "still here")
-        self.network.inject(held_back, ("10.6.6.6", 666))
-        self.run_for(0.1)
+        self.inject(("10.6.6.6", 666), SERVER, held_back, seconds=0.1)
         self.assertEqual(ann.address, self.addresses()["ann"])
         del self.network.wire[:]
         self.say("bob", "hi")
@@ -2640,8 +2630,7 @@ class AttackTest(RoomCase):
         insider.begin()
         held_back, proof = (insider.session.seal(Proof(1, bytes(range(16)), 0, 0, 1, 0, "ANN")) for _ in range(2))
         insider.ask(proof, seconds=0.01)
-        self.network.inject(held_back, ("10.6.6.6", 666))
-        self.run_for(3)
+        self.inject(("10.6.6.6", 666), SERVER, held_back, seconds=3)
         self.assertNotIn(("10.6.6.6", 666), {target for _, target, _ in self.network.wire})
         self.assertIn(Refused, map(type, insider.received()))
 
@@ -2667,17 +2656,14 @@ class AttackTest(RoomCase):
         session = self.sealed(bob.address)[-1][2:6]
         with self.assertNobodyNotices():
             for code in (UNKNOWN_SESSION, TRY_LATER, VERSION_MISMATCH, SERVER_CLOSED, KICKED, SUPERSEDED):
-                self.advise(bob, code, session)
-                self.run_for(0.0002)
+                self.advise(bob, code, session, 0.0002)
             bye = Session(session, b"?" * 64, server=True).seal(Bye(KICKED))
-            self.network.inject(bye, SERVER, bob.address)
-            self.run_for(0.0002)
+            self.inject(SERVER, bob.address, bye, seconds=0.0002)
         self.assertIs(State.CONNECTED, bob.client.state)
         self.run_for(5)
         self.assertEqual(([], []), (bob.all(Disconnected, LoginFailed), ann.all(WENT)))
         for _ in range(200):
-            self.advise(bob, UNKNOWN_SESSION, session)
-            self.run_for(0.05)
+            self.advise(bob, UNKNOWN_SESSION, session, 0.05)
         self.assertEqual(1, len(bob.all(Connected)), "it causes no logins either")
         self.assertRoomWorks()
 
@@ -2687,9 +2673,9 @@ class AttackTest(RoomCase):
             self.run_for(10)
             with self.cut_off():
                 self.say("ann", "hello", seconds=waited)
-            self.advise(ann, UNKNOWN_SESSION, self.sealed(SERVER)[-1][2:6])
+            session = self.sealed(SERVER)[-1][2:6]
             self.sent()
-            self.run_for(0.05)
+            self.advise(ann, UNKNOWN_SESSION, session, 0.05)
             self.assertEqual(hellos, "Hello" in self.sent())
 
     def test_who_does_not_hear_the_login_cannot_disturb_it(self):
@@ -2699,9 +2685,7 @@ class AttackTest(RoomCase):
             nonce = self.network.entropy(16)
             keys = Session(b"evil", bytes(64), server=True).seal(Keys(nonce, bytes(32)))
             others = (Later(nonce, TRY_LATER), Offer(nonce, bytes(20), bytes(8), 1, 9, "Trap"))
-            for data in (*map(encode_unsealed, others), keys):
-                self.network.inject(data, SERVER, ann.address)
-            self.run_for(0.002)
+            self.inject(SERVER, ann.address, *map(encode_unsealed, others), keys, seconds=0.002)
         self.run_for(1)
         self.assertTrue(ann.connected())
         self.assertEqual(180, ann.client.dropped["not of this login"] + ann.client.dropped["unknown session"])
@@ -2712,8 +2696,7 @@ class AttackTest(RoomCase):
         nonce = decode_unsealed(self.network.wire[-1][2]).nonce
         self.run_for(0.05)
         keys = Session(b"evil", bytes(64), server=True).seal(Keys(nonce, b"\x09" + bytes(31)))
-        self.network.inject(keys, SERVER, ann.address)
-        self.run_for(1)
+        self.inject(SERVER, ann.address, keys)
         self.assertTrue(ann.connected())
         self.assertEqual(1, ann.client.dropped["forged"])
 
@@ -2742,8 +2725,7 @@ class AttackTest(RoomCase):
             for version in (VERSION_BYTE, VERSION_BYTE + 1):
                 self.network.cores[place] = Server(Log(1), "secret", self.network.entropy, self.network.now, EPOCH)
                 del self.network.wire[:]
-                self.network.inject(bytes((version, code)) + bytes(158), place)
-                self.run_for(0.1)
+                self.inject(place, SERVER, bytes((version, code)) + bytes(158), seconds=0.1)
                 talk = [data for source, target, data in self.network.wire if place in (source, target)]
                 self.assertLessEqual(len(talk), 1, code)
 
@@ -2859,8 +2841,7 @@ class AttackTest(RoomCase):
         self.tell_lie(Entries(0, 0, 0, 0, 1, bytes(32), batch))
 
     def tell_lie(self, message):
-        self.network.inject(self.liar.session.seal(message), self.liar.address, self.victim.address)
-        self.run_for(0.01)
+        self.inject(self.liar.address, self.victim.address, self.liar.session.seal(message), seconds=0.01)
 
     def test_a_roster_that_never_comes_holds_back_only_so_much(self):
         with mock.patch.object(chat, "HELD_EVENTS_MAX", 10):
@@ -3004,9 +2985,7 @@ class AttackTest(RoomCase):
         forged = [header + body + tag for tag in (bytes(16), overheard[-16:])]
         forged.append(Session(session, b"c" * 64, server=True).seal(Entries(0, 0, 0, 0, 1, carol.welcome.key, batch)))
         with self.assertNobodyNotices(), self.assertDropped("forged", bob.client):
-            for data in forged:
-                self.network.inject(data, SERVER, bob.address)
-            self.run_for(1)
+            self.inject(SERVER, bob.address, *forged)
 
     def test_a_member_cannot_speak_as_another_member(self):
         carol = self.insider("ann", "bob")
@@ -3082,9 +3061,8 @@ class AttackTest(RoomCase):
 
     def test_who_asks_and_leaves_in_one_turn_gets_a_goodbye_and_who_forges_gets_nothing(self):
         carol = self.insider("ann", "bob")
-        for message in (Pull(EARLIER, 0, 1, 9, 16), Pull(STANDING, 0, 0, 0, 16), Sync(0, 1, 0, 16), Bye("")):
-            self.network.inject(carol.session.seal(message), carol.address)
-        self.run_for(0.2)
+        messages = (Pull(EARLIER, 0, 1, 9, 16), Pull(STANDING, 0, 0, 0, 16), Sync(0, 1, 0, 16), Bye(""))
+        self.inject(carol.address, SERVER, *map(carol.session.seal, messages), seconds=0.2)
         self.assertEqual([Bye], list(map(type, carol.received())))
         data = carol.session.seal(Bye(""))
         with self.assertDropped("forged"):

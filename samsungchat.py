@@ -5447,15 +5447,13 @@ def draws_emoji(root: Any) -> bool:
 
     Tk before 8.6.10 cannot; on X11, libXft before 2.3.5 ends the whole program (X Error: BadLength).
     """
-    version = [int(part) for part in re.findall(r"\d+", root.tk.call("info", "patchlevel"))[:3]]
-    if version < [8, 6, 10] or root.tk.call("tk", "windowingsystem") != "x11":
-        return version >= [8, 6, 10]
     try:
         import ctypes
 
-        return int(ctypes.CDLL("libXft.so.2").XftGetVersion()) >= 20305
+        able = root.tk.call("tk", "windowingsystem") != "x11" or ctypes.CDLL("libXft.so.2").XftGetVersion() >= 20305
     except (OSError, AttributeError, ImportError):
-        return False
+        able = False
+    return able and bool(root.tk.call("package", "vsatisfies", root.tk.call("info", "patchlevel"), "8.6.10-"))
 
 
 # --- the look
@@ -5484,10 +5482,8 @@ STYLES = {
     ".": "fill=background foreground=text font=ChatBody bordercolor=border troughcolor=background relief=flat"
     " insertcolor=accent selectbackground=accent selectforeground=background selectbackground:!focus=accent"
     " selectforeground:!focus=background background:disabled=background foreground:disabled=muted",
-    "TFrame": "",
     "Rule.TFrame": "background=border",
     "Field.TFrame": "relief=raised borderwidth=1 ring:focus=accent",
-    "TLabel": "",
     "Bold.TLabel": "font=ChatBold",
     "Title.TLabel": "font=ChatTitle",
     "Muted.TLabel": "foreground=muted",
@@ -5559,20 +5555,19 @@ def apply_theme(root: Any, colours: Dict[str, str], zoom: int) -> None:
     style.theme_use("clam")
     thumb = ("Vertical.Scrollbar.thumb", {"expand": "1", "sticky": "nswe"})  # No arrows.
     style.layout("Vertical.TScrollbar", [("Vertical.Scrollbar.trough", {"sticky": "ns", "children": [thumb]})])
-    look = functools.partial(_look, root, colours, growth)
     swapped = {**colours, "background": colours["surface"], "surface": colours["background"]}
-    for name in STYLES:
+    for name in ("TFrame", "TLabel", *STYLES):
         rows = [row for parent, row in STYLES.items() if ("." + name).endswith("." + parent)]
-        for prefix, dress in (("", look), ("Surface.", functools.partial(_look, root, swapped, growth))):
-            plain, states = dress("background=background", *rows)
+        for prefix, ground in (("", colours), ("Surface.", swapped)):
+            plain, states = _look(root, growth, ground, "background=background", *rows)
             style.configure(prefix + name, **plain)
             style.map(prefix + name, **states)
-    tags = {name: look(row)[0] for name, row in TAGS.items()}
+    tags = {name: _look(root, growth, colours, row)[0] for name, row in TAGS.items()}
     waiting = [root]
     for widget in waiting:
         waiting += widget.winfo_children()
         kind = "Tk" if widget is root else widget.winfo_class()
-        widget.configure(**look(WIDGETS.get(kind, ""))[0])
+        widget.configure(**_look(root, growth, colours, WIDGETS.get(kind, ""))[0])
         for name in tags if kind in ("Text", "Treeview") else ():
             known = widget.tag_configure(name)  # Text came to colour margins with Tk 8.6.6.
             widget.tag_configure(name, **{option: value for option, value in tags[name].items() if option in known})
@@ -5585,7 +5580,7 @@ def apply_theme(root: Any, colours: Dict[str, str], zoom: int) -> None:
         root.tk.call("wm", "iconphoto", ".", "-default", "ChatIcon")
 
 
-def _look(root: Any, colours: Dict[str, Any], growth: float, *rows: str) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+def _look(root: Any, growth: float, colours: Dict[str, Any], *rows: str) -> Tuple[Dict[str, Any], Dict[str, Any]]:
     """Return the options that rows of the look hold, and the options by state; what comes later wins."""
     plain: Dict[str, Any] = {}
     states: Dict[str, Dict[str, Any]] = {}
@@ -5947,7 +5942,7 @@ class Composer:
     """Where a message is typed: grows with its lines, recalls, completes, keeps what cannot be sent."""
 
     def __init__(
-        self, window: Any, parent: Any, hint: str, button: str, choices: Callable[[str], List[str]], **place: Any
+        self, window: Any, parent: Any, hint: str, button: str, choices: Callable[..., Any], **place: Any
     ) -> None:
         """``choices`` completes a text; what is sent, the window's enter() takes."""
         self._window = window
@@ -6286,7 +6281,7 @@ class ClientWindow(Window):
         header = put(chat, "TFrame", padding=[L, S, S, S], grow=1, **wide)
         self.room = put(header, "Bold.TLabel")
         self.here = put(header, "Small.TLabel", 0, 1, sticky="w", padx=S)
-        put(header, "Ghost.TButton", 0, 2, text="Members", command=self.toggle_members)
+        put(header, "Ghost.TButton", 0, 2, text="Members", command=functools.partial(self.place_members, True))
         put(chat, "Rule.TFrame", 1, height=1, **wide)
         self.view = View(self, chat, "conversation", row=3)
         self.find = FindBar(self, chat, row=2)
@@ -6303,7 +6298,7 @@ class ClientWindow(Window):
             ("Leave the room", "", lambda: self.act(app.leave_room)),
         )
         self.add_menu(header, entries, column=3)
-        on(chat, "<Configure>", self._place_members)
+        on(chat, "<Configure>", self.place_members)
         on(self.composer.text, "<Prior>", lambda: self.view.scroll("scroll", -1, "pages"))
         on(self.composer.text, "<Next>", lambda: self.view.scroll("scroll", 1, "pages"))
         root.protocol("WM_DELETE_WINDOW", lambda: self.act(app.quit))
@@ -6316,15 +6311,12 @@ class ClientWindow(Window):
             self.login.fields[name].value.set(text or remembered.get(name, ""))
         self.dress()
 
-    def _place_members(self) -> None:
-        """Show the column of members where it was asked for, or where there is room for it."""
+    def place_members(self, turn: bool = False) -> None:
+        """Show the column of members where it was asked for, or where there is room for it; or else than now."""
+        if turn:
+            self._members_wanted = not self.members.frame.winfo_manager()
         wide = self.chat.winfo_width() >= px(self.chat, 640)
         show_if(wide if self._members_wanted is None else self._members_wanted, self.members.frame)
-
-    def toggle_members(self) -> None:
-        """Show the column of members, or hide it."""
-        self._members_wanted = not self.members.frame.winfo_manager()
-        self._place_members()
 
     def start_private(self, name: str) -> None:
         """Turn what is being typed into a private message."""
@@ -6364,26 +6356,21 @@ class ClientWindow(Window):
 
     def update(self) -> None:
         """Show what the app holds, and note whether the person looks at the latest lines."""
-        app, view, login = self.app, self.view, self.app.login
-        app.transcript.read(self.front() and view.following)
+        app, view, transcript, login = self.app, self.view, self.app.transcript, self.app.login
+        server = address_text((login.server, login.port)) if login else ""
+        transcript.read(self.front() and view.following)
         if not view.following and float(view.text.yview()[0]) == 0.0:
             app.fetch_earlier()
         if login and app.entered and not self.chat.winfo_manager():
             self.login.frame.pack_forget()
             self.chat.pack(fill="both", expand=True)
             self.composer.type_on("")
-            self.remember(server=address_text((login.server, login.port)), name=login.name)
+            self.remember(server=server, name=login.name)
         elif not app.entered:
             self.chat.pack_forget()
             self.login.frame.pack(fill="both", expand=True)
             self.login.show(app.need, app.found)
-        if login:
-            self._update_room(address_text((login.server, login.port)))
-        self.root.title(drawable(app.transcript.title(), False))
-
-    def _update_room(self, server: str) -> None:
-        """Show who is here, how the connection is, and what is on its way."""
-        transcript = self.app.transcript
+        self.root.title(drawable(transcript.title(), False))
         rows = transcript.described()
         if transcript.name in rows:
             rows[transcript.name] += " (you)"
@@ -6394,13 +6381,10 @@ class ClientWindow(Window):
         self.room.configure(text=cut(self.room, self.drawn(transcript.room), room, "ChatBold"))
         self.where.configure(text=self.drawn("  \u00b7  ".join((transcript.name, transcript.room, server))))
         self.state.configure(text=status_text(transcript.status), style=status_level(transcript.status) + ".TLabel")
-        self.view.update(transcript.on_way(), transcript.unread)
+        view.update(transcript.on_way(), transcript.unread)
 
 
 # --- server
-
-
-MEMBER_COLUMNS = {"Name": 100, "Address": 136, "Round trip": 84, "Messages": 80, "Since": 52}
 
 
 class ServerWindow(Window):
@@ -6431,15 +6415,14 @@ class ServerWindow(Window):
         yes, no = (functools.partial(self.act, app.answer, sure) for sure in (True, False))
         self.yes = put(self.question, "Primary.TButton", 0, 1, padx=S, command=yes)
         self.no = put(self.question, "TButton", 0, 2, text="Cancel", command=no)
-        self.table = MemberTable(root, MEMBER_COLUMNS, lambda name: self.act(app.ask_kick, name), row=2)
+        columns = {"Name": 100, "Address": 136, "Round trip": 84, "Messages": 80, "Since": 52}
+        self.table = MemberTable(root, columns, lambda name: self.act(app.ask_kick, name), row=2)
         self.empty = ttk.Label(self.table.frame, text="Nobody is here yet.", style="Small.TLabel")
         self.empty.place(in_=self.table.tree, relx=0.5, rely=0.5, anchor="center")
         place: Dict[str, Any] = {"columnspan": 2, "sticky": "e", "pady": (S, 0)}
         self.remove = put(self.table.frame, "Ghost.TButton", 0, 1, text="Remove", command=self.table.choose, **place)
         on(self.table.tree, "<<TreeviewSelect>>", self.update)
-        self.composer = Composer(
-            self, root, "Announce something to all", "Announce", lambda before: [], row=4, columnspan=2
-        )
+        self.composer = Composer(self, root, "Announce something to all", "Announce", lambda _: [], row=4, columnspan=2)
         self.fault_labels = (self.composer.note,)
         self.log = View(self, root, "log", row=3)
         put(self.log.frame, "Caption.TLabel", text="Activity", sticky="w", padx=L, pady=(M, XS))
@@ -6483,7 +6466,18 @@ class ServerWindow(Window):
     def update(self) -> None:
         """Show what the app holds."""
         app, report = self.app, self.app.report
-        self._show_state()
+        is_open, trouble, bound = shown = (app.loop is not None, app.trouble, app.bound)
+        if shown != self._shown:
+            self._shown = shown
+            if is_open:
+                self.state.configure(text="open, listening on " + address_text(bound), style="Surface.good.TLabel")
+                self.switch.configure(text="Stop", style="TButton")
+            else:
+                self.state.configure(text="not open" if trouble else "closed", style="Surface.error.TLabel")
+                self.switch.configure(text="Open again" if bound else "Try again", style="Primary.TButton")
+            show_text(self.trouble, trouble)
+            show_if(trouble, self.port.frame)
+            self.port.value.set(str(app.port))
         if app.question is not self._asked:
             self._asked = app.question
             show_if(app.question, self.question)
@@ -6501,21 +6495,6 @@ class ServerWindow(Window):
         self.table.count.configure(text=count if report.members_max else "Members")
         (self.empty.lower if rows else self.empty.lift)()
         self.remove.state(["!disabled" if self.table.tree.selection() else "disabled"])
-
-    def _show_state(self) -> None:
-        """Show whether the room is open, and why not."""
-        is_open, trouble, bound = shown = (self.app.loop is not None, self.app.trouble, self.app.bound)
-        if shown != self._shown:
-            self._shown = shown
-            if is_open:
-                self.state.configure(text="open, listening on " + address_text(bound), style="Surface.good.TLabel")
-                self.switch.configure(text="Stop", style="TButton")
-            else:
-                self.state.configure(text="not open" if trouble else "closed", style="Surface.error.TLabel")
-                self.switch.configure(text="Open again" if bound else "Try again", style="Primary.TButton")
-            show_text(self.trouble, trouble)
-            show_if(trouble, self.port.frame)
-            self.port.value.set(str(self.app.port))
 
     def _show_rows(self) -> None:
         """Show what people need to come in, each with a button that copies it."""

@@ -5846,7 +5846,8 @@ class View:
             if tag and line.key == self._newest.get(tag):
                 ranges = self.text.tag_ranges(tag)
                 if ranges:  # Else it was among the oldest lines, and is gone.
-                    self.text.replace(ranges[0], ranges[-1], *self._pieces([line], None, tag))
+                    self.text.delete(ranges[0], ranges[-1])  # Text.replace() would move who reads below.
+                    self.text.insert(ranges[0], *self._pieces([line], None, tag))
                 continue
             if tag:
                 self.text.tag_remove(tag, "1.0", "end")

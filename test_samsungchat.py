@@ -4983,6 +4983,9 @@ class ClientWindowTest(WindowTest):
 
     def test_a_reader_further_up_is_not_moved_and_is_told_of_the_new(self):
         window, bob = self.enter(), self.guest("bob")
+        with mock.patch.object(window, "front", lambda: False):
+            bob.say("missed.")  # The line above it goes away.
+            self.wait_shown(window, "missed.")
         for number in range(60):
             bob.say("line %d." % number)
         self.wait_shown(window, "line 59.")

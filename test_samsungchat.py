@@ -6043,9 +6043,10 @@ def run_all():
     ends = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8"}
     with tempfile.TemporaryDirectory() as compiled:  # Once for all: a start takes a third of its time.
         known = {**os.environ, "PYTHONPYCACHEPREFIX": compiled, "PYTHONDONTWRITEBYTECODE": ""}
-        apart = [[each.__name__ for each in part] for part in (windows, outside[::2], outside[1::2])]
-        beside = [subprocess.Popen(command + names, env=known, **ends) for names in apart]
         load = unittest.defaultTestLoader.loadTestsFromTestCase
+        waiting = [test.id().split(".", 1)[1] for each in outside for test in load(each)]
+        apart = ([each.__name__ for each in windows], waiting[::2], waiting[1::2])
+        beside = [subprocess.Popen(command + names, env=known, **ends) for names in apart]
         here = [each for each in cases if each not in windows + outside]
         result = unittest.TextTestRunner().run(unittest.TestSuite(map(load, here)))
         outs = [each.communicate()[0] for each in beside]

@@ -6075,13 +6075,10 @@ class Composer:
 
 
 class MemberTable:
-    """The members: the name, cut where it is too long, and in further columns what there is room for.
-
-    A table of one column stands at the side, and has the members' colours.
-    """
+    """The members: the name, cut where it is too long, and in further columns what there is room for."""
 
     def __init__(self, parent: Any, columns: Dict[str, int], act: Callable[[str], Any], **place: Any) -> None:
-        """``columns`` are titles and their widths; ``act`` gets the name of the row that was chosen."""
+        """``columns`` are titles and widths, one alone is a list at the side; ``act`` gets the name that is chosen."""
         self._titles = list(columns)
         self._wide = px(parent, sum(columns.values()))
         self._act = act
@@ -6458,10 +6455,21 @@ class ServerWindow(Window):
             self.put_back(text, str(fault))
 
     def show(self, event: Any, lines: Sequence[Line]) -> None:
-        """Add lines to the log; the strip and the table show the answers."""
+        """Add lines to the log, and once the room is open what people need to come in, with buttons that copy it."""
         if event == OPENED:
-            self._show_rows()
             lines = [replace(lines[0], kind="log", at=time.time(), state="good")]
+            for child in self.rows.winfo_children():
+                child.destroy()
+            texts = [*typed_addresses(self.app.bound), self._password]
+            for row, text in enumerate(texts):
+                label = put(self.rows, "Small.TLabel", row, text="Address", sticky="w")
+                copy = put(self.rows, "Slim.Ghost.TButton", row, 2, text="Copy")
+                copy.configure(command=functools.partial(self._copy, text, copy))
+                value = put(self.rows, "TLabel", row, 1, text=text, sticky="w", padx=M)
+            label.configure(text="Password")
+            secret, hidden = self._password, "\u2022" * 8
+            add_secret_button(self.rows, row, 3, lambda shown: value.configure(text=secret if shown else hidden))
+            show_text(self.warning, self._note)
         self.log.show([line for line in lines if line.kind == "log"])
 
     def update(self) -> None:
@@ -6496,21 +6504,6 @@ class ServerWindow(Window):
         self.table.count.configure(text=count if report.members_max else "Members")
         (self.empty.lower if rows else self.empty.lift)()
         self.remove.state(["!disabled" if self.table.tree.selection() else "disabled"])
-
-    def _show_rows(self) -> None:
-        """Show what people need to come in, each with a button that copies it."""
-        for child in self.rows.winfo_children():
-            child.destroy()
-        texts = [*typed_addresses(self.app.bound), self._password]
-        for row, text in enumerate(texts):
-            label = put(self.rows, "Small.TLabel", row, text="Address", sticky="w")
-            copy = put(self.rows, "Slim.Ghost.TButton", row, 2, text="Copy")
-            copy.configure(command=functools.partial(self._copy, text, copy))
-            value = put(self.rows, "TLabel", row, 1, text=text, sticky="w", padx=M)
-        label.configure(text="Password")
-        hidden = "\u2022" * 8
-        add_secret_button(self.rows, row, 3, lambda shown: value.configure(text=self._password if shown else hidden))
-        show_text(self.warning, self._note)
 
     def _copy(self, text: str, button: Any) -> None:
         self.root.clipboard_clear()

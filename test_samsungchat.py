@@ -5566,17 +5566,13 @@ class TerminalTest(OutsideCase):
         self.check(alice, ("carol\r", "Welcome to SamsungChat, carol; 2 members here."), ("\x1b[A!\r", "carol: !"))
         self.assertNotIn("Mellon", alice.shown())
 
-    def test_an_incoming_line_leaves_the_typed_one_whole(self):
+    def test_an_incoming_line_leaves_the_typed_one_whole_and_a_paste_is_one_message(self):
         port = self.serve().port
-        alice = self.person(port, "alice", columns=60)
+        bob, alice = self.member(port, "bob"), self.person(port, "alice", columns=60)
         self.check(alice, ("half 日本", "alice> half 日本"))
-        self.client(port, "bob").finish("hello\n")
+        bob.type("hello\n")
         alice.expect("\r\x1b\\[J.*bob: hello[^>]*alice> half 日本")
         self.check(alice, ("語\r", "alice: half 日本語"))
-
-    def test_a_paste_is_one_message_and_asks_first(self):
-        port = self.serve().port
-        bob, alice = self.member(port, "bob"), self.person(port, "alice")
         pasted = "\x1b[200~def f():\n    return 1\n\x1b[201~"
         self.check(alice, (pasted, "2 lines pasted: Enter sends them as one message"), ("\r", "alice: def"))
         bob.event("message", text="def f():\n    return 1")
@@ -5678,9 +5674,7 @@ class Pane:
     def named(self, kind, text):
         """Wait for a label or a button that says that."""
         found = lambda: [each for each in self.widgets(kind) if text in str(each.cget("text"))]  # noqa: E731
-        return self.wait(
-            found, lambda: "no %s %s; %s" % (kind, text, [each.get("1.0", "end") for each in self.texts()])
-        )[0]
+        return self.wait(found, "no %s %s" % (kind, text))[0]
 
     def press(self, text):
         button = self.named("TButton", text)

@@ -219,7 +219,6 @@ class Network:
         return self._count
 
     def vanish(self, person):
-        """Let a process die without a word."""
         del self.cores[person.address]
 
     def come_again(self, person):
@@ -415,7 +414,6 @@ class Original(Peer):
 
 
 def decode_unsealed(data):
-    """Decode a datagram of the login."""
     return decode(data[1], data[2:])
 
 
@@ -778,11 +776,9 @@ class WireTest(unittest.TestCase):
             with self.assertRaisesRegex(MalformedDatagram, reason):
                 decode(code, body)
 
-    def test_strings_are_cut_between_characters(self):
+    def test_every_entry_fits_a_datagram_and_strings_are_cut_between_characters(self):
         self.assertEqual(bytes((64,)) + "é".encode() * 32, encode_string("é" * 40))
         self.assertEqual(bytes((63,)) + "田".encode() * 21, encode_string("田" * 22))
-
-    def test_every_entry_fits_a_datagram(self):
         name = "田" * 21 + "a"
         largest = encode_entry(Entry(PRIVATE, 1, b"a" * 8, 1, name, b"b" * 8, name, "x" * PART_BYTES_MAX))
         self.assertLessEqual(len(largest), BATCH_BYTES_MAX)
@@ -1687,6 +1683,20 @@ class AdmissionTest(RoomCase):
         (answer,) = future.ask(hello)
         self.assertEqual((VERSION_BYTE + 1, Later(b"n" * 16, VERSION_MISMATCH)), (answer[0], decode_unsealed(answer)))
 
+    def test_servers_are_found_once_each_and_answers_to_others_are_not_listed(self):
+        self.room("ann")
+        search = Discovery(self.network.entropy, [SERVER, ("10.0.0.255", 11111)], self.network.now)
+        self.network.cores[("10.0.1.99", 9)] = search
+        others = encode_unsealed(Offer(b"n" * 16, b"c" * 20, b"s" * 8, 1, 1, "Trap"))
+        for data in (others, b"noise"):
+            search.receive(data, SERVER, self.network.now)
+        self.network.wake(("10.0.1.99", 9))
+        self.run_for(3)
+        self.assertTrue(search.done)
+        self.assertIsNone(search.deadline())
+        self.assertEqual([ServerFound("SamsungChat", 1, 1000, SERVER)], list(search.found.values()))
+        self.assertEqual({"foreign": 1}, dict(search.dropped))
+
 
 class ClassicTest(RoomCase):
     """The original program's clients are admitted in their own words, where the server is told to."""
@@ -1949,24 +1959,6 @@ class ClassicClientTest(unittest.TestCase):
         self.assertEqual({"not UTF-8", "not from the server"}, set(self.client.dropped))
 
 
-class SearchTest(RoomCase):
-    """A search lists each server once and ends."""
-
-    def test_servers_are_found_once_each_and_answers_to_others_are_not_listed(self):
-        self.room("ann")
-        search = Discovery(self.network.entropy, [SERVER, ("10.0.0.255", 11111)], self.network.now)
-        self.network.cores[("10.0.1.99", 9)] = search
-        others = encode_unsealed(Offer(b"n" * 16, b"c" * 20, b"s" * 8, 1, 1, "Trap"))
-        for data in (others, b"noise"):
-            search.receive(data, SERVER, self.network.now)
-        self.network.wake(("10.0.1.99", 9))
-        self.run_for(3)
-        self.assertTrue(search.done)
-        self.assertIsNone(search.deadline())
-        self.assertEqual([ServerFound("SamsungChat", 1, 1000, SERVER)], list(search.found.values()))
-        self.assertEqual({"foreign": 1}, dict(search.dropped))
-
-
 # ======================================================================================================
 # Server and client: talking
 # ======================================================================================================
@@ -2095,7 +2087,6 @@ class TalkTest(RoomCase):
         self.assertEqual({"Sync": 1, "Room": 3 * (1 + len(chat.BEAT_SECONDS))}, self.sent())
 
     def sent_by(self, name, seconds):
-        """Let time pass; return how many datagrams somebody sends."""
         del self.network.wire[:]
         self.run_for(seconds)
         return len([source for source, _, _ in self.network.wire if source == self.someone(name).address])
@@ -2732,7 +2723,7 @@ class AttackTest(RoomCase):
             login = self.login_of(address)
             self.server.receive(login, address, self.network.now)
             self.assertEqual([], self.answers(Later))
-        self.assertEqual([[ann], [bob], []], [self.answers_after_a_turn() for _ in range(3)])
+        self.assertEqual([[ann], [bob], []], [self.answers(Keys, turn=True) for _ in range(3)])
         self.server.receive(login, ann, self.network.now)
         self.assertEqual([ann], self.answers(Keys), "the newest LOGIN was answered, and is again without a turn")
 
@@ -2746,15 +2737,13 @@ class AttackTest(RoomCase):
         for talk in (False, True, True, True):
             if talk:
                 self.server.say("hello", self.network.now)
-            answered.append(len(self.answers_after_a_turn()))
+            answered.append(len(self.answers(Keys, turn=True)))
         self.assertEqual([1, 0, 1, 0], answered, "one a turn, but none where there is talk, though not twice")
 
-    def answers_after_a_turn(self):
-        self.server.tick(self.network.now)
-        return self.answers(Keys)
-
-    def answers(self, kind):
-        """Return to which addresses the server has just sent such messages."""
+    def answers(self, kind, turn=False):
+        """Return to which addresses the server has just sent such messages, or sends some in a turn."""
+        if turn:
+            self.server.tick(self.network.now)
         single = [item for item in self.server.outgoing() if isinstance(item, Datagram)]
         return [datagram.address for datagram in single if datagram.data[1] == kind.code]
 

@@ -223,6 +223,7 @@ GARBAGE_SECONDS = 10.0  # Between two walks of the garbage collector where there
 GARBAGE_OBJECTS = 50_000  # New objects between two walks; a fan-out makes thousands, none of them in cycles.
 BACKLOG_LINES_MAX = 256  # A pipe reads on when fewer lines are waiting.
 
+LOG_LINES_MAX = 1000  # Of a server's log, while nobody reads it.
 HISTORY_LINES_MAX = 200  # Typed lines that Up recalls.
 EDITOR_ROWS_MAX = 8  # Of a long line being typed.
 MENTION_CHARACTERS = 2000  # Of a text that are searched for the reader's name.
@@ -4999,9 +5000,11 @@ def read_bytes(inbox: "queue.SimpleQueue[Any]", lines: bool, room: Optional[thre
     inbox.put(Typed(None))
 
 
-def start_reader(target: Callable[..., None], *arguments: Any) -> None:
-    """Run a reader on a thread that does not keep the program alive."""
-    threading.Thread(target=target, args=arguments, name="reader", daemon=True).start()
+def start_reader(target: Callable[..., None], *arguments: Any) -> threading.Thread:
+    """Run a reader or writer on a thread that does not keep the program alive."""
+    thread = threading.Thread(target=target, args=arguments, daemon=True)
+    thread.start()
+    return thread
 
 
 def is_terminal(stream: Optional[TextIO]) -> bool:
@@ -5330,12 +5333,31 @@ class Pipe(Face):
 
 
 class PlainLog(Face):
-    """A server whose standard output is no terminal: writes its log, and takes commands from a terminal."""
+    """A server whose standard output is no terminal: writes its log, and takes commands from a terminal.
+
+    The log is written on a thread of its own: a reader that pauses stops neither the room nor its end.
+    """
 
     def __init__(self, app: ServerApp) -> None:
         super().__init__(app)
+        self._log: "queue.Queue[Optional[str]]" = queue.Queue(LOG_LINES_MAX)
+        self._dropped = 0
+        self._writer = start_reader(self._write_log)
         if is_terminal(sys.stdin):
             start_reader(read_bytes, app.inbox, True)
+
+    def _write_log(self) -> None:
+        try:
+            for text in iter(self._log.get, None):
+                write(text + "\n")
+        except OutputClosed as fault:
+            self.app.inbox.put(fault)
+
+    def take(self, event: Any) -> None:
+        """Take an event; that nobody reads the log any more is one, too."""
+        if isinstance(event, OutputClosed):
+            raise event
+        super().take(event)
 
     def read(self, text: Optional[str]) -> None:
         """Take a line."""
@@ -5345,11 +5367,27 @@ class PlainLog(Face):
     def show(self, event: Any, lines: Sequence[Line]) -> None:
         """Write lines."""
         for line in lines:
-            write(paint_line(line, False) + "\n")
+            self._write(paint_line(line, False))
 
     def put_back(self, text: str, reason: str) -> None:
         """Say why a line was not obeyed."""
-        write(reason + "\n")
+        self._write(reason)
+
+    def _write(self, text: str) -> None:
+        """Have a line written; where too many wait it is only counted, and what is missing is said later."""
+        try:
+            if self._dropped:
+                self._log.put_nowait("... %s missing here: nobody read the log" % plural(self._dropped, "line"))
+                self._dropped = 0
+            self._log.put_nowait(text)
+        except queue.Full:
+            self._dropped += 1
+
+    def close(self) -> None:
+        """Write what is left, unless nobody reads it."""
+        with contextlib.suppress(queue.Full):
+            self._log.put(None, timeout=LEAVE_SECONDS)
+        self._writer.join(LEAVE_SECONDS)
 
 
 # ======================================================================================================

@@ -5859,6 +5859,30 @@ class ServerProgramTest(OutsideCase):
             self.assertNotIn("warning", out)
         self.serve(SAMSUNGCHAT_PASSWORD="").expect("warning: the default password is in use")
 
+    @unittest.skipUnless(sys.platform == "linux", "asks Linux how much of a pipe is full")
+    def test_a_log_that_nobody_reads_stops_neither_the_room_nor_its_end(self):
+        import fcntl
+        import termios
+
+        server = self.serve(terminal="stdin", changed="chat.LOG_LINES_MAX = 9")
+        log = server.process.stdout
+        fcntl.fcntl(log, 1031, 4096)  # F_SETPIPE_SZ: as small as a pipe can be.
+
+        def nobody_reads():
+            size = lambda: int.from_bytes(fcntl.ioctl(log, termios.FIONREAD, bytes(4)), sys.byteorder)  # noqa: E731
+            wait_for(lambda: size() > 3800, "the pipe never fills", lambda: server.type("/help\n") or time.sleep(0.005))
+            server.type("/help\n" * 9)
+
+        nobody_reads()
+        ann = self.member(server.port, "ann")
+        server.expect("close the room")
+        server.type("/help\n")
+        server.expect(r"\.\.\. \d+ lines missing here: nobody read the log")
+        nobody_reads()
+        server.process.send_signal(signal.SIGTERM)
+        ann.event("disconnected")
+        self.assertEqual(0, server.process.wait(DEADLINE_SECONDS))
+
     def test_what_cannot_work_is_said_in_one_sentence_and_changes_nothing(self):
         folder = temporary_folder(self)
         room, none, *files = [os.path.join(folder, name) for name in ("room.db", "no/such", *"0123")]

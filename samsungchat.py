@@ -2284,14 +2284,17 @@ class Server(Core):
         One turn looks at ANSWER_ENTRIES_MAX entries; who is left over comes first in the next.
         """
         work = ANSWER_ENTRIES_MAX
-        answered = (after, self._sealed.room_key.id) if after < self._sealed.head else ()  # By what is handed out.
+        key_id = self._sealed.room_key.id
         asked, self._asked = self._asked, {}
         for (ident, view), (member, question) in asked.items():
             if work <= 0:
                 self._asked[ident, view] = member, question
                 continue
             gone = member.session.id not in self._sealed.members
-            coming = ident in self._took and view == MISSING and (question.cursor, question.key_id) == answered
+            # What is handed out now shows a sender what was taken; of a gap, which may be on its way, it asks again.
+            first = view == MISSING and question.most == ANSWER_DATAGRAMS_MAX and question.key_id == key_id
+            near = first and after - BUFFER_ENTRIES_MAX <= question.cursor and after < self._sealed.head
+            coming = near and ident in self._took
             if not gone and not coming:
                 work -= self._answer_question(member, view, question, after)
 

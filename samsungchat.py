@@ -176,6 +176,7 @@ GHOST_SECONDS = 2.0  # A holder silent for so long while asked loses its name.
 SILENT_SECONDS = 30.0  # Then a member is dropped.
 BAN_SECONDS = 600.0
 BANS_MAX = 1000
+GUESTS_MAX = 4096  # Ids of who was here: they come back although somebody else was removed from their address.
 ENDED_SECONDS = 30.0  # An ended session, or a refused login, still answers with why.
 ENDED_MAX = 4096
 SWEEP_SECONDS = 1.0
@@ -212,8 +213,11 @@ PIPE_SECONDS = 60.0  # A pipe gives a lost connection up after this.
 
 CLASSIC_SECONDS = 3600.0  # An original client never says goodbye; silent for so long, it has left.
 CLASSIC_BYTES_MAX = 1000  # Of one of its datagrams.
-CLASSIC_GUESS_RATE = 1.0  # Wrong passwords a second, of all original clients together.
-CLASSIC_SEEN_MAX = 256  # Addresses of original clients that the log has named.
+CLASSIC_MAX = 50  # Original clients; each is sent everything, at an address that proves nothing.
+CLASSIC_PLACE_MAX = 4  # Of one address: whoever is named in a spoofed login is sent everything so many times.
+CLASSIC_BURST = 8  # Wrong passwords of one address, and as many joins; one more each LOGIN_SECONDS.
+CLASSIC_GUESS_RATE = 1.0  # Wrong passwords a second in all; the same once more where somebody has logged in before.
+CLASSIC_SEEN_MAX = 256  # Addresses of original clients that have logged in, or whose try the log has named.
 
 SOCKET_BYTES = 4 * 1024 * 1024
 SEND_WAIT_SECONDS = 0.05  # For room in the socket's buffer.
@@ -274,6 +278,7 @@ WRONG_PASSWORD = "WRONG_PASSWORD"
 ROOM_FULL = "ROOM_FULL"
 TRY_LATER = "TRY_LATER"
 KICKED = "KICKED"
+ADDRESS_CLOSED = "ADDRESS_CLOSED"
 SUPERSEDED = "SUPERSEDED"
 VERSION_MISMATCH = "VERSION_MISMATCH"
 SERVER_CLOSED = "SERVER_CLOSED"
@@ -288,7 +293,9 @@ REFUSALS: Dict[str, str] = {
     WRONG_PASSWORD: "The password is wrong, or this is not the server that you mean.",
     ROOM_FULL: "The room is full; try again when somebody has left.",
     TRY_LATER: "The server is busy; try again in a few seconds.",
-    KICKED: "You were removed from the room; it stays closed to you for ten minutes.",
+    KICKED: "You were removed from the room; for ten minutes after that it stays closed to you.",
+    ADDRESS_CLOSED: "Somebody at your address was removed from the room; for ten minutes after that nobody new is let "
+    "in from there. Who runs the server can lift that.",
     SUPERSEDED: "Your name was silent and somebody else has taken it; log in again.",
     VERSION_MISMATCH: "The server speaks another version; use the same samsungchat.py on both machines.",
     SERVER_CLOSED: "The server has closed the room.",
@@ -1805,7 +1812,7 @@ _SERVER_TYPES = frozenset(kind.code for kind in (Offer, Later, Keys, Welcome, Re
 
 
 class Server(Core):
-    """The room.  Inputs: receive, tick, say, kick, report, close.  Outputs: outgoing, events, deadline, done."""
+    """The room.  Inputs: receive, tick, say, kick, pardon, bans, report, close.  Outputs: those of any core."""
 
     def __init__(
         self,
@@ -1842,7 +1849,8 @@ class Server(Core):
         ] = {}  # By address: who asks anew, as we are slow, keeps his place.
         self._half_open: Dict[bytes, HalfOpen] = {}  # By session.
         self._unproven: Dict[str, TokenBucket] = {}  # What rations the logins of an address.
-        self._bans: Dict[Union[bytes, str], float] = {}
+        self._bans: Dict[str, Tuple[Member, float]] = {}  # By name: who is kept out, and until when.
+        self._guests: Dict[bytes, None] = {}  # Ids of who was let in.
         # Who has something to take, what has been asked by whom and view, and who has something taken in this turn.
         self._submitted: Dict[bytes, Member] = {}
         self._asked: Dict[Tuple[bytes, int], Tuple[Member, Any]] = {}
@@ -1899,13 +1907,27 @@ class Server(Core):
             self.append(Entry(NOTICE, self.wall_ms(now), text=part.decode("utf-8"), first=marks[0], last=marks[1]))
 
     def kick(self, name: str, now: float) -> None:
-        """Remove a member and keep its id and name out for BAN_SECONDS; raises UsageError."""
+        """Remove a member; keep it out for BAN_SECONDS, and whoever is new from its place; raises UsageError."""
         member = self.names.get(name_key(name))
         if member is None:
             raise UsageError("Nobody here is called %s." % display_text(name, " "), NO_SUCH_NAME)
-        for banned in (member.id, member.key):
-            remember(self._bans, banned, now + BAN_SECONDS, BANS_MAX)
+        remember(self._bans, member.key, (member, now + BAN_SECONDS), BANS_MAX)
         self.leave(member, "kicked", now)
+
+    def pardon(self, name: str, now: float) -> None:
+        """Let somebody in again who was removed, and whoever is new from there; raises UsageError."""
+        if name_key(name) not in self._bans:
+            raise UsageError("Nobody called %s is kept out." % display_text(name, " "), NO_SUCH_NAME)
+        member, _ = self._bans.pop(name_key(name))
+        self.note(Activity("pardoned", member.name, member.address))
+
+    def bans(self, now: float) -> None:
+        """Report who is kept out, and for how long still."""
+        for member, until in self._bans.values():
+            left = "%d min %02d s" % divmod(max(0, int(until - now)), 60)
+            self.note(Activity("kept out", member.name, member.address, left))
+        if not self._bans:
+            self.note(Activity("none kept out"))
 
     def report(self) -> None:
         """Ask for a ServerReport among the events."""
@@ -2081,7 +2103,7 @@ class Server(Core):
             return
         try:
             half.proof = proof = replace(proof, name=clean_name(proof.name))
-            reason = self.refusal(name_key(proof.name), ident, now)
+            reason = self.refusal(name_key(proof.name), ident, half.address, now)
         except UsageError as fault:
             reason, text = USERNAME_INVALID, str(fault)
         if reason == ROOM_FULL and (known or holder):
@@ -2106,11 +2128,19 @@ class Server(Core):
         else:
             self._join(half, proof, known, now)
 
-    def refusal(self, key: str, ident: bytes, now: float) -> str:
-        """Return the code word why somebody may not come in who would take a new place, or ""."""
-        if max(self._bans.get(key, 0.0), self._bans.get(ident, 0.0)) > now:
+    def refusal(self, key: str, ident: bytes, address: Any, now: float) -> str:
+        """Return the code word why somebody may not come in who would take a new seat, or ""."""
+        if key in self._bans or any(member.id == ident for member, _ in self._bans.values()):
             return KICKED
+        # SECURITY: test_who_was_kicked_is_not_back_as_a_new_process_with_another_name
+        closed = {address_place(member.address[0]) for member, _ in self._bans.values()}
+        if address_place(address[0]) in closed and self.is_new(ident):
+            return ADDRESS_CLOSED
         return ROOM_FULL if len(self.names) >= self.members_max else ""
+
+    def is_new(self, ident: bytes) -> bool:
+        """Return whether nobody with that id is or was here, as far as the room and its log remember."""
+        return not (ident in self.members or ident in self._guests or self.log.taken(ident))
 
     def note(self, activity: Activity) -> None:
         """Report something for the server's own log."""
@@ -2130,6 +2160,7 @@ class Server(Core):
         if member is None:
             member = Member(self._sealed, ident, proof.name, half.address, self.log.taken(ident))
             self.join(member, now)
+            remember(self._guests, ident, None, GUESTS_MAX)
         else:
             del self._sealed.members[member.session.id]
             self.note(Activity("back", member.name, half.address, members=len(self.names)))
@@ -2175,6 +2206,8 @@ class Server(Core):
                 self.note(Activity("abandoned", address=half.address))
         for place in [place for place, bucket in self._unproven.items() if bucket.full(now)]:
             del self._unproven[place]
+        for key in [key for key, (_, until) in self._bans.items() if now >= until]:
+            del self._bans[key]
         for name in [name for name, (_, _, until) in self._sealed.ended.items() if now >= until]:
             del self._sealed.ended[name]
 
@@ -3159,9 +3192,10 @@ class Discovery(Core):
 # and addresses prove nothing.
 
 CLASSIC_WELCOME, CLASSIC_WRONG = "Login berhasil!", "Password salah!"
+CLASSIC_FULL = "no seat is left for the original program, or none at that address (--classic-max)"
 CLASSIC_REFUSALS = {CLASSIC_WRONG: WRONG_PASSWORD, USERNAME_TAKEN: USERNAME_TAKEN}
 CLASSIC_WORDS = {
-    "kicked": "-- You were removed from the room; it stays closed to you for ten minutes.",
+    "kicked": "-- " + REFUSALS[KICKED],
     "timed out": "-- You were silent for an hour and have left the room; log in again.",
     "closed": "-- " + REFUSALS[SERVER_CLOSED],
     "stuck": "-- The server's disk is full: what you say is lost until there is room.",
@@ -3194,13 +3228,15 @@ class Classic(Kind):
     note = CLASSIC_TEXT
     silent_seconds = CLASSIC_SECONDS  # The protocol knows no goodbye.
 
-    def __init__(self, room: Server, now: float, admitted: bool = True) -> None:
-        """``room`` is the server that they are members of."""
+    def __init__(self, room: Server, now: float, admitted: bool = True, most: int = CLASSIC_MAX) -> None:
+        """``room`` is the server that they are members of, at ``most`` so many at a time."""
         super().__init__()
         self.receive_bytes = RECEIVE_CLASSIC_MAX if admitted else RECEIVE_BYTES_MAX
         self._room = room
-        self._admitted = admitted
-        self._guesses = TokenBucket(CLASSIC_GUESS_RATE, LOGIN_BURST, now)
+        self._admitted, self._most = admitted, most
+        # What rations wrong passwords from places where nobody has logged in, and from those where somebody has.
+        self._guesses = [TokenBucket(CLASSIC_GUESS_RATE, LOGIN_BURST, now) for _ in range(2)]
+        self._places: Dict[str, List[TokenBucket]] = {}  # What rations a place's wrong passwords, and its joins.
         self._seen: Dict[str, None] = {}
         self._runs = RunReader()
         self._told = False
@@ -3221,37 +3257,62 @@ class Classic(Kind):
             return []
         if not login or self.stuck:
             raise MalformedDatagram("not logged in")
+        # SECURITY: test_a_name_of_64_kilobytes_is_neither_hashed_nor_logged
+        if len(words[1]) > STRING_BYTES_MAX or len(text) > CLASSIC_BYTES_MAX:
+            raise MalformedDatagram("size of a login")
         return [Datagram(self._log_in(words[1], words[2].rstrip("\r\n"), address, now).encode(), address)]
 
     def _log_in(self, name: str, password: str, address: Any, now: float) -> str:
         """Let somebody in or not; return what the original server says then."""
+        room, before, place = self._room, self.members.get(address), address_place(address[0])
+        fresh = [TokenBucket(1 / LOGIN_SECONDS, CLASSIC_BURST, now) for _ in range(2)]
+        guesses, joins = rations = self._places.get(place, fresh)
+        remember(self._places, place, rations, ADDRESSES_MAX)
         # SECURITY: test_guessing_as_an_original_client_is_slow
-        # One bucket for all, because an address proves nothing here; that of sealed logins stays untouched.
-        if not self._guesses.take(1, now):
+        # SECURITY: test_one_guesser_does_not_lock_the_other_original_clients_out
+        asked = guesses, self._guesses[place in self._seen]
+        if not all(bucket.take(1, now) for bucket in asked):
             raise MalformedDatagram("too many guesses")
-        room, before, holder = self._room, self.members.get(address), None
         if not hmac.compare_digest(password_bytes(password), room.password):
             room.note(Activity("refused", name, address, WRONG_PASSWORD))
             return CLASSIC_WRONG
-        self._guesses.give(1)
+        for bucket in asked:
+            bucket.give(1)
+        holder = room.names.get(name_key(name))
+        if holder is not None and holder is before:
+            return CLASSIC_WELCOME  # Only an answer was lost.
+        # SECURITY: test_two_names_that_flap_at_one_address_do_not_fill_the_log
+        if not joins.take(1, now):
+            raise MalformedDatagram("too many logins")
         try:
             name = clean_name(name)
-            holder, reason = room.names.get(name_key(name)), room.refusal(name_key(name), b"", now)
-            if holder is not None and reason != KICKED:
-                reason = "" if holder.kind is self and holder.address[0] == address[0] else USERNAME_TAKEN
+            reason = self._refusal(name_key(name), address, now)
         except UsageError:
             reason = USERNAME_INVALID
         if reason:
             # The protocol knows no other refusal, and this one makes the person choose another name.
             room.note(Activity("refused", name, address, reason))
             return USERNAME_TAKEN
-        if before is None or before is not holder:
-            for left in (holder, before):
-                if left is not None:
-                    room.leave(left, "left", now)
-            self.members[address] = member = Member(self, room.entropy(8), name, address)
-            room.join(member, now)
+        for left in (holder, before):
+            if left is not None:
+                room.leave(left, "left", now)
+        self.members[address] = member = Member(self, room.entropy(8), name, address)
+        room.join(member, now)
+        remember(self._seen, place, None, CLASSIC_SEEN_MAX)
         return CLASSIC_WELCOME
+
+    def _refusal(self, key: str, address: Any, now: float) -> str:
+        """Return why somebody may not come in under a name that is not its own already, or ""."""
+        before, holder, place = self.members.get(address), self._room.names.get(key), address_place(address[0])
+        reason = self._room.refusal(key, before.id if before else b"", address, now)
+        if holder is not None and reason not in (KICKED, ADDRESS_CLOSED):
+            return "" if holder.kind is self and holder.address[0] == address[0] else USERNAME_TAKEN
+        # SECURITY: test_a_spoofed_login_turns_little_of_the_room_on_a_victim
+        if before is None and not reason:
+            near = sum(address_place(each[0]) == place for each in self.members)
+            if near >= CLASSIC_PLACE_MAX or len(self.members) >= self._most:
+                return CLASSIC_FULL
+        return reason
 
     def _take(self, member: Member, text: str, now: float) -> None:
         """Append what somebody says; beyond its rate it is lost, as anything is in this protocol."""
@@ -3407,7 +3468,9 @@ CLIENT_COMMANDS: Dict[str, Tuple[str, str]] = {
 SERVER_COMMANDS: Dict[str, Tuple[str, str]] = {
     "who": ("", "list the members with address, round trip and messages"),
     "say": ("TEXT", "announce something to all"),
-    "kick": ("NAME", "remove a member for ten minutes"),
+    "kick": ("NAME", "remove a member, and let in nobody new from its address, for ten minutes"),
+    "bans": ("", "list who is kept out, and for how long still"),
+    "pardon": ("NAME", "let somebody in again, and who is new from there"),
     "help": ("", "show the commands"),
     "quit": ("", "close the room"),
 }
@@ -4723,6 +4786,9 @@ ACTIVITY: Dict[str, Tuple[str, str]] = {
     "back": ("good", "{name} is back from {address} ({members} here)"),
     "left": ("plain", "{name} left ({members} here)"),
     **{why: ("warning", "{name} %s ({members} here)" % words) for why, words in PRESENCE_WORDS.items()},
+    "kept out": ("plain", "{name} ({address}) is kept out for {why} more, and whoever is new at that address"),
+    "none kept out": ("plain", "nobody is kept out"),
+    "pardoned": ("good", "{name} ({address}) may come in again, and whoever is new at that address"),
     "refused": ("error", "refused {name} from {address}: {why}"),
     "abandoned": ("error", "login from {address} was not completed: wrong password, or the connection broke"),
     "foreign": (
@@ -4814,12 +4880,16 @@ class ServerApp(App):
         """Obey a typed line."""
         try:
             command = parse_input(text, SERVER_COMMANDS) if text.strip() else Command("")
-            if command.name == "say" and text[1:4].lower() != "say":
+            if command.name == "say" and not (self.face.form or text[1:4].lower() == "say"):
                 raise UsageError("Write /say TEXT to announce something, /help for the commands.")
             if command.name == "say":
                 self.announce(command.text)
             elif command.name == "kick":
                 self.call(lambda core, now: core.kick(command.to_name, now))
+            elif command.name == "pardon":
+                self.call(lambda core, now: core.pardon(command.to_name, now))
+            elif command.name == "bans":
+                self.call(Server.bans)
             elif command.name == "who":
                 self.call(lambda core, _: core.report())
             elif command.name == "quit":
@@ -6461,7 +6531,8 @@ class ServerWindow(Window):
         place: Dict[str, Any] = {"columnspan": 2, "sticky": "e", "pady": (S, 0)}
         self.remove = put(self.table.frame, "Ghost.TButton", 0, 1, text="Remove", command=self.table.choose, **place)
         on(self.table.tree, "<<TreeviewSelect>>", self.update)
-        self.composer = Composer(self, root, "Announce something to all", "Announce", lambda _: [], row=4, columnspan=2)
+        hint = "Announce something to all, or /help"
+        self.composer = Composer(self, root, hint, "Announce", lambda _: [], row=4, columnspan=2)
         self.fault_labels = (self.composer.note,)
         self.log = View(self, root, "log", row=3)
         put(self.log.frame, "Caption.TLabel", text="Activity", sticky="w", padx=L, pady=(M, XS))
@@ -6489,11 +6560,8 @@ class ServerWindow(Window):
             self.port.complain("0 to 65535")
 
     def enter(self, text: str) -> None:
-        """Hand on an announcement."""
-        try:
-            self.app.announce(text)
-        except UsageError as fault:
-            self.put_back(text, str(fault))
+        """Hand on an announcement, or a command."""
+        self.app.enter(text)
 
     def show(self, event: Any, lines: Sequence[Line]) -> None:
         """Add lines to the log, and once the room is open what people need to come in, with buttons that copy it."""
@@ -6511,7 +6579,7 @@ class ServerWindow(Window):
             secret, hidden = self._password, "\u2022" * 8
             add_secret_button(self.rows, row, 3, lambda shown: value.configure(text=secret if shown else hidden))
             show_text(self.warning, self._note)
-        self.log.show([line for line in lines if line.kind == "log"])
+        self.log.show([] if isinstance(event, ServerReport) else lines)
 
     def update(self) -> None:
         """Show what the app holds."""
@@ -6612,6 +6680,8 @@ def argument_parser() -> argparse.ArgumentParser:
         _add(face, "--gui", "open a window (default where there is a display)")
         _add(face, "--cli", "use the terminal, or what stands in its place")
     _add(server, "--classic", "admit the original program too, which is not encrypted")
+    most = "with --classic: most members with it (default: %(default)s)"
+    _add(server, "--classic-max", most, "N", CLASSIC_MAX, (1, 65535))
     _add(server, "--json", "with --export: one JSON object a line")
     _add(server, "--host", "address to listen on (default: %(default)s; :: for IPv6 too)", "ADDRESS", "0.0.0.0")
     _add(server, "--port", "UDP port (default: %(default)s; 0: any free)", "N", PORT, (0, 65535))
@@ -6680,7 +6750,7 @@ def run_server(options: argparse.Namespace) -> int:
             sockets = [opened.enter_context(each) for each in open_server_sockets(options.host, port)]
             now = time.monotonic()
             limits = (options.max_members, options.rate)
-            foreign = functools.partial(Classic, admitted=options.classic)
+            foreign = functools.partial(Classic, admitted=options.classic, most=options.classic_max)
             server = Server(log, password, os.urandom, now, time.time() - now, room, *limits, foreign)
             opened.pop_all()  # From now on they are the loop's.
         return server, sockets

@@ -2103,7 +2103,7 @@ class Server(Core):
             return
         try:
             half.proof = proof = replace(proof, name=clean_name(proof.name))
-            reason = self.refusal(name_key(proof.name), ident, half.address, now)
+            reason = self.refusal(name_key(proof.name), ident, half.address)
         except UsageError as fault:
             reason, text = USERNAME_INVALID, str(fault)
         if reason == ROOM_FULL and (known or holder):
@@ -2128,7 +2128,7 @@ class Server(Core):
         else:
             self._join(half, proof, known, now)
 
-    def refusal(self, key: str, ident: bytes, address: Any, now: float) -> str:
+    def refusal(self, key: str, ident: bytes, address: Any) -> str:
         """Return the code word why somebody may not come in who would take a new seat, or ""."""
         if key in self._bans or any(member.id == ident for member, _ in self._bans.values()):
             return KICKED
@@ -3286,7 +3286,7 @@ class Classic(Kind):
             raise MalformedDatagram("too many logins")
         try:
             name = clean_name(name)
-            reason = self._refusal(name_key(name), address, now)
+            reason = self._refusal(name_key(name), address)
         except UsageError:
             reason = USERNAME_INVALID
         if reason:
@@ -3301,10 +3301,10 @@ class Classic(Kind):
         remember(self._seen, place, None, CLASSIC_SEEN_MAX)
         return CLASSIC_WELCOME
 
-    def _refusal(self, key: str, address: Any, now: float) -> str:
+    def _refusal(self, key: str, address: Any) -> str:
         """Return why somebody may not come in under a name that is not its own already, or ""."""
         before, holder, place = self.members.get(address), self._room.names.get(key), address_place(address[0])
-        reason = self._room.refusal(key, before.id if before else b"", address, now)
+        reason = self._room.refusal(key, b"", address)
         if holder is not None and reason not in (KICKED, ADDRESS_CLOSED):
             return "" if holder.kind is self and holder.address[0] == address[0] else USERNAME_TAKEN
         # SECURITY: test_a_spoofed_login_turns_little_of_the_room_on_a_victim

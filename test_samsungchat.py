@@ -3121,7 +3121,9 @@ class AttackTest(RoomCase):
         self.assertRoomWorks()
 
     def test_a_pardon_lifts_name_instance_and_address_at_once(self):
-        eve, _ = self.room("eve", "bob")
+        self.room()
+        with mock.patch.object(chat, "GUESTS_MAX", 0):
+            eve, bob = (self.arrive(name, host="10.5.5.5") for name in ("eve", "bob"))
         self.order("bans")
         self.kick("eve", seconds=60)
         self.order("bans")
@@ -3129,8 +3131,10 @@ class AttackTest(RoomCase):
         self.assertEqual([("", ""), ("eve", "9 min 00 s")], listed)
         with self.assertRaisesRegex(UsageError, "Nobody called bob is kept out"):
             self.order("pardon", "bob")
+        bob.login()  # A member is known in any case.
+        self.run_for(5)
         self.order("pardon", "EVE")
-        self.arrive("mallory", host=eve.address[0])
+        self.arrive("mallory", host="10.5.5.5")
         eve.login()
         self.run_for(5)
         self.assertRoomWorks()
@@ -5246,7 +5250,7 @@ class ServerWindowTest(WindowTest):
 
     def test_its_line_takes_commands_too_and_the_log_shows_what_they_answer(self):
         window, _ = self.open_with_guest()
-        for text, answer in (("/kick bob", "was removed"), ("/bans", "kept out for 9"), ("/pardon BOB", "in again")):
+        for text, answer in (("/kick bob", "was removed"), ("/bans", "kept out for"), ("/pardon BOB", "in again")):
             self.type(window, window.composer, text)
             self.wait(window, lambda answer=answer: answer in window.log.text.get("1.0", "end"))
         self.type(window, window.composer, "/pardon bob")
@@ -5701,7 +5705,7 @@ class TerminalTest(OutsideCase):
         self.check(server, ("hello\r", "/say TEXT"), ("\x15/who\r", "1 of 1000 members"))  # Ctrl-U: it stands there.
         self.check(server, ("/kick nobody\r", "Nobody here is called nobody."), ("\x15/say lunch\r", "lunch"))
         server.type("/kick bob\r")
-        self.check(server, ("/bans\r", "is kept out for 9 min"), ("/pardon bob\r", "may come in again"))
+        self.check(server, ("/bans\r", "is kept out for"), ("/pardon bob\r", "may come in again"))
         self.assertEqual(("KICKED", 3), (bob.event("refused")["code"], bob.finish()[0]))
         self.assertEqual(["lunch"], [event["text"] for event in bob.events("notice")])
         code, shown, _ = server.finish("/quit\r/quit\r")

@@ -1875,14 +1875,19 @@ class ClassicTest(RoomCase):
             eve.login("guess")
         self.original("old")
         before = len(self.network.server_events)
-        for number in range(3000):
+        for number in range(2920):
             self.network.inject(b"LOGIN eve guess", ("10.7.%d.%d" % divmod(number, 256), 1))
             self.run_for(0.01)
-        self.assertTrue(55 <= len(self.network.server_events) - before <= 32 + 30)
-        self.assertEqual([], Original(self.network, "new", host="10.0.4.2").login(), "but who has never been here")
-        self.original("older")
+        self.assertTrue(55 <= len(self.network.server_events) - before <= 32 + 29)
+        self.assertEqual(["Login berhasil!"], Original(self.network, "older").login()[:1])
+        self.assertEqual([], Original(self.network, "new", host="10.0.4.2").login(), "who has never been here")
         self.run_for(10)
         self.original("new", host="10.0.4.2")
+
+    def test_fifty_original_clients_who_come_at_once_all_get_in(self):
+        self.room()
+        crowd = [Original(self.network, "n%d" % number, host="10.0.5.%d" % number) for number in range(50)]
+        self.assertEqual([["Login berhasil!"]] * 50, [each.login()[:1] for each in crowd])
 
     def test_two_names_that_flap_at_one_address_do_not_fill_the_log(self):
         self.room("ann")
@@ -3100,8 +3105,6 @@ class AttackTest(RoomCase):
         self.kick("eve")
         self.assertRefused(self.come("mallory", host=eve.address[0]), ADDRESS_CLOSED)
         self.arrive("dan")  # From another address.
-        self.run_for(BAN_SECONDS)
-        self.arrive("mallory", key="later", host=eve.address[0])
 
     def test_others_at_the_address_of_who_was_kicked_stay_and_come_back_as_themselves(self):
         self.room(remembers=True)
@@ -5983,8 +5986,8 @@ class ServerProgramTest(OutsideCase):
         nobody_reads()
         ann = self.member(server.port, "ann")
         server.expect("close the room")
-        server.type("/help\n")
-        server.expect(r"\.\.\. \d+ lines missing here: nobody read the log")
+        told = lambda: re.search(r"\.\.\. \d+ lines missing here: nobody read the log", server.shown("out"))  # noqa: E731
+        wait_for(told, "it says nothing of it", lambda: server.type("/help\n") or time.sleep(0.005))
         nobody_reads()
         server.process.send_signal(signal.SIGTERM)
         ann.event("disconnected")

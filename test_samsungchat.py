@@ -4662,7 +4662,7 @@ class HostileTextTest(unittest.TestCase):
         app = chat.ServerApp(functools.partial(open_room, room=HOSTILE), 0)
         self.addCleanup(app.shut)
         with contextlib.redirect_stdout(io.StringIO()) as out:
-            chat.PlainLog(app)
+            log = chat.PlainLog(app)
             app.start()
             for what in chat.ACTIVITY:
                 app.take(chat.Activity(what, HOSTILE, ("10.0.0.1", 1), HOSTILE, 1))
@@ -4670,6 +4670,7 @@ class HostileTextTest(unittest.TestCase):
             app.take(chat.ServerReport((row,), 9))
             app.announce(HOSTILE)
             app.ask_kick(HOSTILE)
+            log.close()
         self.assertHarmless(out.getvalue(), app.question[0])
         self.assertEqual(len(chat.ACTIVITY) + 6, out.getvalue().count("\n"))
 

@@ -47,6 +47,7 @@ hashlib's primitives in published ways and has not been audited; Python integers
 """
 
 import argparse
+import binascii
 import codecs
 import collections
 import contextlib
@@ -136,10 +137,11 @@ RUN_PARTS_MAX = 18  # TEXT_BYTES_MAX in parts, each cut up to 3 bytes early betw
 WINDOW_PARTS = 32  # What a sender may have on its way; above RUN_PARTS_MAX, so every run fits.
 BUFFER_ENTRIES_MAX = 1024  # What a client holds above its cursor.
 ANSWER_DATAGRAMS_MAX = 16  # What one SYNC is answered with ...
-ANSWER_ENTRIES_MAX = 4096  # ... and what one turn looks at for all answers, ...
-ANSWER_WORK = 16  # ... where each counts as so many entries besides.
-ANSWER_RATE = 1000  # Datagrams a second with which one member is answered ...
-ANSWER_BURST = 4000  # ... and at once; beyond that, one for one.
+ANSWER_WORK = 16  # ... where each is as much work as looking at so many entries in memory, a microsecond each, ...
+HISTORY_WORK = 4  # ... and each row read from a file as so many more.
+ANSWER_WORK_MAX = 1024  # What one turn does for all answers: a millisecond, which those who talk do not notice.
+ANSWER_RATE = 16_000  # Work a second that is done to answer one member ...
+ANSWER_BURST = 128_000  # ... and at once: 15,000 rows missed in a night.  Beyond that, its questions wait.
 FLUSH_DATAGRAMS_MAX = 16  # New entries of one turn of the loop.
 RECEIVE_DATAGRAMS_MAX = 256  # Read from a socket in one turn.
 REPLAY_WINDOW = 1024  # Counters; reordering wider than this loses datagrams, which repair brings back.
@@ -155,7 +157,7 @@ RECORD_BYTES = 350  # ... where each entry takes this besides its own bytes.
 EARLIER_DEFAULT = 50  # Messages shown to a newcomer.
 EARLIER_SEARCH_MAX = 2000  # Entries of a log in memory that are looked through for them.
 EARLIER_MAX = 500  # Messages of history in one request.
-HISTORY_ROWS = 512  # Read from the file at once.
+HISTORY_MEGABYTES = 1024  # Of a history file: years of talk, or some minutes of a flood that must not fill the disk.
 FORGET_ROWS = 10_000  # Dropped from the file at once.
 FORGET_SECONDS = 3600  # Between two looks for entries that are too old.
 STUCK_SECONDS = 1.0  # Between two tries to write to a disk that is full.
@@ -1166,7 +1168,7 @@ _SCHEMA = """
     CREATE TABLE room (began INTEGER NOT NULL);
     CREATE TABLE entries (
         seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, author BLOB NOT NULL, number INTEGER NOT NULL,
-        audience BLOB, public INTEGER NOT NULL, data BLOB NOT NULL);
+        audience BLOB, public INTEGER NOT NULL, data BLOB NOT NULL, digest INTEGER NOT NULL);
     CREATE INDEX numbers ON entries (author, number) WHERE number > 0;
     CREATE INDEX messages ON entries (seq) WHERE public;
     INSERT INTO room VALUES (%d);
@@ -1178,12 +1180,11 @@ _SETTINGS = """
     PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON
 """
 _STATE = ("CAST(max(began) AS INTEGER) FROM room", "max(seq) FROM entries", "min(seq) FROM entries")
-_INSERT = "INSERT INTO entries (seq, data, time, author, number, audience, public) VALUES (?, ?, ?, ?, ?, ?, ?)"
-_SELECT_RECORDS = """
-    SELECT seq, data, time, author, number, audience FROM entries WHERE seq BETWEEN ? AND ?
-    AND typeof(data) || typeof(time) || typeof(author) || typeof(number) = 'blobintegerblobinteger'
-    AND typeof(audience) IN ('blob', 'null')
-"""
+_USED = "(page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+_COLUMNS = "seq, data, time, author, number, audience, digest"
+_INSERT = "INSERT INTO entries (%s, public) VALUES (?, ?, ?, ?, ?, ?, ?, ?)" % _COLUMNS
+_SELECT_RECORDS = "SELECT %s FROM entries WHERE seq BETWEEN ? AND ?" % _COLUMNS
+_VISIBLE = " AND (typeof(audience) != 'blob' OR ? IN (substr(audience, 1, 8), substr(audience, 9)))"
 _COMPLAINTS = (
     ("locked", "%s is in use by another server; stop that one, or choose another file."),
     ("readonly", "%s is read-only; make it writable, or choose another file."),
@@ -1231,16 +1232,18 @@ def read_history(path: str) -> Iterator[Tuple[int, Entry]]:
         raise UsageError("%s is damaged; what came before this line could be read." % path) from None
 
 
-def _record(data: bytes, at: int, author: bytes, number: int, audience: Optional[bytes]) -> Record:
+def _digest(*row: Any) -> int:
+    """Return what tells that a row has changed by itself; raises TypeError where its values are of other types."""
+    return binascii.crc32(b"%b %d %b %d %b" % (*row[:4], row[4] or b""))
+
+
+def _record(*row: Any) -> Record:
     """Make a record from a row of the file; one that is damaged reads as one that is no longer kept."""
-    try:
-        entry = decode_entry(data)
-        shown_to_all = audience is None and entry.kind in (PRIVATE, REFUSED)
-        if entry.kind == SKIP or shown_to_all or encode_entry(entry) != data:
-            raise MalformedDatagram("damaged row")
-    except MalformedDatagram:
-        return Record(encode_entry(Entry(SKIP, max(at, 0), why=TRIMMED)), 0, b"", 0)
-    return Record(data, at, author, number, audience)
+    with contextlib.suppress(TypeError):
+        if _digest(*row[:5]) == row[5]:
+            return Record(*row[:5])
+    at = row[1] if isinstance(row[1], int) else 0
+    return Record(encode_entry(Entry(SKIP, max(at, 0), why=TRIMMED)), 0, b"", 0)
 
 
 class Log:
@@ -1251,24 +1254,32 @@ class Log:
     server ends.  Readers, such as an export, may come at any time.
     """
 
-    def __init__(self, began: int, path: str = "", keep_days: int = 0) -> None:
-        """``began`` is the time (ms) before which a new log holds nothing; ``keep_days`` 0 keeps everything.
+    def __init__(self, began: int, path: str = "", keep_days: int = 0, megabytes: int = HISTORY_MEGABYTES) -> None:
+        """``began`` is the time (ms) before which a new log holds nothing; ``keep_days`` 0 keeps what has room.
 
         Raises UsageError with a sentence about the file: not ours, damaged, another version, read-only, full, in use.
         """
         self.began, self.head, self.oldest = began, 0, 1  # The lowest number that is kept, or head + 1.
+        self.work = 0  # What reading has cost so far: entries looked at in memory, and as much.
         self._path = str(pathlib.Path(path).resolve())
-        self._keep = keep_days * 86_400_000
+        self._keep, self._bytes_max = keep_days * 86_400_000, megabytes << 20
         self._forgot_at = 0
         self._database: Optional[sqlite3.Connection] = None
         self._opened = contextlib.ExitStack()
         if path:
             with _complaints(path, UsageError), contextlib.ExitStack() as opened:
+                if os.path.exists(path):
+                    open_history(path).close()  # What is not ours gets no companion.
+                lock = sqlite3.connect(self._path + "-lock", timeout=0, isolation_level=None, check_same_thread=False)
+                opened.enter_context(contextlib.closing(lock))
+                # SECURITY: test_a_reader_does_not_keep_a_server_from_starting
+                lock.executescript("PRAGMA journal_mode = OFF; BEGIN IMMEDIATE")  # This lock no reader can hold.
+                if os.path.isfile(path) and not os.path.getsize(path):
+                    with contextlib.suppress(OSError):
+                        os.remove(self._path)  # A reader who locks an empty file keeps that one.
                 self._database = database = opened.enter_context(contextlib.closing(open_history(path, "rwc")))
                 if database.execute("PRAGMA quick_check(1)").fetchone()[0] != b"ok":
                     raise sqlite3.DatabaseError("malformed")
-                lock = sqlite3.connect(self._path + "-lock", timeout=0, isolation_level=None, check_same_thread=False)
-                opened.enter_context(contextlib.closing(lock)).execute("BEGIN EXCLUSIVE")
                 if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                     database.executescript(_SCHEMA % (began, _APPLICATION_ID, _SCHEMA_VERSION))
                 state = [database.execute("SELECT " + number).fetchone()[0] or 0 for number in _STATE]
@@ -1286,7 +1297,8 @@ class Log:
         if self._database is None:
             return 0
         with _complaints(self._path, LogFailure):
-            found = self._database.execute(query, values).fetchone()
+            found = self._database.execute("SELECT " + query, values).fetchone()
+        self.work += HISTORY_WORK
         return found[0] if found and isinstance(found[0], int) else 0
 
     def append(self, records: Sequence[Record]) -> None:
@@ -1301,8 +1313,8 @@ class Log:
     def commit(self) -> None:
         """Make everything appended permanent, then let the oldest go; raises LogFailure, and may be tried again."""
         if self._database is not None and self._written < self.head:
-            new = enumerate(self.records(self._written + 1, self.head), self._written + 1)
-            rows = [(number, *record, record.public_message()) for number, record in new]
+            new = self.records(self._written + 1, self.head)
+            rows = [(number, *record, _digest(*record), record.public_message()) for number, record in new]
             with _complaints(self._path, LogFailure), self._database:  # Takes back what fails half way.
                 self._database.execute("BEGIN IMMEDIATE")
                 self._database.executemany(_INSERT, rows)
@@ -1322,20 +1334,27 @@ class Log:
         if self._database is None:
             self.oldest = self._recent
 
-    def records(self, first: int, last: int) -> Iterator[Record]:
-        """Yield the records from ``first`` to ``last``, all of which are kept."""
-        while self._database is not None and first <= last and first < self._recent:
-            numbers = range(first, min(first + HISTORY_ROWS, last + 1, self._recent))
+    def records(self, first: int, last: int, *reader: Optional[bytes]) -> Iterator[Tuple[int, Record]]:
+        """Yield the (number, record) pairs from ``first`` to ``last``, all of which are kept.
+
+        With a reader (None: the public), what it may not see is passed over where it stands in the file.
+        """
+        top = min(last, self._recent - 1)
+        if self._database is not None and first <= top:
+            query, before = _SELECT_RECORDS + _VISIBLE * len(reader), first - 1
             with _complaints(self._path, LogFailure):
-                rows = {row[0]: row[1:] for row in self._database.execute(_SELECT_RECORDS, (first, numbers[-1]))}
-            for number in numbers:
-                yield _record(*rows.get(number, (b"", 0, b"", 0, None)))
-            first = numbers.stop
-        yield from map(self._records.__getitem__, range(first, last + 1))
+                for number, *row in self._database.execute(query, (first, top, *reader)):
+                    self.work += HISTORY_WORK + number - before
+                    before = number
+                    yield number, _record(*row)
+            self.work += top - before
+        for number in range(max(first, self._recent), last + 1):
+            self.work += 1
+            yield number, self._records[number]
 
     def taken(self, author: bytes) -> int:
         """Return the author's highest number among the entries, or 0."""
-        written = self._number("SELECT max(number) FROM entries WHERE author = ? AND number > 0", author)
+        written = self._number("max(number) FROM entries WHERE author = ? AND number > 0", author)
         return max(self._taken.get(author, 0), written)
 
     def agrees(self, cursor: int, entry_time: int) -> bool:
@@ -1347,30 +1366,39 @@ class Log:
     def time_at(self, cursor: int) -> int:
         """Return the time with which a reader agrees whose cursor is set there."""
         record = self._records.get(cursor)
-        return record.time if record else self._number("SELECT time FROM entries WHERE seq = ?", cursor) or self.began
+        return record.time if record else self._number("time FROM entries WHERE seq = ?", cursor) or self.began
 
     def start(self, earlier: int, before: int) -> int:
         """Return the cursor that has the last ``earlier`` public messages below ``before`` ahead of it."""
         if self._database is not None:
-            query = "SELECT min(seq) FROM (SELECT seq FROM entries WHERE public AND seq < ? ORDER BY seq DESC LIMIT ?)"
+            query = "min(seq) FROM (SELECT seq FROM entries WHERE public AND seq < ? ORDER BY seq DESC LIMIT ?)"
             return (self._number(query, before, earlier) or min(before, self.head + 1)) - 1
         top = min(before - 1, self.head)
         numbers = range(top, max(self.oldest, top - EARLIER_SEARCH_MAX + 1) - 1, -1)
+        self.work += len(numbers) // 8  # That much faster.
         begins = (number for number in numbers if self._records[number].public_message())
         return min(itertools.islice(begins, earlier), default=top + 1) - 1
 
     def forget(self, now: int) -> None:
-        """Drop from the file what is older than ``keep_days``, in whole runs, but never the newest."""
-        if self._database is None or not self._keep or 0 <= now - self._forgot_at < FORGET_SECONDS * 1000:
+        """Drop from the file what is too old, and the oldest where it is too large: whole runs, never the newest."""
+        if self._database is None:
             return
-        old = self._number("SELECT seq FROM entries WHERE time >= ? ORDER BY seq LIMIT 1", now - self._keep)
-        kept = min(old or self._written, self.oldest + FORGET_ROWS)
-        self._forgot_at = now if kept < self.oldest + FORGET_ROWS else 0  # The rest at the next look.
-        while kept > self.oldest and not next(self.records(kept, kept)).first():
+        kept, step = self.oldest, self.oldest + FORGET_ROWS
+        if self._keep and not 0 <= now - self._forgot_at < FORGET_SECONDS * 1000:
+            young = self._number("seq FROM entries WHERE time >= ? ORDER BY seq LIMIT 1", now - self._keep)
+            kept = young or self._written
+            self._forgot_at = now if kept < step else 0  # The rest at the next look.
+        used = self._number(_USED)
+        # SECURITY: test_a_flood_does_not_fill_the_disk
+        if used > self._bytes_max:
+            kept = max(kept, self.oldest + (self._written - self.oldest) * (used - self._bytes_max) // used)
+        kept = min(kept, step)
+        while kept > self.oldest and not all(record.first() for _, record in self.records(kept, kept)):
             kept -= 1
-        with contextlib.suppress(sqlite3.Error):  # A full disk: the next look finds them again.
-            self._database.execute("DELETE FROM entries WHERE seq < ?", (kept,))
-            self.oldest = kept
+        if kept > self.oldest:
+            with contextlib.suppress(sqlite3.Error):  # A full disk: the next look finds them again.
+                self._database.execute("DELETE FROM entries WHERE seq < ?", (kept,))
+                self.oldest = kept
 
     def close(self) -> None:
         """Give up the file, if there is one."""
@@ -1391,23 +1419,26 @@ def _skip(count: int, why: int, at: int) -> Tuple[int, bytes]:
 
 
 def pieces(
-    records: Iterable[Tuple[int, Record]], after: int, until: int, reader: Optional[bytes]
+    records: Iterable[Tuple[int, Record]],
+    after: int,
+    until: int,
+    reader: Optional[bytes],
+    time_at: Callable[[int], int] = lambda number: 0,
 ) -> Iterator[Tuple[int, bytes]]:
     """Yield (numbers covered, bytes) that together cover (after, until]; reader None is the public.
 
-    ``records`` are (number, record) in order; blanks stand for what is not among them or not for that reader.
+    ``records`` are (number, record) in order; blanks stand for what is not among them or not for that reader, each with
+    the time of its last number.
     """
-    at = 0
     for number, record in records:
         # SECURITY: test_a_private_message_reaches_nobody_else
         if record.visible(reader):
             if number > after + 1:
-                yield _skip(number - after - 1, HIDDEN, at)
+                yield _skip(number - after - 1, HIDDEN, time_at(number - 1))
             yield 1, record.data
             after = number
-        at = record.time
     if after < until:
-        yield _skip(until - after, HIDDEN, at)
+        yield _skip(until - after, HIDDEN, time_at(until))
 
 
 def cut_pieces(found: Iterable[Tuple[int, bytes]], after: int) -> Iterator[Cut]:
@@ -1425,15 +1456,15 @@ def cut_pieces(found: Iterable[Tuple[int, bytes]], after: int) -> Iterator[Cut]:
         yield first, number, b"".join(chosen)
 
 
-def batches(log: Log, after: int, until: int, reader: Optional[bytes], most: int) -> List[Cut]:
-    """Cut the log in (after, until], as that reader may see it, into at most ``most`` batches.
+def batches(log: Log, after: int, until: int, reader: Optional[bytes]) -> Iterator[Cut]:
+    """Cut the log in (after, until], as that reader may see it, into batches.
 
     What is no longer kept is one blank.
     """
     kept = max(after, min(until, log.oldest - 1))
     gone = [_skip(kept - after, TRIMMED, log.began)] if kept > after else []
-    found = pieces(enumerate(log.records(kept + 1, until), kept + 1), kept, until, reader)
-    return list(itertools.islice(cut_pieces(itertools.chain(gone, found), after), most))
+    found = pieces(log.records(kept + 1, until, reader), kept, until, reader, log.time_at)
+    return cut_pieces(itertools.chain(gone, found), after)
 
 
 class RoundTrip:
@@ -1657,16 +1688,17 @@ class Flush:
     """The new entries of one turn: numbers (after, head] of a log, on their way to all members."""
 
     def __init__(self, log: Log, after: int, head: int) -> None:
-        self.after, self.head = after, head
+        self.log, self.after, self.head = log, after, head
         self.records = list(log.records(after + 1, head))
         # A party to something private gets everything new under its own keys.
-        self.parties = {record.audience[n : n + 8]: True for record in self.records if record.audience for n in (0, 8)}
+        audiences = [record.audience for _, record in self.records if record.audience]
+        self.parties = {audience[n : n + 8]: True for audience in audiences for n in (0, 8)}
         self.public = self.seen_by(None)
 
     def seen_by(self, reader: Optional[bytes]) -> List[Cut]:
         """Return the batches that one reader, or (None) the public, may see."""
-        numbered = enumerate(self.records, self.after + 1)
-        return list(cut_pieces(pieces(numbered, self.after, self.head, reader), self.after))
+        found = pieces(self.records, self.after, self.head, reader, self.log.time_at)
+        return list(cut_pieces(found, self.after))
 
 
 class Kind:
@@ -1896,7 +1928,7 @@ class Server(Core):
         self._yielded = bool(self._outgoing) and not self._yielded
         if self._waiting and not self._yielded:
             self._answer_login(now)
-        if self._asked or self._waiting:
+        if self._waiting:
             self._alarms.sooner("turn", now + TURN_SECONDS)
 
     def say(self, text: str, now: float) -> None:
@@ -2314,47 +2346,57 @@ class Server(Core):
     def _answer(self, after: int) -> None:
         """Answer what members have asked for with what stands up to ``after``; the rest is about to be handed out.
 
-        One turn looks at ANSWER_ENTRIES_MAX entries; who is left over comes first in the next.
+        One turn does ANSWER_WORK_MAX, and each member pays for its own; who is left over comes first in the next.
         """
-        work = ANSWER_ENTRIES_MAX
+        now, work = self._ticked_at, ANSWER_WORK_MAX
         key_id = self._sealed.room_key.id
         asked, self._asked = self._asked, {}
         for (ident, view), (member, question) in asked.items():
-            if work <= 0:
-                self._asked[ident, view] = member, question
-                continue
-            gone = member.session.id not in self._sealed.members
             # What is handed out now shows a sender what was taken; of a gap, which may be on its way, it asks again.
             first = view == MISSING and question.most == ANSWER_DATAGRAMS_MAX and question.key_id == key_id
             near = first and after - BUFFER_ENTRIES_MAX <= question.cursor and after < self._sealed.head
             coming = near and ident in self._took
-            if not gone and not coming:
-                work -= self._answer_question(member, view, question, after)
+            if coming or member.session.id not in self._sealed.members:
+                continue
+            # SECURITY: test_questions_that_are_much_work_are_rationed
+            if work > 0 and member.answers.take(ANSWER_WORK_MAX, now):
+                done = self._answer_question(member, view, question, after, work)
+                member.answers.give(ANSWER_WORK_MAX - done)
+                work -= done
+                continue
+            self._asked[ident, view] = member, question
+            ready_at = now if work <= 0 else member.answers.ready_at(ANSWER_WORK_MAX)
+            self._alarms.sooner("turn", max(ready_at, now + TURN_SECONDS))
 
-    def _answer_question(self, member: Member, view: int, question: Any, until: int) -> int:
-        """Send what follows what the member has, up to ``until`` or to the end of its view; return the work."""
-        log, start, flags, work = self.log, 0, 0, ANSWER_WORK
+    def _answer_question(self, member: Member, view: int, question: Any, until: int, work: int) -> int:
+        """Send what follows what the member has, up to ``until`` or to the end of its view; return the work.
+
+        It ends with the datagram in which it becomes more than ``work``.
+        """
+        log, start, flags, before = self.log, 0, 0, self.log.work
         if view == MISSING:
             have: int = question.cursor
         else:
             have, until = question.have, question.until or self._sealed.head
         if view == EARLIER:
-            work += EARLIER_SEARCH_MAX
             start = max(log.start(min(question.count, EARLIER_MAX), until + 1), log.oldest - 1)
             if log.start(1, start + 1) == start:  # No message stands before those: then all that is left.
                 start = log.oldest - 1
             start = min(start, until)
             flags = BEGINNING * (start < log.oldest)
         have, most = min(max(start, have), until), min(max(question.most, 1), ANSWER_DATAGRAMS_MAX)
-        if have == until or not member.answers.take(most, self._ticked_at):
-            most = 1
         if view == STANDING:
-            work += len(self._standing)
+            log.work += len(self._standing) // 8
             standing = [(number, record) for number, record in self._standing.items() if have < number <= until]
-            cut = list(itertools.islice(cut_pieces(pieces(standing, have, until, member.id), have), most))
+            cuts = cut_pieces(pieces(standing, have, until, member.id), have)
         else:
-            top = min(until, max(have, log.oldest - 1) + ANSWER_ENTRIES_MAX)
-            cut = batches(log, have, top, member.id, most)
+            top = min(until, max(have, log.oldest - 1) + ANSWER_WORK_MAX)
+            cuts = batches(log, have, top, member.id)
+        cut: List[Cut] = []
+        for batch in itertools.islice(cuts, most):
+            cut.append(batch)
+            if ANSWER_WORK * len(cut) + log.work - before > work:
+                break
         last = cut[-1][1] if cut else until
         for batch in cut or [(until + 1, until, b"")]:
             more = ASK if batch[1] == last < until else 0
@@ -2363,7 +2405,7 @@ class Server(Core):
                 self._outgoing.append(self._sealed.send(member, page))
             else:
                 self._outgoing.append(self._sealed.entries(member, more, batch, member.echo))
-        return work + last - have
+        return ANSWER_WORK * max(len(cut), 1) + log.work - before
 
     def _beat(self, now: float) -> None:
         """Say where the head is: soon after the newest entry to those not known to be there, then to all."""
@@ -3330,7 +3372,7 @@ class Classic(Kind):
     def deliver(self, flush: Flush) -> Outgoing:
         """Return each entry as text for all who may see it, but for nobody his own."""
         outgoing: Outgoing = []
-        for record in flush.records if self.members else ():
+        for _, record in flush.records if self.members else ():
             entry = decode_entry(record.data)
             text = self._runs.read(entry)
             texts = [] if text is None else classic_datagrams(entry, text)
@@ -6688,6 +6730,8 @@ def argument_parser() -> argparse.ArgumentParser:
     _add(server, "--room", "name of the room (default: %(default)s)", "NAME", ROOM)
     _add(server, "--history", "keep the room's history in this file (default: in memory)", "FILE")
     _add(server, "--keep", "with --history: forget what is older (default: keep all)", "DAYS", None, (1, 36500))
+    size = "with --history: most megabytes, beyond which the oldest entries go (default: %d)" % HISTORY_MEGABYTES
+    _add(server, "--history-size", size, "MB", None, (1, 1_000_000))
     _add(server, "--export", "write the history as text into FILE, or - for standard output, and end", "FILE")
     _add(server, "--max-members", "most members (default: %(default)s)", "N", MEMBERS_MAX, (1, 65535))
     rate = "messages a second per member (default: %(default)s; 0: no limit)"
@@ -6728,8 +6772,8 @@ def opened_root(options: argparse.Namespace, *streams: Optional[TextIO]) -> Any:
 
 def run_server(options: argparse.Namespace) -> int:
     """Run a server in a window or on the console; return the exit status; raises UsageError, LogFailure, OSError."""
-    if (options.keep or options.export) and not options.history:
-        raise UsageError("--keep and --export are about a history; name it with --history FILE.")
+    if (options.keep or options.history_size or options.export) and not options.history:
+        raise UsageError("--keep, --history-size and --export are about a history; name it with --history FILE.")
     if options.json and not options.export:
         raise UsageError("--json is for --export.")
     if options.export:
@@ -6745,7 +6789,8 @@ def run_server(options: argparse.Namespace) -> int:
 
     def open_room(port: int) -> Tuple[Server, List[socket.socket]]:
         with contextlib.ExitStack() as opened:
-            log = Log(int(time.time() * 1000), options.history or "", options.keep or 0)
+            kept = (options.keep or 0, options.history_size or HISTORY_MEGABYTES)
+            log = Log(int(time.time() * 1000), options.history or "", *kept)
             opened.enter_context(contextlib.closing(log))
             sockets = [opened.enter_context(each) for each in open_server_sockets(options.host, port)]
             now = time.monotonic()
@@ -6823,6 +6868,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             encoding = None if stream.isatty() else "utf-8"
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
     options = argument_parser().parse_args(arguments)
+    # SECURITY: test_all_that_a_program_writes_is_its_owner_s_alone
+    os.umask(0o077)
     for needed in (hashlib, hmac):
         vars(needed)  # Loads it, while there is one thread.
     try:

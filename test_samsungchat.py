@@ -523,7 +523,7 @@ class RoomCase(unittest.TestCase):
     def entries(self):
         """Return the entries that the log still holds."""
         log = self.network.log
-        return [decode_entry(record.data) for record in log.records(log.oldest, log.head)]
+        return [decode_entry(record.data) for _, record in log.records(log.oldest, log.head)]
 
     def sent(self):
         """Return the kinds of the datagrams sent since the last question, and how many there were of each."""
@@ -1082,10 +1082,10 @@ class LogContract:
         marks = [(position == 0, position == count - 1) for position in range(count)]
         return [text_entry("part", number + n, at=at, first=first, last=last) for n, (first, last) in enumerate(marks)]
 
-    def read(self, after=0, until=None, reader=None, most=1000):
+    def read(self, after=0, until=None, reader=None):
         """Return the (number, entry) pairs of the batches, having seen that they are dense and fit a datagram."""
         found, next_number = [], after + 1
-        for first, last, data in batches(self.log, after, self.log.head if until is None else until, reader, most):
+        for first, last, data in batches(self.log, after, self.log.head if until is None else until, reader):
             self.assertEqual(next_number, first)
             self.assertLessEqual(len(data), BATCH_BYTES_MAX)
             _, entries = decode_batch(encode_batch(self.log.head, first, data))
@@ -1107,19 +1107,21 @@ class LogContract:
 
     def test_batches_are_cut_by_size_and_by_count(self):
         self.fill(30, text="x" * 400)
-        self.assertEqual([(1, 2), (3, 4)], [cut[:2] for cut in batches(self.log, 0, 30, None, 2)])
+        self.assertEqual([(1, 2), (3, 4)], [cut[:2] for cut in batches(self.log, 0, 30, None)][:2])
         self.assertEqual(30, len(self.read()))
         for more, batched in ((0, [(31, 33), (34, 34)]), (1, [(35, 36), (37, 38)])):
             entry = text_entry("")
             rest = BATCH_BYTES_MAX - 3 * len(encode_entry(entry))
             self.append(*[text_entry("x" * size, at=1000) for size in (rest + more - 20, 10, 10, 1)])
-            self.assertEqual(batched, [cut[:2] for cut in batches(self.log, self.log.head - 4, self.log.head, None, 9)])
+            self.assertEqual(batched, [cut[:2] for cut in batches(self.log, self.log.head - 4, self.log.head, None)])
 
     def test_what_is_private_is_blank_for_others(self):
-        for number, audience in enumerate((None, (b"a" * 8, b"b" * 8), (b"a" * 8, b"b" * 8), (b"c" * 8,), None), 1):
+        for number, audience in enumerate(
+            (None, (b"a" * 8, b"b" * 8), (b"a" * 8, b"b" * 8), (b"c" * 8,), None, (b"d" * 8,)), 1
+        ):
             self.append(text_entry("x", number, at=1000 + number), to=audience)
-        shapes = {b"a" * 8: [1, 2, 3, (4, 1), 5], b"c" * 8: [1, (2, 2), 4, 5]}
-        shapes.update({None: [1, (2, 3), 5], b"z" * 8: [1, (2, 3), 5]})
+        shapes = {b"a" * 8: [1, 2, 3, (4, 1), 5, (6, 1)], b"c" * 8: [1, (2, 2), 4, 5, (6, 1)]}
+        shapes.update({None: [1, (2, 3), 5, (6, 1)], b"z" * 8: [1, (2, 3), 5, (6, 1)]})
         for reader, shape in shapes.items():
             found = self.read(reader=reader)
             seen = [(number, entry.count) if entry.kind == SKIP else number for number, entry in found]
@@ -1170,7 +1172,7 @@ class MemoryLogTest(LogContract, unittest.TestCase):
     def test_the_log_is_bounded_in_bytes(self):
         with mock.patch.object(chat, "LOG_BYTES_MAX", 20_000):
             self.fill(100, text="x" * 900)
-        kept = sum(len(record.data) + RECORD_BYTES for record in self.log.records(self.log.oldest, self.log.head))
+        kept = sum(len(record.data) + RECORD_BYTES for _, record in self.log.records(self.log.oldest, self.log.head))
         self.assertTrue(18_000 < kept <= 20_000, kept)
 
     def test_who_has_nothing_left_in_the_log_has_sent_nothing(self):
@@ -1213,7 +1215,7 @@ class FileLogTest(LogContract, unittest.TestCase):
 
     def test_what_memory_no_longer_keeps_is_read_from_the_file(self):
         entries = [text_entry("text %d" % number, number, at=number * 99_000) for number in range(1, 101)]
-        with mock.patch.multiple(chat, LOG_ENTRIES_MIN=10, HISTORY_ROWS=7):
+        with mock.patch.object(chat, "LOG_ENTRIES_MIN", 10):
             for entry in entries:
                 self.append(entry)
             self.assertEqual(list(enumerate(entries, 1)), self.read())
@@ -1233,7 +1235,7 @@ class FileLogTest(LogContract, unittest.TestCase):
                 self.log.commit()
             self.assertEqual([1], self.in_the_file())
             other.execute("ROLLBACK")
-            other.execute("INSERT INTO entries VALUES (3, 0, '', 0, NULL, 0, '')")  # Now it fails half way.
+            other.execute("INSERT INTO entries VALUES (3, 0, '', 0, NULL, 0, '', 0)")  # Now it fails half way.
             with self.assertRaises(LogFailure):
                 self.log.commit()
             other.execute("DELETE FROM entries WHERE seq = 3")
@@ -1304,6 +1306,25 @@ class FileLogTest(LogContract, unittest.TestCase):
                 self.forget(9.5)
                 self.assertEqual(oldest, self.log.oldest)
 
+    def test_a_flood_does_not_fill_the_disk(self):
+        self.log.close()
+        self.log = Log(77, self.path, megabytes=1)
+        for _ in range(40):
+            runs = [replace(part, text="x" * 900) for _ in range(20) for part in self.run_of(10)]
+            self.log.append(list(map(record, runs)))
+            self.log.commit()
+            self.log.forget(0)
+            self.assertLess(os.path.getsize(self.path), 1_400_000)
+        self.assertTrue(800 < 8000 - self.log.oldest < 1100, self.log.oldest)
+        (_, gone), (_, first) = self.read(until=self.log.oldest)
+        self.assertEqual((TRIMMED, self.log.oldest - 1, True), (gone.why, gone.count, first.first))
+        self.log.close()
+        self.log = Log(77, self.path, megabytes=0)  # Smaller than ever; the newest stay all the same.
+        with mock.patch.object(chat, "FORGET_ROWS", 500):
+            for most in (1100, 600, 10, 10):
+                self.assertTrue(10 <= len(self.in_the_file()) <= most, len(self.in_the_file()))
+                self.log.forget(0)
+
     def test_nothing_is_forgotten_without_an_order(self):
         self.fill(2)
         self.log.close()
@@ -1357,6 +1378,7 @@ class HistoryFileTest(unittest.TestCase):
         for data in (b"my diary\n" * 1000, b"x", bytes(10_000), b"SQLite format 3\0" + b"x" * 5000):
             self.write(data)
             self.assertRefused("not a history of SamsungChat")
+        self.assertEqual(["room.db"], os.listdir(self.folder))
         os.remove(self.path)
         for statement in ("CREATE TABLE stamps (price)", "PRAGMA journal_mode = WAL", "PRAGMA application_id = 7"):
             self.change(statement)
@@ -1392,11 +1414,11 @@ class HistoryFileTest(unittest.TestCase):
         self.change(*["UPDATE entries SET %s WHERE seq = %d" % (each, seq) for seq, each in enumerate(damages, 1)])
         self.change("DELETE FROM entries WHERE seq = 9", "UPDATE entries SET audience = NULL WHERE seq = 12")
         with contextlib.closing(Log(1, self.path)) as log:
-            [(first, last, batch)] = chat.batches(log, 0, 12, None, 9)
+            [(first, last, batch)] = chat.batches(log, 0, 12, None)
         _, entries = decode_batch(encode_batch(last, first, batch))
         self.assertEqual(1000, entries[2][1].time)
         read = [(number, entry.text or entry.why) for number, entry in entries]
-        blanks = [(number, chat.TRIMMED) for number in (*range(1, 10), 12)]
+        blanks = [(number, HIDDEN if number == 9 else TRIMMED) for number in (*range(1, 10), 12)]
         self.assertEqual([*blanks[:9], (10, "text 10"), (11, "text 11"), blanks[9]], read)
         with self.assertRaisesRegex(UsageError, "is damaged"):
             list(read_history(self.path))
@@ -1405,7 +1427,7 @@ class HistoryFileTest(unittest.TestCase):
         opened, connect = [], sqlite3.connect
         note = lambda *how, **more: opened.append(connect(*how, **more)) or opened[-1]  # noqa: E731
         with mock.patch.object(sqlite3, "connect", note), contextlib.closing(Log(1000, self.path)):
-            modes = [opened[0].execute("PRAGMA " + name).fetchone()[0] for name in ("synchronous", "journal_mode")]
+            modes = [opened[-1].execute("PRAGMA " + name).fetchone()[0] for name in ("synchronous", "journal_mode")]
         self.assertEqual([2, b"wal"], modes)
 
     def test_another_version_is_left_alone(self):
@@ -1436,6 +1458,16 @@ class HistoryFileTest(unittest.TestCase):
             with contextlib.suppress(OSError, NotImplementedError):  # Not everybody may, on Windows.
                 os.symlink(self.path, self.path + "-too")
                 self.assertRefused("in use by another server", self.path + "-too")
+
+    def test_a_reader_does_not_keep_a_server_from_starting(self):
+        for entries in (3, 6):  # In a file that was empty, and in one that was not.
+            with contextlib.ExitStack() as readers:
+                for name in ("", "-lock"):
+                    reader = sqlite3.connect(self.path + name, isolation_level=None)
+                    readers.enter_context(contextlib.closing(reader)).execute("BEGIN")
+                    reader.execute("SELECT * FROM sqlite_master").fetchall()
+                self.make(3)
+            self.assertEqual(entries, len(list(read_history(self.path))))
 
     @unittest.skipUnless(resource, "Windows has no limit for the size of a file")
     def test_a_full_disk_is_named_and_nothing_half_written_stays(self):
@@ -3081,12 +3113,49 @@ class AttackTest(RoomCase):
         for _ in range(1000):
             self.announce("x" * 100, seconds=0)
         for question in (Sync(0, 1, 0, 16), Pull(EARLIER, 0, 1000, 500, 16)):
-            with mock.patch.multiple(chat, ANSWER_BURST=32, ANSWER_RATE=1):
+            with mock.patch.multiple(chat, ANSWER_BURST=3 * ANSWER_WORK_MAX, ANSWER_RATE=1):
                 (carol,) = self.insiders(1)
             carol.pace = 0.01
             answers = sum(len(carol.tell(question)) for _ in range(30))
-            self.assertTrue(32 <= answers <= 32 + 30 + 16, answers)
+            self.assertTrue(64 <= answers <= 112, answers)
+            self.announce("news")
+            self.assertEqual([Room], list(map(type, carol.received()))[:1])  # That is not an answer.
             carol.tell(Bye(""))  # Whoever returns has what is left.
+
+    def private_history(self, *names):
+        """Make a room in whose file lie 4,000 private messages of others and 1,000 for all."""
+        self.room(*names, remembers=True, rate=0)
+        psst = Entry(PRIVATE, 1, b"x" * 8, 1, "xan", b"y" * 8, "yul", "psst")
+        self.network.log.append([record(psst, (psst.author, psst.to))] * 4000 + [record(text_entry("hi"))] * 1000)
+        self.order("say", "the end of that", seconds=1)
+        self.network.restart_server()
+        self.server = self.network.server
+        self.run_for(5)
+
+    def test_questions_that_are_much_work_are_rationed(self):
+        self.private_history("ann")
+        with mock.patch.multiple(chat, ANSWER_BURST=10_000, ANSWER_RATE=2000):
+            (eve,) = self.insiders(1)
+        log, eve.pace = self.network.log, 0.01
+        for question in (Sync(0, 1, 0, 16), Pull(EARLIER, 0, 5000, 500, 16), Sync(0, 1, 0, 1)):
+            before = log.work
+            self.assertGreater(sum(bool(eve.tell(question)) for _ in range(200)), 3)
+            self.assertTrue(4000 < log.work - before < 14_000 + ANSWER_WORK_MAX, log.work - before)
+            self.run_for(10)
+        eve.tell(Bye(""))
+        self.assertRoomWorks()
+
+    def test_twenty_who_ask_for_much_at_once_take_a_bounded_time_of_each_turn(self):
+        self.private_history()
+        crowd, log, answered = self.insiders(20), self.network.log, set()
+        for member, question in itertools.product(crowd, (Sync(0, 1, 0, 16), Pull(EARLIER, 0, 5000, 500, 16))):
+            self.server.receive(member.session.seal(question), member.address, self.network.now)
+        for _ in range(100):
+            before = log.work
+            self.server.tick(self.network.now)
+            answered.update(self.answers(Page))
+            self.assertLess(log.work - before, 2 * ANSWER_WORK_MAX)
+        self.assertEqual({member.address for member in crowd}, answered)
 
     def test_who_was_not_served_comes_before_who_has_more(self):
         self.room(rate=0)
@@ -3096,7 +3165,7 @@ class AttackTest(RoomCase):
                 parts = tuple(part(number, "x" * 90) for number in range(1, 13))  # Ten make a turn.
                 self.network.inject(member.session.seal(Sync(0, 1, 0, 16, parts)), member.address)
             self.run_for(1)
-        authors = [record.author for record in self.network.log.records(first, self.network.log.head)]
+        authors = [record.author for _, record in self.network.log.records(first, self.network.log.head)]
         turns = [author for author, _ in itertools.groupby(authors)]
         self.assertEqual((60, 10, 5), (len(authors), len(turns), len(set(turns[:5]))))  # Two rounds.
 
@@ -3546,7 +3615,7 @@ class LogLines:
     def __init__(self, log):
         self.log, self.texts, self._lines, self._numbers = log, {}, [], collections.defaultdict(list)
         run = []
-        for seq, record in enumerate(log.records(1, log.head), 1):
+        for seq, record in log.records(1, log.head):
             entry = decode_entry(record.data)
             run = [entry.text] if entry.first else run + [entry.text]
             if record.number:
@@ -5940,6 +6009,19 @@ class HistoryProgramTest(OutsideCase):
         self.assertEqual(0, server.finish()[0])
         self.export(path)
         self.assertEqual(["room.db", "room.db-lock"], sorted(os.listdir(os.path.dirname(path))))
+
+    @unittest.skipIf(os.name == "nt", "Windows has other rights")
+    def test_all_that_a_program_writes_is_its_owner_s_alone(self):
+        folder, wide = temporary_folder(self), {"changed": "import os; os.umask(0)"}
+        history, export = (os.path.join(folder, name) for name in ("room.db", "export"))
+        port = self.serve("--history", history, **wide).port
+        self.start("server", "--history", history, "--export", export, **wide).finish()
+        if not NO_WINDOWS:
+            self.start("client", "--gui", "127.0.0.1:%d" % port, "--name", "ann", XDG_CONFIG_HOME=folder, **wide)
+        settings = [] if NO_WINDOWS else ["samsungchat.json"]
+        files = ["export", "room.db", "room.db-lock", "room.db-shm", "room.db-wal", *settings]
+        wait_for(lambda: files == sorted(os.listdir(folder)), lambda: "only %s" % os.listdir(folder))
+        self.assertEqual({0o600}, {os.stat(os.path.join(folder, name)).st_mode & 0o777 for name in files})
 
     def test_what_is_older_than_keep_is_forgotten(self):
         path, now = os.path.join(temporary_folder(self), "room.db"), int(time.time() * 1000)

@@ -11,6 +11,7 @@ import argparse
 import collections
 import contextlib
 import functools
+import itertools
 import json
 import os
 import platform
@@ -97,7 +98,22 @@ def newcomers_child(port, count):
     crowd.close()
 
 
-CHILDREN = {"server": serve_child, "newcomers": newcomers_child}
+def insiders_child(port, count, a_second):
+    """Let so many members ask for all that the log has, each so often a second or (0) as fast as they can."""
+    crowd, pace, pull = Crowd(int(port), int(count), "insider"), float(a_second), chat.Pull(chat.EARLIER, 0, 0, 500, 16)
+    crowd.login()
+    print(json.dumps("ready"), flush=True)
+    end = time.monotonic() + 60
+    for seat, question in itertools.cycle(itertools.product(crowd.seats, (chat.Sync(0, 1, 0, 16), pull))):
+        if time.monotonic() > end:
+            break
+        with contextlib.suppress(OSError):
+            seat.socket.sendto(seat.client._session.seal(question), seat.address)
+        seat.arrived()
+        time.sleep(pace and 1 / (pace * len(crowd.seats)))
+
+
+CHILDREN = {"server": serve_child, "newcomers": newcomers_child, "insiders": insiders_child}
 
 
 class Seat:
@@ -372,6 +388,25 @@ def bench_catchup(entries=10_000):
         yield Figure("... for which the server worked", server.ask("cpu")["cpu"] - before, "s CPU")
 
 
+def bench_attack(members=20, seconds=6, rows=50_000):
+    """A room that twenty insiders press with questions about a history that is private to others."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, parties = os.path.join(folder, "history"), (b"x" * 8, b"y" * 8)
+        psst = chat.Entry(chat.PRIVATE, 1, parties[0], 1, "xan", parties[1], "yul", TEXT)
+        with contextlib.closing(chat.Log(1, path)) as log:
+            log.append([suite.record(psst, parties)] * rows)
+            log.commit()
+        with crowd_of(members, 0, path) as (server, crowd):
+            quiet = list(spread("%d members, --history" % members, speak(crowd, 5, 50, seconds), "ms"))
+            yield from quiet
+            for a_second, name in ((50, "20 insiders ask 50 times a second each"), (0, "20 insiders ask all the time")):
+                with contextlib.ExitStack() as insiders:
+                    insiders.callback(Child("insiders", server.first, 20, a_second).kill)
+                    pressed = speak(crowd, 5, 50, seconds)
+                yield from spread(name, pressed, "ms", 2 * quiet[1].value)
+                yield Figure(name + ", heard", len(pressed) / (50 * seconds * (members - 5)) * 100, "%")
+
+
 def bench_loss(losses=(0, 10, 30, 50)):
     """Ten members on the simulated network, half a millisecond to two apart; ten messages a second."""
     for loss in losses:
@@ -411,6 +446,7 @@ def bench_smoke():
     yield from bench_thousand(4, 1)
     yield from bench_catchup(300)
     yield from bench_loss((30,))
+    yield from bench_attack(8, 0.3, 1000)
 
 
 BENCHES = {
@@ -422,6 +458,7 @@ BENCHES = {
     "thousand": bench_thousand,
     "catchup": bench_catchup,
     "loss": bench_loss,
+    "attack": bench_attack,
     "smoke": bench_smoke,
 }
 

@@ -185,7 +185,7 @@ def soak_processes(seed):
 def serve_from(path):
     """Do with a history what a server does."""
     with contextlib.closing(chat.Log(1, path)) as log:
-        cut = chat.batches(log, log.oldest - 1, log.head, None, 10_000)
+        cut = list(chat.batches(log, log.oldest - 1, log.head, None))
         assert not cut or cut[-1][1] == log.head, "%s of %d" % (cut[-1][:2], log.head)
         for first, _, entries in cut:
             chat.decode_batch(chat.encode_batch(log.head, first, entries))

@@ -36,11 +36,13 @@ Sections, each using only those above it:
 
 Glossary: *room*, the one conversation; *member*, who is in it; *entry*, a numbered line of the log; *session*,
 the keys shared with one peer; *datagram*, bytes on the wire; *message*, a decoded datagram; *event*, what a
-core tells its owner; *text*, what a person typed; *instance*, the secret of one client process; *member id*,
-its public digest; *head*, the newest entry's number; *taken*, the highest number of a sender in the log.
+core tells its owner; *text*, what a person typed; *part*, as much of a text as one entry holds; *run*, the parts
+of one text; *batch*, consecutive entries in one datagram; *view*, the entries that a PULL asks for; *instance*, a
+client's secret while it stays with one room; *member id*, its public digest; *head*, the newest entry's number;
+*taken*, the highest number of a sender in the log; *face*, the screen, pipe or window that an app shows itself on.
 
 An attacker who listens learns who talks to whom, when and how much, but no text, and nothing to test password
-guesses on.  One who takes part in a login, as a client or as a false server, gets one guess for each login.
+guesses on.  One who takes part in a login gets one guess for each, as a client, or two, as a false server.
 Who knows the password can read the room and can run a false server for newcomers.  With ``--classic`` the
 original program's plain text is admitted, and everything said can be read.  The cryptography is built from
 hashlib's primitives in published ways and has not been audited; Python integers are not constant-time.
@@ -3465,7 +3467,7 @@ class ClassicClient(Client):
 # ======================================================================================================
 # Everything that a screen decides, and nothing that it draws: which lines an event makes, what a typed line
 # means, what Tab completes, what the editor holds.  Console and window only show it.  Text from strangers
-# is made safe here, on its way into a Line, and nowhere else.
+# is made safe on its way into a Line; what is shown besides lines, whoever shows it makes safe.
 
 NAME_COLOURS = 8
 
@@ -3473,10 +3475,10 @@ NAME_COLOURS = 8
 class Line(Value):
     """One thing to show.  A line with a key that was shown before takes the place of that one.
 
-    ``kind`` is "message", "action", "notice", "presence", "divider", "day", "error" or, in a window, "help"; and
-    where a screen says when it is not looked at, "unread" above the first message missed, later "gone".  ``state``
-    of own lines is "pending", "sent", "unconfirmed" (no receipt will come) or "failed", of others' ""; ``private``
-    "from NAME" or "to NAME".  Texts are safe to show.
+    ``kind`` is "message", "action", "notice", "presence", "divider", "day", "error", "help" or, a server's, "log"
+    and "answer"; and where a screen says when it is not looked at, "unread" above the first message missed, later
+    "gone".  ``state`` of own lines is "pending", "sent", "unconfirmed" (no receipt will come) or "failed", of the
+    log's its level, of others' ""; ``private`` "from NAME" or "to NAME"; ``at`` seconds since 1970.  Texts are safe.
     """
 
     key: int
@@ -3677,17 +3679,13 @@ class Transcript:
         here = sorted(self._members.values(), key=lambda member: name_key(member[0]))
         return {name: name + " (%s)" % CLASSIC_TEXT * classic for name, classic in here}
 
-    def members(self) -> List[str]:
-        """Return the names of those here, safe to show, in order."""
-        return list(self.described())
-
     def is_classic(self, author: bytes) -> bool:
         """Return whether somebody here uses the original program, whose messages are not encrypted."""
         return self._members.get(author, ("", False))[1]
 
     def names(self) -> List[str]:
         """Return the other members for completion: who spoke last first."""
-        here = [name for name in self.members() if name_key(name) != name_key(self.name)]
+        here = [name for name in self.described() if name_key(name) != name_key(self.name)]
         spoke = [name for name in reversed(list(self._spoke)) if name in here]
         return spoke + [name for name in here if name not in self._spoke]
 
@@ -3742,7 +3740,8 @@ class Transcript:
 
     def _message(self, entry: Entry, text: str, state: str, earlier: bool = False) -> Line:
         """Return the line of what somebody said; ``state`` is "" unless this client said it."""
-        name, kind, private = display_text(entry.name, " "), "action" if entry.kind == ACTION else "message", ""
+        name, private = display_text(entry.name, " "), ""
+        kind = "action" if entry.kind == ACTION else "message"
         if entry.kind == PRIVATE:
             own = state or entry.author == self._id
             private = "to " + display_text(entry.to_name, " ") if own else "from " + name
@@ -3764,8 +3763,7 @@ class Transcript:
         if self.presence is None:
             self._came = {}
             self.presence = self._line("presence", "", entry.time / 1000, earlier=earlier)
-        self._came.pop(name, None)
-        self._came[name] = entry_words(entry)
+        remember(self._came, name, entry_words(entry), MEMBERS_MAX)
         groups: Dict[str, List[str]] = {}
         for who, what in list(self._came.items())[-PRESENCE_NAMES_MAX:]:
             groups.setdefault(what, []).append(who)
@@ -3822,11 +3820,10 @@ def json_object(event: Any, classic: bool = False) -> Optional[Dict[str, Any]]:
 
     ``classic``: the author of the entry is not encrypted.
     """
-    found: Dict[str, Any]
     if isinstance(event, Connected):
         names = sorted((name for _, name in event.members), key=name_key)
-        found = {"event": "connected", "room": event.room, "name": event.name, "members": names}
-        return {**found, "again": True} if event.again else found
+        again = {"again": True} if event.again else {}
+        return {"event": "connected", "room": event.room, "name": event.name, "members": names, **again}
     if isinstance(event, Listed):
         return {"event": "members", "members": list(event.names)}
     if isinstance(event, NotSent):
@@ -3838,7 +3835,7 @@ def json_object(event: Any, classic: bool = False) -> Optional[Dict[str, Any]]:
     if not isinstance(event, Happened):
         return {"event": "disconnected"} if isinstance(event, Disconnected) else None
     entry = event.entry
-    found = {"event": "notice", "seq": event.seq, "time": entry.time / 1000}
+    found: Dict[str, Any] = {"event": "notice", "seq": event.seq, "time": entry.time / 1000}
     if entry.kind == SKIP:
         return {**found, "time": None, "text": entry_words(entry)}
     if entry.kind == JOINED:
@@ -3848,7 +3845,8 @@ def json_object(event: Any, classic: bool = False) -> Optional[Dict[str, Any]]:
     elif entry.kind in (TEXT, ACTION, PRIVATE):
         found.update({"event": "message", "from": entry.name, "text": event.text})
         found.update(kind="action" if entry.kind == ACTION else "text", private=entry.kind == PRIVATE)
-        found.update({"to": entry.to_name} if entry.kind == PRIVATE else {})
+        if entry.kind == PRIVATE:
+            found["to"] = entry.to_name
     else:
         found["text"] = event.text
     marks = {"earlier": event.earlier, "classic": classic or (entry.kind == JOINED and entry.text == CLASSIC_TEXT)}
@@ -3857,20 +3855,20 @@ def json_object(event: Any, classic: bool = False) -> Optional[Dict[str, Any]]:
 
 _KEYS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1bO.|\x1b[^\[O]|[^\x1b]", re.DOTALL)
 _PASTE, _PASTE_END = "\x1b[200~", "\x1b[201~"
-_CARET_KEYS = (  # A way, the span that is passed on it; which keys move the caret over that, and which delete that.
-    (-1, ".*", "\x01 \x1b[H \x1bOH \x1b[1~", "\x15"),
-    (1, ".*", "\x05 \x1b[F \x1bOF \x1b[4~", "\x0b"),
-    (-1, ".?", "\x02 \x1b[D \x1bOD", "\x7f \b"),
-    (1, ".?", "\x06 \x1b[C \x1bOC", "\x1b[3~ \x04"),
-    (-1, r"\s*[^ ]*", "\x1bb \x1b[1;5D \x1b[1;3D", "\x17 \x1b\x7f"),
-    (1, r"\s*\S*", "\x1bf \x1b[1;5C \x1b[1;3C", ""),
+_CARET_KEYS = (  # Keys; the way and the span on it that they move the caret over, or delete.
+    ("\x01 \x1b[H \x1bOH \x1b[1~", -1, ".*", False),
+    ("\x05 \x1b[F \x1bOF \x1b[4~", 1, ".*", False),
+    ("\x02 \x1b[D \x1bOD", -1, ".?", False),
+    ("\x06 \x1b[C \x1bOC", 1, ".?", False),
+    ("\x1bb \x1b[1;5D \x1b[1;3D", -1, r"\s*[^ ]*", False),
+    ("\x1bf \x1b[1;5C \x1b[1;3C", 1, r"\s*\S*", False),
+    ("\x15", -1, ".*", True),
+    ("\x0b", 1, ".*", True),
+    ("\x7f \b", -1, ".?", True),
+    ("\x1b[3~ \x04", 1, ".?", True),
+    ("\x17 \x1b\x7f", -1, r"\s*[^ ]*", True),
 )
-_CARET = {
-    key: (way, span, keys == deleting)
-    for way, span, moving, deleting in _CARET_KEYS
-    for keys in (moving, deleting)
-    for key in keys.split(" ")
-}
+_CARET = {key: (way, span, deletes) for keys, way, span, deletes in _CARET_KEYS for key in keys.split(" ")}
 _RECALLS = {"\x10": 1, "\x1b[A": 1, "\x1bOA": 1, "\x0e": -1, "\x1b[B": -1, "\x1bOB": -1}
 _ACTIONS = {"\x03": "interrupt", "\x04": "eof", "\t": "complete", "\x0c": "redraw", "\x1a": "suspend"}
 
@@ -3952,7 +3950,7 @@ class LineEditor:
         """Return the line, and start a new one."""
         text = self.text
         if self._remembers and text.strip() and text not in self.history[-1:]:
-            self.history = self.history[-HISTORY_LINES_MAX:] + [text]
+            self.history = [*self.history, text][-HISTORY_LINES_MAX:]
         self.set("")
         self._back = 0
         return text
@@ -4060,23 +4058,23 @@ class LoginValues(Value):
 LOGIN_FIELDS = {USERNAME_TAKEN: "name", USERNAME_INVALID: "name", WRONG_PASSWORD: "password", NO_ANSWER: "server"}
 
 
-def read_login(
-    values: Dict[str, str], found: Sequence[ServerFound] = ()
-) -> Tuple[Optional[LoginValues], Dict[str, str]]:
+def read_login(values: Dict[str, str], found: Sequence[ServerFound]) -> Tuple[Optional[LoginValues], Dict[str, str]]:
     """Return the values of a login, or None and what is wrong with each: "server", "port", "name", "password".
 
     Of the servers ``found`` one may be named by its number from 1 or its room.
     """
     errors: Dict[str, str] = {}
-    host, port, name = "", whole_number(values["port"]), values["name"]
+    host = name = ""
+    port = whole_number(values["port"])
     if not 0 < port < 65536:
-        errors["port"], port = "1 to 65535", 1
+        errors["port"] = "1 to 65535"
+        port = PORT  # The server is not to blame.
     try:
         host, port = read_server(values["server"], port, found)
     except UsageError as fault:
         errors["server"] = str(fault)
     try:
-        name = clean_name(name)
+        name = clean_name(values["name"])
     except UsageError as fault:
         errors["name"] = str(fault)
     if not values["password"]:
@@ -4191,8 +4189,8 @@ def line_runs(line: Line, before: Optional[Line] = None) -> List[Run]:
     clock = local_time(line.at).strftime("%H:%M:%S")
     if line.kind == "log":
         return [(clock + "  ", ("plain", "time")), (line.text + "\n", ("plain", "body", line.state))]
-    own = "own" if line.state else "mention" if line.mention and not line.private else "plain"
-    row = "notice" if line.kind == "notice" else "private" if line.private else own
+    claims = {"notice": line.kind == "notice", "private": line.private, "own": line.state, "mention": line.mention}
+    row = next((row for row, claimed in claims.items() if claimed), "plain")
     name, colour = ("Announcement", "accent") if line.kind == "notice" else (line.name, "name%d" % line.colour)
     head: List[Run] = [("\n", ("plain", "gap")), (name, (row, "head", colour))]
     state: List[Run] = [(_STATES[line.state], (row, line.state))] if line.state else []
@@ -4253,7 +4251,7 @@ def find_places(text: str, needle: str, astral: int) -> List[Tuple[str, str]]:
 # 14. Event loop
 # ======================================================================================================
 # Sockets, clock and entropy around a core, on a thread of its own.  One turn: wait, receive what is there,
-# run what other threads asked for, tick, send, hand the events on.  The only place that sees OSError.
+# run what other threads asked for, tick, send, hand the events on.  No section above this one sees OSError.
 
 _UDP_SEGMENT = 103  # From linux/udp.h; one sendmsg() becomes many datagrams (Linux 4.18).
 
@@ -4268,7 +4266,7 @@ class Sender:
     """Sends datagrams through the sockets; many to one member in one call where the system can (GSO)."""
 
     def __init__(self, sockets: Sequence[socket.socket]) -> None:
-        """The first socket of each family sends."""
+        """The first socket of each family sends; an IPv6 address is known by its four fields."""
         self.failed = 0
         self.segmented = sys.platform == "linux"
         self._sockets = {each.family == socket.AF_INET6: each for each in reversed(sockets)}
@@ -4394,7 +4392,7 @@ class Loop(threading.Thread):
 
 
 def networks() -> List[Tuple[str, str]]:
-    """Return this machine's (address, broadcast address or "") in each of its networks, the likeliest first."""
+    """Return this machine's (address, broadcast address or "") in its networks, the likeliest first, loopback last."""
     outward = ""
     found: List[Tuple[str, str]] = []
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
@@ -4464,12 +4462,11 @@ def open_server_sockets(host: str, port: int) -> List[socket.socket]:
         opened = [open_socket(family, addresses[0])]
     except OSError as fault:
         said = "Cannot listen on %s: %s." % (address_text((host, port)), fault.strerror)
-        if fault.errno in (errno.EADDRINUSE, getattr(errno, "WSAEADDRINUSE", -1)):
-            said = "Port %d is in use: another server may be running. Stop that one, or choose another with --port."
-            said %= port
+        if fault.errno == errno.EADDRINUSE:
+            said = "Port %d is in use: another server may be running. Stop that, or choose another with --port." % port
         elif fault.errno in (errno.EACCES, errno.EPERM):
             said = "Port %d needs more rights than you have. Choose one above 1023 with --port." % port
-        elif fault.errno in (errno.EADDRNOTAVAIL, getattr(errno, "WSAEADDRNOTAVAIL", -1)):
+        elif fault.errno == errno.EADDRNOTAVAIL:
             said = "%s is no address of this machine. Leave --host out to listen on all of them."
             said %= display_text(host, " ")
         raise OSError(fault.errno, said) from None
@@ -4662,9 +4659,10 @@ class ClientApp(App):
             self._renew()
         self.login, self.need = values, None
         self.note("Connecting to %s ..." % address_text((values.server, values.port)))
-        server, port, name, password = values.server, values.port, values.name, values.password
+        name, password = values.name, values.password
         # To find the addresses may take seconds: it is the network thread's, and the time is another afterwards.
-        self.call(lambda core, _: core.login(name, password, resolve(server, port), time.monotonic()))
+        addresses = functools.partial(resolve, values.server, values.port)
+        self.call(lambda core, _: core.login(name, password, addresses(), time.monotonic()))
 
     def _ask(self, field: str, errors: Dict[str, str], code: str = "") -> None:
         """Have the face ask; where nothing but a server lacks, and a form does not show those found, search first."""
@@ -4762,7 +4760,7 @@ class ClientApp(App):
             elif command.name == "help":
                 self.note("\n".join(commands_help(CLIENT_COMMANDS)), "help")
             elif command.name == "who":
-                self.take((self.transcript, Listed(tuple(self.transcript.members()))))
+                self.take((self.transcript, Listed(tuple(self.transcript.described()))))
             elif command.name == "earlier":
                 count = whole_number(command.text) if command.text else EARLIER_DEFAULT
                 if not 0 < count <= EARLIER_MAX:
@@ -4819,7 +4817,7 @@ def typed_addresses(bound: Any) -> List[str]:
     """Return what to type on other machines to reach a server bound there, most likely first."""
     hosts = [bound[0]]
     if bound[0] in ("0.0.0.0", "::"):
-        hosts = [address for address, _ in networks()[:-1]] or ["127.0.0.1"]
+        hosts = [address for address, _ in networks()[:-1]] or ["127.0.0.1"]  # Loopback only where there is no other.
     return hosts if bound[1] == PORT else [address_text((host, bound[1])) for host in hosts]
 
 
@@ -4833,10 +4831,7 @@ ACTIVITY: Dict[str, Tuple[str, str]] = {
     "pardoned": ("good", "{name} ({address}) may come in again, and whoever is new at that address"),
     "refused": ("error", "refused {name} from {address}: {why}"),
     "abandoned": ("error", "login from {address} was not completed: wrong password, or the connection broke"),
-    "foreign": (
-        "plain",
-        "{address} tried to log in with the original program; start the server with --classic to admit it",
-    ),
+    "foreign": ("plain", "{address} tried to log in with the original program; a server with --classic admits it"),
     "stuck": ("plain", "{why} Messages wait until then."),
     "goes on": ("plain", "the history is written again"),
 }
@@ -5115,8 +5110,8 @@ def read_bytes(inbox: "queue.SimpleQueue[Any]", lines: bool, room: Optional[thre
     inbox.put(Typed(None))
 
 
-def start_reader(target: Callable[..., None], *arguments: Any) -> threading.Thread:
-    """Run a reader or writer on a thread that does not keep the program alive."""
+def start_thread(target: Callable[..., Any], *arguments: Any) -> threading.Thread:
+    """Run something that may wait for ever on a thread that does not keep the program alive."""
     thread = threading.Thread(target=target, args=arguments, daemon=True)
     thread.start()
     return thread
@@ -5162,13 +5157,14 @@ def paint_line(line: Line, colour: bool, columns: int = 0) -> str:
     clock, lead = local_time(line.at).strftime("%H:%M "), "*** "
     painted = paint(lead, "1", colour)
     if line.kind != "notice":
-        private = " (%s)" % ("private" if line.private.startswith("from") else line.private) if line.private else ""
+        private = " (%s)" % re.sub("^from .*", "private", line.private) if line.private else ""
         form = "* %s%s " if line.kind == "action" else "%s%s: "
         lead = form % (line.name, private)
         painted = form % (paint(line.name, "1;" + _NAME_SGR[line.colour], colour), paint(private, "35", colour))
     rows = _rows(line.text, len(clock) + text_width(lead), len(clock), columns)
     dim = line.earlier or line.state in ("pending", "failed")
-    sgr = "1;33" if line.mention else "2" if dim else "1" if line.kind == "notice" else ""
+    claims = {"1;33": line.mention, "2": dim, "1": line.kind == "notice"}
+    sgr = next((sgr for sgr, claimed in claims.items() if claimed), "")
     return paint(clock, "2", colour) + painted + paint(("\n" + " " * len(clock)).join(rows), sgr, colour)
 
 
@@ -5199,10 +5195,10 @@ class Terminal(Face):
         self._saved: Any = None
         if os.name == "nt":
             os.system("")  # Switches the console's escape sequences on.
-            start_reader(self._read_windows)
+            start_thread(self._read_windows)
         else:
             self._set_raw()
-            start_reader(read_bytes, app.inbox, False)
+            start_thread(read_bytes, app.inbox, False)
             signal.signal(signal.SIGWINCH, lambda *_: app.inbox.put(Typed("")))
         write("\x1b[?2004h")  # Bracketed paste, which also old terminals ignore without harm.
 
@@ -5340,38 +5336,39 @@ class Terminal(Face):
         if need.code == KICKED or need.searching:
             return
         known = self.app.values.get(need.field, "")
-        wrong = known if need.errors and not need.code and need.field != "password" else ""
+        mistyped = need.errors and not need.code
         default, form = "", "Press Enter to try again%s: "
         if need.field == "server":
             default = "1" if self.app.found else known
             form = "Server%s: " if default else "Server address%s: "
         elif need.field == "name":
-            default = another_name(known) if need.code else (not wrong and known) or default_name()
+            usual = default_name() if mistyped or not known else known
+            default = another_name(known) if need.code else usual
             form = "Your name%s: "
         elif need.field == "password":
             form = "Password%s: "
         self._question, self._default = form % (" [%s]" % default if default else ""), default
-        if wrong:
-            self._answer.set(wrong)
+        if mistyped and need.field != "password":
+            self._answer.set(known)
 
     def _drawn(self) -> Tuple[Any, ...]:
         """Return what stands at the foot: rows of what is on its way, the prompt, and whether the line is hidden."""
         if self._question:
             return ((), self._question, self._need is not None and self._need.field == "password")
-        return (tuple(self.app.transcript.on_way()), self.app.prompt(), False)
+        return (tuple(self.app.transcript.on_way()[-ON_WAY_ROWS_MAX:]), self.app.prompt(), False)
 
     def _draw(self, above: str = "") -> None:
         self._foot = self._drawn()
         on_way, prompt, hidden = self._foot
         columns = shutil.get_terminal_size().columns
         rows, row, cell = self._editor().layout(prompt, columns, hidden)
-        for line in on_way[-ON_WAY_ROWS_MAX:]:
+        for line in on_way:
             text = paint_line(line, False).replace("\n", "\u21b5")
             above += paint(shorten(text[:columns], columns - 2, text_width), "2", self._colour) + "\r\n"
         up = "\x1b[%dA" % (len(rows) - 1 - row) if row < len(rows) - 1 else ""
         right = "\x1b[%dC" % cell if cell else ""
         text = self._erased() + above + "\r\n".join(rows) + up + "\r" + right
-        self._row = row + len(on_way[-ON_WAY_ROWS_MAX:])
+        self._row = row + len(on_way)
         write(text)
 
     def _erased(self) -> str:
@@ -5397,7 +5394,7 @@ class Pipe(Face):
         self._room = threading.Semaphore(BACKLOG_LINES_MAX)
         self._read = self._settled = 0
         self._deaf = False
-        start_reader(read_bytes, app.inbox, True, self._room)
+        start_thread(read_bytes, app.inbox, True, self._room)
 
     def read(self, text: Optional[str]) -> None:
         """Take a line."""
@@ -5457,9 +5454,9 @@ class PlainLog(Face):
         super().__init__(app)
         self._log: "queue.Queue[Optional[str]]" = queue.Queue(LOG_LINES_MAX)
         self._dropped = 0
-        self._writer = start_reader(self._write_log)
+        self._writer = start_thread(self._write_log)
         if is_terminal(sys.stdin):
-            start_reader(read_bytes, app.inbox, True)
+            start_thread(read_bytes, app.inbox, True)
 
     def _write_log(self) -> None:
         try:
@@ -5542,13 +5539,13 @@ def open_root() -> Any:
     root.withdraw()
     scaling, system = float(root.tk.call("tk", "scaling")), root.tk.call("tk", "windowingsystem")
     if system == "x11":
-        dots = re.search(r"Xft\.dpi:\s*(\d+)", _answer("xrdb", "-query"))
+        dots = re.search(r"Xft\.dpi:\s*(\d+)", _ask_system("xrdb", "-query"))
         scaling = int(dots.group(1)) / 72 if dots else scaling
     root.tk.call("tk", "scaling", 4 / 3 if system == "aqua" else max(4, round(scaling * 3)) / 3)
     return root
 
 
-def _answer(*command: str) -> str:
+def _ask_system(*command: str) -> str:
     """Return what a small program of the system prints, or "" where that fails or takes long."""
     import subprocess
 
@@ -5570,7 +5567,7 @@ def system_theme() -> str:
                 return "light" if winreg.QueryValueEx(key, "AppsUseLightTheme")[0] else "dark"
     mac = ("defaults", "read", "-g", "AppleInterfaceStyle")
     usual = ("gsettings", "get", "org.gnome.desktop.interface", "color-scheme")
-    answer = _answer(*(mac if sys.platform == "darwin" else usual))
+    answer = _ask_system(*(mac if sys.platform == "darwin" else usual))
     return "dark" if "dark" in answer.lower() else "light"
 
 
@@ -5591,7 +5588,7 @@ def read_settings() -> Settings:
 
 
 def px(widget: Any, length: float) -> int:
-    """Return a length in pixels of this screen: twice as many where its points are twice as dense."""
+    """Return in pixels of this screen what is so many at 96 dots an inch."""
     return int(widget.winfo_pixels("%gp" % (length * 0.75)))
 
 
@@ -5830,7 +5827,7 @@ class Window(Face):
     fault_labels: Sequence[Any]  # Where a fault of this program is told.
 
     def __init__(self, root: Any, app: App, settings: Settings, width: int, height: int) -> None:
-        """Take over a root that open_root() made."""
+        """Take over a root that open_root() made; ``width`` and ``height`` are lengths as px() takes them."""
         super().__init__(app)
         self.root = root
         self.settings = settings
@@ -6069,7 +6066,7 @@ class View:
         if place and not self.text.tag_ranges("sel"):
             import webbrowser
 
-            threading.Thread(target=webbrowser.open, args=(self.text.get(*place),), daemon=True).start()
+            start_thread(webbrowser.open, self.text.get(*place))
 
 
 class Field:
@@ -6231,7 +6228,7 @@ class MemberTable:
     """The members: the name, cut where it is too long, and in further columns what there is room for."""
 
     def __init__(self, parent: Any, columns: Dict[str, int], act: Callable[[str], Any], **place: Any) -> None:
-        """``columns`` are titles and widths, one alone is a list at the side; ``act`` gets the name that is chosen."""
+        """``columns`` are titles and widths (see px); one is a list at the side; ``act`` gets the name chosen."""
         self._titles = list(columns)
         self._wide = px(parent, sum(columns.values()))
         self._act = act
@@ -6256,7 +6253,8 @@ class MemberTable:
         """Show who is here: by name, in order, the cells of each row."""
         if rows == self._rows:
             return
-        self._rows, old, room = rows, self._cells, self.tree.column(0, "width") - px(self.tree, 8)
+        old, room = self._cells, self.tree.column(0, "width") - px(self.tree, 8)
+        self._rows = rows
         self._cells = {name: (cut(self.tree, row[0], room), *row[1:]) for name, row in rows.items()}
         self.tree.delete(*("n" + name for name in old if name not in rows))
         for place, (name, cells) in enumerate(self._cells.items()):
@@ -6328,7 +6326,8 @@ class LoginForm:
     def show(self, need: Optional[Need], found: Sequence[ServerFound]) -> None:
         """Ask for what is needed, or show with None that a login is tried; offer the servers that were found."""
         if need is not self._need:
-            self._need, busy, errors = need, need is None, need.errors if need else {}
+            self._need, busy = need, need is None
+            errors = need.errors if need else {}
             self.button.configure(text="Cancel" if busy else "Log in")
             for name, field in self.fields.items():
                 field.entry.state(["disabled" if busy else "!disabled"])
@@ -6666,8 +6665,7 @@ class ServerWindow(Window):
 # ======================================================================================================
 # 18. Command line
 # ======================================================================================================
-# Flags, passwords, exit codes: 0 done; 1 no server answered, or the connection was lost for good; 2 usage;
-# 3 login refused or kicked.
+# Flags, passwords, exit codes; what these mean stands at the end of --help.
 
 
 def chosen_password(options: argparse.Namespace) -> Optional[str]:

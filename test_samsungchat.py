@@ -3563,7 +3563,7 @@ class Storm:
             transcript = chat.Transcript()
             for event in person.heard:
                 transcript.apply(event)
-            names = set(map(chat.name_key, transcript.members()))
+            names = set(map(chat.name_key, transcript.described()))
             assert names == set(self.network.server.names), "%s lists others" % person.name
         for person in self.everybody:
             self.check_view(person, whole and person in self.present)
@@ -3985,7 +3985,7 @@ class TranscriptTest(unittest.TestCase):
     def test_what_was_before_one_came_does_not_change_who_is_here(self):
         self.shown(happened(JOINED, author=b"d", name="dan", earlier=True))
         self.shown(happened(LEFT, author=b"b", name="bob", earlier=True))
-        self.assertEqual(["alice", "bob", "carol"], self.transcript.members())
+        self.assertEqual(["alice", "bob", "carol"], list(self.transcript.described()))
 
     def test_own_lines_take_their_place_in_the_log(self):
         self.assertEqual("pending", self.queue(1, "mine").state)
@@ -4012,7 +4012,7 @@ class TranscriptTest(unittest.TestCase):
 
     def test_who_is_not_encrypted_is_said(self):
         self.shown(happened(JOINED, chat.CLASSIC_TEXT, author=b"o", name="old"))
-        (line,) = self.shown(chat.Listed(tuple(self.transcript.members())))
+        (line,) = self.shown(chat.Listed(tuple(self.transcript.described())))
         self.assertEqual("4 members here: alice, bob, carol, old (not encrypted)", line.text)
         self.assertEqual([True, False], [self.transcript.is_classic(author) for author in (b"o", b"b")])
         self.shown(happened(LEFT, "left", author=b"o", name="old"))
@@ -4022,10 +4022,13 @@ class TranscriptTest(unittest.TestCase):
         (first,) = self.shown(happened(JOINED, author=b"d", name="dave"))
         (second,) = self.shown(happened(LEFT, "timed out", author=b"b", name="bob"))
         self.assertEqual((first.key, "dave joined; bob lost the connection"), (second.key, second.text))
-        self.assertEqual(["alice", "carol", "dave"], self.transcript.members())
+        self.assertEqual(["alice", "carol", "dave"], list(self.transcript.described()))
         self.shown(said("carol", "hm"))
         (third,) = self.shown(happened(JOINED, author=b"e", name="erin"))
         self.assertNotEqual(third.key, second.key)
+        for number in range(chat.MEMBERS_MAX + 9):
+            (line,) = self.shown(happened(JOINED, author=b"e", name="e%d" % number))
+        self.assertIn("%d more; " % (chat.MEMBERS_MAX - chat.PRESENCE_NAMES_MAX), line.text)
 
     def test_mentions_are_whole_words_and_not_from_history(self):
         for text, mention in (("Alice: look", True), ("malice", False), ("hey ALICE!", True), ("alice2", False)):
@@ -4161,6 +4164,8 @@ class LineEditorTest(unittest.TestCase):
         self.assertEqual("first", editor.text)
         editor.feed("\x1b[B\x1b[B")
         self.assertEqual("draft", editor.text)
+        lines = "".join("%d\r" % number for number in range(300))
+        self.assertEqual(str(300 - chat.HISTORY_LINES_MAX), self.type(lines + "\x1b[A" * 300).text)
 
     def test_a_paste_of_many_lines_goes_in_whole_and_is_not_sent(self):
         editor = self.type("x\x1b[200~one\rtw", "o\nthree\r\n\x1b[20", "1~y")
@@ -4645,12 +4650,11 @@ class ClientAppTest(unittest.TestCase):
 
     def test_the_status_says_why_no_room_was_entered(self):
         for code, status in ((NO_ANSWER, 1), (TRY_LATER, 1), (WRONG_PASSWORD, 3), (KICKED, 3), (ROOM_FULL, 3)):
-            with mock.patch.object(chat, "start_reader"):
-                app = chat.ClientApp({})
-                pipe = chat.Pipe(app, as_json=False, stay=False)
-            app.need = chat.Need("", {"": "because"}, code)
+            with mock.patch.object(chat, "start_thread"):
+                pipe = chat.Pipe(chat.ClientApp({}), as_json=False, stay=False)
+            pipe.app.need = chat.Need("", {"": "because"}, code)
             pipe.update()
-            self.assertEqual((status, code + ": because"), (app.code, app.last_words))
+            self.assertEqual((status, code + ": because"), (pipe.app.code, pipe.app.last_words))
 
 
 HOSTILE = "a\x1b]0;x\x07\x9b2J\u202eb\r\nc\x7f"
@@ -4690,10 +4694,9 @@ class HostileTextTest(unittest.TestCase):
     def client(self, face, *arguments, server="x"):
         """Return a client's app that never reaches a network, and its face."""
         app = chat.ClientApp({"server": server, "port": "1", "name": "al", "password": "x"})
-        for name in ("start_reader", "start_discovery", "start_client"):
-            patched = mock.patch.object(chat, name)
-            patched.start()
-            self.addCleanup(patched.stop)
+        for name in ("start_thread", "start_discovery", "start_client"):
+            mock.patch.object(chat, name).start()
+        self.addCleanup(mock.patch.stopall)
         return app, face(app, *arguments)
 
     def test_the_servers_that_were_found(self):
@@ -4735,8 +4738,7 @@ class HostileTextTest(unittest.TestCase):
             app.start()
             for what in chat.ACTIVITY:
                 app.take(chat.Activity(what, HOSTILE, ("10.0.0.1", 1), HOSTILE, 1))
-            row = chat.MemberRow(HOSTILE, ("10.0.0.1", 1), 1, 1, 0.0)
-            app.take(chat.ServerReport((row,), 9))
+            app.take(chat.ServerReport((chat.MemberRow(HOSTILE, ("10.0.0.1", 1), 1, 1, 0.0),), 9))
             app.announce(HOSTILE)
             app.ask_kick(HOSTILE)
             log.close()
@@ -4873,10 +4875,9 @@ class ScreenModelForWindowsTest(unittest.TestCase):
         self.assertEqual(chat.drawable("\u2713 \uc548\ub155", False), "\u2713 \uc548\ub155")
 
     def test_a_login_form_says_what_is_wrong_where_it_is(self):
-        values, errors = chat.read_login({"server": "", "port": "0", "name": "two words", "password": ""})
-        self.assertIsNone(values)
-        self.assertEqual(sorted(errors), ["name", "password", "port", "server"])
-        values, errors = chat.read_login({"server": "lab1:5", "port": "11111", "name": "bob", "password": "x"})
+        values, errors = chat.read_login({"server": "", "port": "0", "name": "two words", "password": ""}, ())
+        self.assertEqual((None, ["name", "password", "port", "server"]), (values, sorted(errors)))
+        values, errors = chat.read_login({"server": "lab1:5", "port": "11111", "name": "bob", "password": "x"}, ())
         self.assertEqual(values, chat.LoginValues("lab1", 5, "bob", "x"))
 
     def test_places_are_counted_as_tk_counts(self):

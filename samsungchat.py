@@ -3897,7 +3897,8 @@ class LineEditor:
         The others are "eof", "complete", "redraw" and "suspend".  A key or paste that has not come whole is kept.
         """
         actions: List[Tuple[str, str]] = []
-        data = self._rest + data
+        if self._rest != "\x1b" or data[:1] in ("[", "O"):  # Else Escape was pressed alone, which asks for nothing.
+            data = self._rest + data
         while data:
             if data[0] != "\t":
                 self._choices = []
@@ -3923,7 +3924,7 @@ class LineEditor:
         if key in ("\r", "\n"):
             return [("enter", self.take())]
         if key == "\x03" and self.text:
-            self.set("")
+            self.take()  # Up recalls it.
         elif key in _ACTIONS and not (key == "\x04" and self.text):
             return [(_ACTIONS[key], "")]
         elif key in _CARET:
@@ -5447,7 +5448,7 @@ class Pipe(Face):
 class PlainLog(Face):
     """A server whose standard output is no terminal: writes its log, and takes commands from a terminal.
 
-    The log is written on a thread of its own: a reader that pauses stops neither the room nor its end.
+    The log is written on a thread of its own: a reader that pauses or goes away stops neither the room nor its end.
     """
 
     def __init__(self, app: ServerApp) -> None:
@@ -5463,13 +5464,7 @@ class PlainLog(Face):
             for text in iter(self._log.get, None):
                 write(text + "\n")
         except OutputClosed as fault:
-            self.app.inbox.put(fault)
-
-    def take(self, event: Any) -> None:
-        """Take an event; that nobody reads the log any more is one, too."""
-        if isinstance(event, OutputClosed):
-            raise event
-        super().take(event)
+            complain("%s; the room goes on without a log." % fault)
 
     def read(self, text: Optional[str]) -> None:
         """Take a line."""

@@ -4153,6 +4153,8 @@ class LineEditorTest(unittest.TestCase):
             ("日本\x02x", "日x本", 2),
             ("\x1b[5~\x1bOP\x00a", "a", 1),
             ("ab", "\x1b", "[", "D", "X", "aXb", 2),
+            ("a", "\x1b", "xy", "axy", 3),  # Escape alone asks for nothing.
+            ("never sent\x03\x1b[A", "never sent", 10),
         ):
             with self.subTest(keys=keys):
                 editor = self.type(*keys)
@@ -6073,6 +6075,11 @@ class ServerProgramTest(OutsideCase):
         told = lambda: re.search(r"\.\.\. \d+ lines missing here: nobody read the log", server.shown("out"))  # noqa: E731
         wait_for(told, "it says nothing of it", lambda: server.type("/help\n") or time.sleep(0.005))
         nobody_reads()
+        other = self.serve()
+        other.close_output()
+        self.client(other.port, "eve").finish("x\n")  # Something that cannot be written.
+        other.expect("standard output was closed; the room goes on without a log", "err")
+        self.client(other.port, "eve").finish("x\n")
         server.process.send_signal(signal.SIGTERM)
         ann.event("disconnected")
         self.assertEqual(0, server.process.wait(DEADLINE_SECONDS))

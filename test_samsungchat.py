@@ -1942,8 +1942,12 @@ class ClassicTest(RoomCase):
         self.assertEqual({"10.6.6.6": 4, "10.6.6.7": 2}, texts)
         self.original("old", "USERNAME_TAKEN")
         self.assertIn("--classic-max", self.network.server_events[-1].why)
-        self.kick("n0")
+        self.kick("n200")
         self.original("old")
+        self.run_for(10)
+        self.network.inject(b"LOGIN renamed secret", ("10.6.6.6", 2))
+        self.run_for(1)
+        self.assertIn("renamed", self.members(), "nobody more")
 
     def test_a_name_of_64_kilobytes_is_neither_hashed_nor_logged(self):
         self.room("ann")

@@ -59,6 +59,7 @@ import errno
 import functools
 import gc
 import getpass
+import heapq
 import importlib.util
 import ipaddress
 import itertools
@@ -169,12 +170,12 @@ RATE_PARTS = 30  # A member's parts a second ...
 RATE_SECONDS = 4  # ... and its burst, in seconds' worth: a pasted page passes.
 
 COOKIE_SECONDS = 10
-HALF_OPEN_MAX = 2000
+HALF_OPEN_MAX = 2000  # Then the oldest gives way: 5 s old at the pace at which LOGINs are answered.
 HALF_OPEN_SECONDS = 10
-LOGIN_QUEUE_MAX = 256
+LOGIN_QUEUE_MAX = 256  # LOGINs that wait, shared out equally among the places there; one may at each.
 LOGIN_BURST = 32  # Unproven logins of one address ...
 LOGIN_SECONDS = 10  # ... one more each so many seconds.
-ADDRESSES_MAX = 4096  # Addresses of which unproven logins are counted.
+ADDRESSES_MAX = 4096  # Places of which it is known what they have had.
 GHOST_PING_SECONDS = 0.1
 GHOST_SECONDS = 2.0  # A holder silent for so long while asked loses its name.
 SILENT_SECONDS = 30.0  # Then a member is dropped.
@@ -284,6 +285,7 @@ TRY_LATER = "TRY_LATER"
 KICKED = "KICKED"
 ADDRESS_CLOSED = "ADDRESS_CLOSED"
 SUPERSEDED = "SUPERSEDED"
+CROWDED_OUT = "CROWDED_OUT"
 VERSION_MISMATCH = "VERSION_MISMATCH"
 SERVER_CLOSED = "SERVER_CLOSED"
 UNKNOWN_SESSION = "UNKNOWN_SESSION"  # Advice between programs; no person sees it.
@@ -301,6 +303,7 @@ REFUSALS: Dict[str, str] = {
     ADDRESS_CLOSED: "Somebody at your address was removed from the room; for ten minutes after that nobody new is let "
     "in from there. Who runs the server can lift that.",
     SUPERSEDED: "Your name was silent and somebody else has taken it; log in again.",
+    CROWDED_OUT: "The room is full and your address had most of its seats: yours has gone to somebody at another one.",
     VERSION_MISMATCH: "The server speaks another version; use the same samsungchat.py on both machines.",
     SERVER_CLOSED: "The server has closed the room.",
     NO_ANSWER: "No server answered. Check that it is running, the address and the port, that a firewall lets "
@@ -1499,16 +1502,26 @@ class TokenBucket:
 
     def __init__(self, rate: float, burst: float, now: float) -> None:
         self._rate, self._burst, self._tokens, self._at = rate, burst, float(burst), now
+        self._reserve, self._advance = self, 0.0
 
-    def take(self, count: int, now: float) -> bool:
+    def share(self, now: float) -> "TokenBucket":
+        """Return one of this kind that is full as far as this one is: what it does not fill itself, it takes here."""
+        bucket = TokenBucket(self._rate, self._burst, now)
+        bucket._tokens, bucket._reserve, bucket._advance = 0.0, self, self._burst
+        return bucket
+
+    def take(self, count: float, now: float) -> bool:
         """Take ``count`` tokens if they are there."""
         if not self._rate:
             return True
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
         self._at = now
-        if self._tokens < count:
+        self._advance = min(self._advance, self._burst - self._tokens)
+        lacking = max(0.0, count - self._tokens)
+        if lacking and not (lacking <= self._advance and self._reserve.take(lacking, now)):
             return False
-        self._tokens -= count
+        self._advance -= lacking
+        self._tokens += lacking - count
         return True
 
     def give(self, count: int) -> None:
@@ -1518,10 +1531,6 @@ class TokenBucket:
     def ready_at(self, count: int) -> float:
         """Return when ``count`` tokens will be there, after a take() that failed."""
         return self._at + (count - self._tokens) / self._rate
-
-    def full(self, now: float) -> bool:
-        """Return whether nothing is missing."""
-        return self._tokens + (now - self._at) * self._rate >= self._burst
 
 
 class Alarms(Dict[str, float]):
@@ -1619,10 +1628,53 @@ class Core:
         return events
 
 
+@functools.lru_cache(ADDRESSES_MAX)  # Asked for with every message.
 def address_place(host: str) -> str:
-    """Return what counts as one place when attempts are limited: an IPv4 address, or an IPv6 /64."""
-    host = host.split("%")[0].rsplit(":", "." in host)[-1]  # An IPv4 one may stand behind "::ffff:".
-    return ipaddress.IPv6Address(host).packed[:8].hex() if ":" in host else host
+    """Return what counts as one place: an IPv4 address, an IPv6 /64, or one link-local IPv6 address."""
+    host = host.split("%")[0]
+    if ":" not in host:
+        return host
+    address = ipaddress.IPv6Address(host)
+    # SECURITY: test_ipv6_counts_by_network_link_local_by_address_and_ipv4_within_it_as_ipv4
+    return str(address.ipv4_mapped or address.packed[: 16 if address.is_link_local else 8].hex())
+
+
+class Turns(Dict[Any, Any]):
+    """What waits for its turn, by key, at places: next is the place, and its key, whose last turn was longest ago."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = itertools.count(1)
+        self._places: List[Tuple[int, int, str]] = []  # A heap: last turn, when it came, who.
+        self._keys: Dict[str, List[Tuple[int, int, Any]]] = {}  # The same of the keys at each place.
+        self.place_turns: Dict[str, int] = {}  # Who is not among them comes first.
+        self._key_turns: Dict[Any, int] = {}
+
+    def put(self, place: str, key: Any, value: Any) -> None:
+        """Let something wait; what waits already is replaced where it stands."""
+        if key not in self:
+            if place not in self._keys:
+                self._keys[place] = []
+                heapq.heappush(self._places, (self.place_turns.get(place, 0), next(self._count), place))
+            heapq.heappush(self._keys[place], (self._key_turns.get(key, 0), next(self._count), key))
+        self[key] = value
+
+    def next(self) -> Any:
+        """Take out and return what is next."""
+        place, turn = heapq.heappop(self._places)[2], next(self._count)
+        key = heapq.heappop(self._keys[place])[2]
+        remember(self.place_turns, place, turn, ADDRESSES_MAX)
+        remember(self._key_turns, key, turn, ADDRESSES_MAX)
+        if self._keys[place]:
+            heapq.heappush(self._places, (turn, turn, place))
+        else:
+            del self._keys[place]
+        return self.pop(key)
+
+    def fits(self, place: str, most: int) -> bool:
+        """Return whether one more may wait at a place, if ``most`` are shared out equally; but one may everywhere."""
+        here = len(self._keys.get(place, ()))
+        return here * len(self._keys) < most if here else len(self._keys) < ADDRESSES_MAX
 
 
 def address_text(address: Any) -> str:
@@ -1732,7 +1784,7 @@ class Sealed(Kind):
     """The members of the sealed protocol, by session, who share a room key that is drawn anew when one has left."""
 
     can_answer = True
-    BYES = {"left": "", "kicked": KICKED, "superseded": SUPERSEDED}
+    BYES = {"left": "", "kicked": KICKED, "superseded": SUPERSEDED, "crowded out": CROWDED_OUT}
 
     def __init__(self, entropy: Entropy) -> None:
         """``head`` is the newest number that is out; ``ended`` what sessions that are over answer, and until when."""
@@ -1784,7 +1836,6 @@ class Sealed(Kind):
         """Take its keys from a member, and say goodbye, except to who is silent."""
         self.rekey = True
         del self.members[member.session.id]
-        member.early.clear()
         return [] if why == "timed out" else self.end(member.session, member.address, Bye(self.BYES[why]), now)
 
     def end(self, session: Session, address: Any, answer: Union[Refused, Bye], now: float) -> Outgoing:
@@ -1878,15 +1929,14 @@ class Server(Core):
             self._kinds.append(self._foreign)
             self.receive_bytes = self._foreign.receive_bytes
         self._standing: Dict[int, Record] = {}  # What a newcomer has to know, by its number.
-        self._waiting: Dict[
-            Any, Tuple[bytes, Login]
-        ] = {}  # By address: who asks anew, as we are slow, keeps his place.
+        self._waiting = Turns()  # LOGINs by address: who asks again keeps his place.
         self._half_open: Dict[bytes, HalfOpen] = {}  # By session.
-        self._unproven: Dict[str, TokenBucket] = {}  # What rations the logins of an address.
+        self._places: Dict[str, List[TokenBucket]] = {}  # See _place().
         self._bans: Dict[str, Tuple[Member, float]] = {}  # By name: who is kept out, and until when.
         self._guests: Dict[bytes, None] = {}  # Ids of who was let in.
         # Who has something to take, what has been asked by whom and view, and who has something taken in this turn.
-        self._submitted: Dict[bytes, Member] = {}
+        self.submitted: Dict[bytes, Member] = {}
+        self._turns = Turns()  # Members who have more than one turn takes.
         self._asked: Dict[Tuple[bytes, int], Tuple[Member, Any]] = {}
         self._took: Dict[bytes, Member] = {}
         self._yielded = False
@@ -1915,7 +1965,7 @@ class Server(Core):
                     self._admit(half, half.proof, now)
         if self._foreign is not None:
             self._foreign.tick(now)
-        if self._submitted and not self._sealed.stuck:
+        if (self.submitted or self._turns) and not self._sealed.stuck:
             self._take(now)
         self._flush(now)
         self._beat(now)
@@ -2031,33 +2081,33 @@ class Server(Core):
             raise MalformedDatagram("old cookie")
         # The session of a LOGIN that comes again is the same.
         name = hashlib.blake2b(repr(address).encode() + datagram, key=self._cookie_key, digest_size=4).digest()
-        half, waiting = self._half_open.get(name), len(self._waiting)
-        full = waiting >= LOGIN_QUEUE_MAX or waiting + len(self._half_open) >= HALF_OPEN_MAX
+        half, place = self._half_open.get(name), address_place(address[0])
         if half is not None:
             self._outgoing.append(Datagram(half.answer, address))
         elif name in self._sealed.members or name in self._sealed.ended:
             raise MalformedDatagram("late login")
         # SECURITY: test_guessing_online_is_slow
+        # SECURITY: test_one_address_with_thousands_of_ports_keeps_no_stranger_out
         elif not self._sealed.stuck and (
-            address in self._waiting or not full and self._unproven_of(address, now).take(1, now)
+            address in self._waiting
+            or self._waiting.fits(place, LOGIN_QUEUE_MAX)
+            and self._place(address, now)[0].take(1, now)
         ):
-            self._waiting[address] = name, login
+            self._waiting.put(place, address, (name, login, address))
         else:
             self._advise(datagram, TRY_LATER, address)
 
-    def _unproven_of(self, address: Any, now: float) -> TokenBucket:
-        """Return what rations an address, an IPv6 one counted by its /64; nothing is left when all are in use."""
-        place = address_place(address[0])
-        if place not in self._unproven:
-            if len(self._unproven) >= ADDRESSES_MAX:
-                return TokenBucket(1 / LOGIN_SECONDS, 0, now)
-            self._unproven[place] = TokenBucket(1 / LOGIN_SECONDS, LOGIN_BURST, now)
-        return self._unproven[place]
+    def _place(self, address: Any, now: float) -> List[TokenBucket]:
+        """Return what rations a place: its unproven logins, and what its newcomers say and are answered at once."""
+        place, said = address_place(address[0]), (self.rate, max(self.rate * RATE_SECONDS, RUN_PARTS_MAX))
+        kinds = (1 / LOGIN_SECONDS, LOGIN_BURST), said, (ANSWER_RATE, ANSWER_BURST)
+        rations = self._places.get(place) or [TokenBucket(rate, burst, now) for rate, burst in kinds]
+        remember(self._places, place, rations, ADDRESSES_MAX)
+        return rations
 
     def _answer_login(self, now: float) -> None:
-        """Do the arithmetic of the LOGIN that waits longest, 2 to 3 ms."""
-        address = next(iter(self._waiting))
-        name, login = self._waiting.pop(address)
+        """Do the arithmetic of the LOGIN whose turn it is, 2 to 3 ms."""
+        name, login, address = self._waiting.next()
         exchange = Exchange(self.password, login.nonce + login.cookie, self.entropy(32))
         try:
             session = Session(name, exchange.key(login.share, name, server=True), server=True)
@@ -2065,7 +2115,8 @@ class Server(Core):
             self.dropped[str(fault)] += 1
             return
         half = HalfOpen(session, session.seal(Keys(login.nonce, exchange.share)), address, now)
-        self._half_open[name] = half
+        # SECURITY: test_a_server_full_of_begun_logins_lets_strangers_in
+        remember(self._half_open, name, half, HALF_OPEN_MAX)
         self._outgoing.append(Datagram(half.answer, address))
 
     # --- sealed datagrams
@@ -2086,7 +2137,8 @@ class Server(Core):
                 raise MalformedDatagram("not yet a member")
             if half.proof is None:
                 half.proof = message
-                self._unproven_of(half.address, now).give(1)
+                self._place(half.address, now)[0].give(1)
+                self._waiting.place_turns.pop(address_place(half.address[0]), None)
             if half.session.newest:
                 half.address = address
             if half.holder is None and not sealed.stuck:
@@ -2108,7 +2160,7 @@ class Server(Core):
             for part in message.messages:
                 if member.taken < part.number <= member.taken + WINDOW_PARTS:
                     member.early.setdefault(part.number, part)
-                    self._submitted[member.id] = member
+                    self.submitted[member.id] = member
             if member.session.newest:
                 member.echo = member.session.window.highest
                 self._asked[member.id, MISSING] = member, message
@@ -2140,7 +2192,7 @@ class Server(Core):
             reason = self.refusal(name_key(proof.name), ident, half.address)
         except UsageError as fault:
             reason, text = USERNAME_INVALID, str(fault)
-        if reason == ROOM_FULL and (known or holder):
+        if reason == ROOM_FULL and (known or holder or self._make_room(half.address, now)):
             reason = ""
         if holder is not None and holder is not known and not reason:
             if half.holder is not holder:
@@ -2175,6 +2227,17 @@ class Server(Core):
     def is_new(self, ident: bytes) -> bool:
         """Return whether nobody with that id is or was here, as far as the room and its log remember."""
         return not (ident in self.members or ident in self._guests or self.log.taken(ident))
+
+    def _make_room(self, address: Any, now: float) -> bool:
+        """Take the newest seat of the place that has most, if it has two more than the newcomer's; return whether."""
+        newest = {address_place(member.address[0]): member for member in self.names.values()}
+        seats = collections.Counter(address_place(member.address[0]) for member in self.names.values())
+        [(place, most)] = seats.most_common(1)
+        # SECURITY: test_one_address_that_fills_the_room_keeps_no_stranger_out
+        if most < seats[address_place(address[0])] + 2:
+            return False
+        self.leave(newest[place], "crowded out", now)
+        return True
 
     def note(self, activity: Activity) -> None:
         """Report something for the server's own log."""
@@ -2214,8 +2277,8 @@ class Server(Core):
         """Let a new member in: its JOINED stands as long as it is here."""
         record = self.append(Entry(JOINED, self.wall_ms(now), member.id, name=member.name, text=member.kind.note))
         member.joined, member.joined_at, member.heard_at = self.log.head, now + self.epoch, now
-        member.bucket = TokenBucket(self.rate, max(self.rate * RATE_SECONDS, RUN_PARTS_MAX), now)
-        member.answers = TokenBucket(ANSWER_RATE, ANSWER_BURST, now)
+        # SECURITY: test_logging_in_anew_again_and_again_gives_no_more_than_staying
+        member.bucket, member.answers = (bucket.share(now) for bucket in self._place(member.address, now)[1:])
         self._standing[member.joined] = record
         self.names[member.key] = member
         self.members[member.id] = member
@@ -2224,6 +2287,7 @@ class Server(Core):
     def leave(self, member: Member, why: str, now: float) -> None:
         """Remove a member, and tell it so."""
         del self.names[member.key], self.members[member.id], self._standing[member.joined]
+        member.early.clear()
         self._outgoing += member.kind.part(member, why, now)
         self.append(Entry(LEFT, self.wall_ms(now), member.id, name=member.name, text=why))
         self.note(Activity(why, member.name, member.address, members=len(self.names)))
@@ -2238,8 +2302,6 @@ class Server(Core):
             del self._half_open[half.session.id]
             if half.proof is None:
                 self.note(Activity("abandoned", address=half.address))
-        for place in [place for place, bucket in self._unproven.items() if bucket.full(now)]:
-            del self._unproven[place]
         for key in [key for key, (_, until) in self._bans.items() if now >= until]:
             del self._bans[key]
         for name in [name for name, (_, _, until) in self._sealed.ended.items() if now >= until]:
@@ -2254,32 +2316,39 @@ class Server(Core):
         return record
 
     def _take(self, now: float) -> None:
-        """Append what members have submitted, as far as their buckets and this turn allow."""
+        """Append what members have submitted, as far as their buckets and this turn allow; the rest a message each."""
         budget = FLUSH_DATAGRAMS_MAX * BATCH_BYTES_MAX
-        for ident in list(self._submitted):
-            if budget <= 0:
-                self._alarms["turn"] = now + TURN_SECONDS
-                break
-            member = self._submitted.pop(ident)  # Who has more comes again, behind who was not served.
-            try:
-                budget -= self._take_member(member, budget, now)
-            except MalformedDatagram as fault:
-                self.dropped[str(fault)] += 1
+        submitted, self.submitted = self.submitted, {}
+        for member in submitted.values():
+            if self._turns or budget <= 0:
+                self._turns.put(address_place(member.address[0]), member.id, member)
+            else:
+                budget -= self._take_from(member, budget, now)
+        # SECURITY: test_a_quiet_members_line_waits_for_no_crowd_of_loud_ones
+        while self._turns and budget > 0:
+            budget -= self._take_from(self._turns.next(), 1, now)
+        if self._turns:
+            self._alarms["turn"] = now + TURN_SECONDS
 
-    def _take_member(self, member: Member, budget: int, now: float) -> int:
-        """Append one member's complete messages; return their bytes."""
+    def _take_from(self, member: Member, budget: int, now: float) -> int:
+        """Append one member's complete messages, until so many bytes are reached; return their bytes."""
         size = 0
-        run = member.next_run()
-        while run and size < budget and member.bucket.take(len(run), now):
-            self._took[member.id] = member
-            for part in run:
-                del member.early[part.number]
-            size += self.append_run(member, run, now)
+        try:
             run = member.next_run()
-        if run:
-            self._submitted[member.id] = member
-            ready_at = now if size >= budget else member.bucket.ready_at(len(run))
-            self._alarms.sooner("turn", max(ready_at, now + TURN_SECONDS))
+            while run and size < budget and member.bucket.take(len(run), now):
+                self._took[member.id] = member
+                for part in run:
+                    del member.early[part.number]
+                size += self.append_run(member, run, now)
+                run = member.next_run()
+        except MalformedDatagram as fault:
+            self.dropped[str(fault)] += 1
+            return size
+        if run and size >= budget:
+            self._turns.put(address_place(member.address[0]), member.id, member)
+        elif run:
+            self.submitted[member.id] = member
+            self._alarms.sooner("turn", max(member.bucket.ready_at(len(run)), now + TURN_SECONDS))
         return size
 
     def append_run(self, member: Member, run: Sequence[Submission], now: float) -> int:
@@ -3036,7 +3105,7 @@ class Client(Core):
     def _receive_bye(self, bye: Bye, now: float) -> None:
         if self.state is State.LEAVING:
             self._enter(State.ENDED)
-        elif bye.reason in (KICKED, SUPERSEDED):
+        elif bye.reason in (KICKED, SUPERSEDED, CROWDED_OUT):
             self._fail(bye.reason)
         elif self.state is State.CONNECTING:
             self._fail(SERVER_CLOSED)
@@ -3241,6 +3310,7 @@ CLASSIC_REFUSALS = {CLASSIC_WRONG: WRONG_PASSWORD, USERNAME_TAKEN: USERNAME_TAKE
 CLASSIC_WORDS = {
     "kicked": "-- " + REFUSALS[KICKED],
     "timed out": "-- You were silent for an hour and have left the room; log in again.",
+    "crowded out": "-- " + REFUSALS[CROWDED_OUT],
     "closed": "-- " + REFUSALS[SERVER_CLOSED],
     "stuck": "-- The server's disk is full: what you say is lost until there is room.",
     "goes on": "-- The server's disk has room again.",
@@ -3359,17 +3429,19 @@ class Classic(Kind):
         return reason
 
     def _take(self, member: Member, text: str, now: float) -> None:
-        """Append what somebody says; beyond its rate it is lost, as anything is in this protocol."""
+        """Have what somebody says taken in its turn; more than may wait is lost, as anything is in this protocol."""
         member.heard_at = now
         try:
             parts = split_parts(clean_text(text))
         except UsageError:
             raise MalformedDatagram("size of a text") from None
-        if self.stuck or not member.bucket.take(len(parts), now):
+        if self.stuck or len(member.early) + len(parts) > WINDOW_PARTS:
             raise MalformedDatagram("too much at once")
-        marks = [TEXT | FIRST * (part is parts[0]) | LAST * (part is parts[-1]) for part in parts]
-        numbered = enumerate(zip(marks, parts), member.taken + 1)
-        self._room.append_run(member, [Submission(number, mark, b"", part) for number, (mark, part) in numbered], now)
+        for part in parts:
+            number = member.taken + len(member.early) + 1
+            mark = TEXT | FIRST * (part is parts[0]) | LAST * (part is parts[-1])
+            member.early[number] = Submission(number, mark, b"", part)
+        self._room.submitted[member.id] = member
 
     def deliver(self, flush: Flush) -> Outgoing:
         """Return each entry as text for all who may see it, but for nobody his own."""
@@ -3789,6 +3861,7 @@ PRESENCE_WORDS = {
     "timed out": "lost the connection",
     "kicked": "was removed",
     "superseded": "lost the name to a newcomer",
+    "crowded out": "lost the seat to a newcomer",
 }
 
 

@@ -1492,9 +1492,8 @@ class RoundTrip:
 
     def retry_seconds(self) -> float:
         """Return how long to wait for an answer before the first repeat."""
-        if not self.seconds:
-            return RETRY_SECONDS
-        return min(max(self.seconds + 4 * self._deviation, RETRY_SECONDS_MIN), RETRY_SECONDS_MAX)
+        seconds = self.seconds + 4 * self._deviation if self.seconds else RETRY_SECONDS
+        return min(max(seconds, RETRY_SECONDS_MIN), RETRY_SECONDS_MAX)
 
 
 class TokenBucket:
@@ -1691,14 +1690,14 @@ def address_text(address: Any) -> str:
 
 
 class Member:
-    """One who is in the room; ``joined`` is the number of its JOINED entry.
+    """One who is in the room; ``joined`` is the number of its JOINED entry, ``handle`` what its kind finds it by.
 
     Only who speaks the sealed protocol has a session, a cursor, a round trip, and what goes with them.
     """
 
     __slots__ = (
-        *("kind", "id", "name", "key", "address", "bucket", "answers", "joined", "joined_at", "heard_at", "messages"),
-        *("taken", "told", "early", "session", "attempt", "welcome", "cursor", "echo", "rtt_ms"),
+        *("kind", "id", "name", "key", "handle", "address", "bucket", "answers", "joined", "joined_at", "heard_at"),
+        *("messages", "taken", "told", "early", "session", "attempt", "welcome", "cursor", "echo", "rtt_ms"),
     )
 
     bucket: TokenBucket  # Rations what it says ...
@@ -1711,7 +1710,7 @@ class Member:
     def __init__(self, kind: "Kind", ident: bytes, name: str, address: Any, taken: int = 0) -> None:
         """``taken`` is the highest number that the log has of it; ``told``, what is there for good."""
         self.kind, self.id, self.name, self.key, self.address = kind, ident, name, name_key(name), address
-        self.taken = self.told = taken
+        self.handle, self.taken, self.told = address, taken, taken
         self.joined = self.messages = self.attempt = self.cursor = self.echo = self.rtt_ms = 0
         self.early: Dict[int, Submission] = {}  # Parts that cannot be taken yet.
 
@@ -1738,23 +1737,6 @@ class Member:
         return []
 
 
-class Flush:
-    """The new entries of one turn: numbers (after, head] of a log, on their way to all members."""
-
-    def __init__(self, log: Log, after: int, head: int) -> None:
-        self.log, self.after, self.head = log, after, head
-        self.records = list(log.records(after + 1, head))
-        # A party to something private gets everything new under its own keys.
-        audiences = [record.audience for _, record in self.records if record.audience]
-        self.parties = {audience[n : n + 8]: True for audience in audiences for n in (0, 8)}
-        self.public = self.seen_by(None)
-
-    def seen_by(self, reader: Optional[bytes]) -> List[Cut]:
-        """Return the batches that one reader, or (None) the public, may see."""
-        found = pieces(self.records, self.after, self.head, reader, self.log.time_at)
-        return list(cut_pieces(found, self.after))
-
-
 class Kind:
     """A way of being in the room: its members, and how they are told what happens."""
 
@@ -1767,16 +1749,12 @@ class Kind:
         self.members: Dict[Any, Any] = {}
         self.stuck = False
 
-    def deliver(self, flush: Flush) -> Outgoing:
-        """Return what carries the new entries to all members of this kind."""
+    def deliver(self, after: int, records: Sequence[Tuple[int, Record]]) -> Outgoing:
+        """Return what carries the new entries, those above ``after``, to all members of this kind."""
         raise NotImplementedError
 
-    def tell(self, members: Iterable[Any], what: str) -> Outgoing:
-        """Return what says that the room is "closed" or ``stuck`` has changed, or asks for a sign of life ("ask")."""
-        raise NotImplementedError
-
-    def part(self, member: Any, why: str, now: float) -> Outgoing:
-        """Let go of a member, and return what it is told: "left", "timed out", "kicked" or "superseded"."""
+    def tell(self, members: Iterable[Any], what: str, now: float) -> Outgoing:
+        """Return what tells how the log is ("stuck", "goes on"), why they are out ("left", "closed", ...) or "ask"s."""
         raise NotImplementedError
 
 
@@ -1784,11 +1762,12 @@ class Sealed(Kind):
     """The members of the sealed protocol, by session, who share a room key that is drawn anew when one has left."""
 
     can_answer = True
-    BYES = {"left": "", "kicked": KICKED, "superseded": SUPERSEDED, "crowded out": CROWDED_OUT}
+    BYES = {"left": "", "kicked": KICKED, "superseded": SUPERSEDED, "crowded out": CROWDED_OUT, "closed": SERVER_CLOSED}
 
-    def __init__(self, entropy: Entropy) -> None:
+    def __init__(self, log: Log, entropy: Entropy) -> None:
         """``head`` is the newest number that is out; ``ended`` what sessions that are over answer, and until when."""
         super().__init__()
+        self._log = log
         self.head = 0
         self.rekey = False
         self.room_key = RoomKey(1, entropy(32))
@@ -1805,18 +1784,23 @@ class Sealed(Kind):
         key, flags = self.room_key, flags | STUCK * self.stuck
         return self.send(member, Entries(echo, member.told, member.held_parts(), flags, key.id, key.key, batch))
 
-    def deliver(self, flush: Flush) -> Outgoing:
+    def deliver(self, after: int, records: Sequence[Tuple[int, Record]]) -> Outgoing:
         """Seal the entries once for all where all may read them, else for each; a new key goes to each."""
+
+        def seen_by(reader: Optional[bytes]) -> List[Cut]:
+            return list(cut_pieces(pieces(records, after, self.head, reader, self._log.time_at), after))
+
+        # A party to something private gets everything new under its own keys.
+        parties = {record.audience[n : n + 8] for _, record in records if record.audience for n in (0, 8)}
+        public, shared = seen_by(None), dict(self.members)
         outgoing: Outgoing = []
-        shared = []
-        for member in self.members.values():
-            if not self.rekey and member.id not in flush.parties:
-                shared.append(member)
-                continue
-            own = flush.seen_by(member.id) if member.id in flush.parties else flush.public
-            outgoing += [self.entries(member, 0, cut) for cut in own]
-        plain = [encode_batch(flush.head, first, entries) for first, _, entries in flush.public]
-        return outgoing + self.fan_out(plain, shared)
+        for member in self.members.values() if self.rekey or parties else ():
+            if self.rekey or member.id in parties:
+                del shared[member.handle]
+                own = seen_by(member.id) if member.id in parties else public
+                outgoing += [self.entries(member, 0, cut) for cut in own]
+        plain = [encode_batch(self.head, first, entries) for first, _, entries in public]
+        return outgoing + self.fan_out(plain, list(shared.values()))
 
     def fan_out(self, plain: List[bytes], members: Sequence[Member]) -> Outgoing:
         """Return the batches for the members: encrypted once, tagged for each, padded to one size for GSO."""
@@ -1826,22 +1810,18 @@ class Sealed(Kind):
         bodies = [self.room_key.seal(batch.ljust(size, b"\0")) for batch in plain]
         return [Fanout(bodies, [(member.address, member.session) for member in members])]
 
-    def tell(self, members: Iterable[Member], what: str) -> Outgoing:
-        """Say goodbye, or anything else with an ENTRIES."""
-        if what == "closed":
-            return [self.send(member, Bye(SERVER_CLOSED)) for member in members]
+    def tell(self, members: Iterable[Member], what: str, now: float) -> Outgoing:
+        """Say goodbye, except to who is silent, or anything else with an ENTRIES."""
+        if what == "timed out":
+            return []
+        if what in self.BYES:
+            return [self.end(member.session, member.address, Bye(self.BYES[what]), now) for member in members]
         return [self.entries(member, ASK * (what == "ask")) for member in members]
 
-    def part(self, member: Member, why: str, now: float) -> Outgoing:
-        """Take its keys from a member, and say goodbye, except to who is silent."""
-        self.rekey = True
-        del self.members[member.session.id]
-        return [] if why == "timed out" else self.end(member.session, member.address, Bye(self.BYES[why]), now)
-
-    def end(self, session: Session, address: Any, answer: Union[Refused, Bye], now: float) -> Outgoing:
+    def end(self, session: Session, address: Any, answer: Union[Refused, Bye], now: float) -> Datagram:
         """Let a session answer with that, now and for a while to everything."""
         remember(self.ended, session.id, (session, answer, now + ENDED_SECONDS), ENDED_MAX)
-        return [Datagram(session.seal(answer), address)]
+        return Datagram(session.seal(answer), address)
 
 
 # ======================================================================================================
@@ -1880,13 +1860,12 @@ class ServerReport(Value):
 
 
 class HalfOpen:
-    """A login between LOGIN and PROOF, and until it is decided whose its name is."""
+    """A login between LOGIN and PROOF, and until it is decided whose its name is; ``answer`` is its KEYS."""
 
     def __init__(self, session: Session, answer: bytes, address: Any, now: float) -> None:
-        """``answer`` is the KEYS, for when the LOGIN comes again."""
         self.session, self.answer, self.address = session, answer, address
         self.expires_at = now + HALF_OPEN_SECONDS
-        self.proof: Optional[Proof] = None
+        self.proof: Any = None
         self.holder: Optional[Member] = None  # Has the name; is asked whether it is still there ...
         self.asked_at = 0.0  # ... since then.
 
@@ -1922,7 +1901,7 @@ class Server(Core):
         self.password, self.entropy = password_bytes(password), entropy
         self._id = entropy(8)
         self._cookie_key = entropy(32)
-        self._sealed = Sealed(entropy)
+        self._sealed = Sealed(log, entropy)
         self._foreign = foreign(self, now) if foreign else None
         self._kinds: List[Kind] = [self._sealed]
         if self._foreign is not None:
@@ -1960,9 +1939,8 @@ class Server(Core):
         if self._alarms.due("sweep", now):
             self._sweep(now)
         if self._alarms.due("ping", now):
-            for half in list(self._half_open.values()):
-                if half.holder is not None and half.proof is not None:
-                    self._admit(half, half.proof, now)
+            for half in [half for half in self._half_open.values() if half.holder]:
+                self._admit(half, now)
         if self._foreign is not None:
             self._foreign.tick(now)
         if (self.submitted or self._turns) and not self._sealed.stuck:
@@ -1973,7 +1951,7 @@ class Server(Core):
             self.done = not self._goodbyes
             for kind in self._kinds:
                 if kind is self._sealed or self.done:  # Plain text is not repeated.
-                    self._outgoing += kind.tell(kind.members.values(), "closed")
+                    self._outgoing += kind.tell(kind.members.values(), "closed", now)
             if not self.done:
                 self._alarms["close"] = now + self._goodbyes.pop(0)
         # One login a turn, but what this turn hands out goes before it, once: 2 ms are long where people talk.
@@ -2034,10 +2012,9 @@ class Server(Core):
             raise MalformedDatagram("closing")
         if datagram and datagram[0] < 0xF8 and self._foreign is not None:
             self._outgoing += self._foreign.receive(decode_text(datagram), address, now)
-            return
-        if len(datagram) < HEADER_BYTES or datagram[0] < 0xF8:
+        elif len(datagram) < HEADER_BYTES or datagram[0] < 0xF8:
             raise MalformedDatagram("foreign")
-        if datagram[0] != VERSION_BYTE:
+        elif datagram[0] != VERSION_BYTE:
             self._advise(datagram, VERSION_MISMATCH, address)
         elif datagram[1] in (Hello.code, Login.code):
             self._receive_stranger(datagram, address, now)
@@ -2142,7 +2119,7 @@ class Server(Core):
             if half.session.newest:
                 half.address = address
             if half.holder is None and not sealed.stuck:
-                self._admit(half, half.proof, now)
+                self._admit(half, now)
         elif name in sealed.ended:
             session, answer, _ = sealed.ended[name]
             session.open(datagram)
@@ -2178,9 +2155,9 @@ class Server(Core):
 
     # --- admission
 
-    def _admit(self, half: HalfOpen, proof: Proof, now: float) -> None:
+    def _admit(self, half: HalfOpen, now: float) -> None:
         """Let a newcomer in, refuse it, or ask the holder of its name whether it is still there, and see again."""
-        ident, text = member_id(proof.instance), ""
+        proof, ident, text = half.proof, member_id(half.proof.instance), ""
         known, holder = self.members.get(ident), self.names.get(name_key(proof.name))
         if known is not None and proof.attempt < known.attempt:
             # SECURITY: test_a_late_attempt_of_an_older_login_neither_moves_a_member_nor_ends_the_server
@@ -2201,7 +2178,7 @@ class Server(Core):
             if holder.heard_at > half.asked_at or not holder.kind.can_answer:
                 reason = USERNAME_TAKEN
             elif now < half.asked_at + GHOST_SECONDS:
-                self._outgoing += holder.kind.tell([holder], "ask")
+                self._outgoing += holder.kind.tell([holder], "ask", now)
                 self._alarms.sooner("ping", now + GHOST_PING_SECONDS)
                 return
             else:
@@ -2209,7 +2186,7 @@ class Server(Core):
         del self._half_open[half.session.id]
         if reason:
             refused = Refused(reason, text or REFUSALS[reason])
-            self._outgoing += self._sealed.end(half.session, half.address, refused, now)
+            self._outgoing.append(self._sealed.end(half.session, half.address, refused, now))
             self.note(Activity("refused", proof.name, half.address, reason))
         else:
             self._join(half, proof, known, now)
@@ -2249,28 +2226,27 @@ class Server(Core):
             known = None
         head, ident, start, member = self._sealed.head, member_id(proof.instance), proof.cursor, known
         resumed = start <= head and self.log.agrees(start, proof.entry_time)
-        if not resumed and 0 < proof.entry_time < self.log.began:
-            # Its log ended before ours began: it was here before a restart, and all of ours is news to it.
-            start = self.log.oldest - 1
-        elif not resumed:
-            start = self.log.start(proof.earlier, head + 1)
+        if not resumed:
+            # Whose log ended before ours began was here before a restart, and all of ours is news to it.
+            older = 0 < proof.entry_time < self.log.began
+            start = self.log.oldest - 1 if older else self.log.start(proof.earlier, head + 1)
         if member is None:
             member = Member(self._sealed, ident, proof.name, half.address, self.log.taken(ident))
             self.join(member, now)
             remember(self._guests, ident, None, GUESTS_MAX)
         else:
-            del self._sealed.members[member.session.id]
+            del self._sealed.members[member.handle]
             self.note(Activity("back", member.name, half.address, members=len(self.names)))
         member.early.clear()
         member.taken, member.told = max(member.taken, proof.oldest - 1), max(member.told, proof.oldest - 1)
         member.session, member.address, member.attempt = half.session, half.address, proof.attempt
-        member.heard_at = now
+        member.handle, member.heard_at = half.session.id, now
         key, here = self._sealed.room_key, min(len(self.names), 0xFFFF)
         member.welcome = Welcome(
             *(ident, start, self.log.time_at(start), resumed, head, member.told, key.id, key.key, here),
             *(proof.name, self.room),
         )
-        self._sealed.members[half.session.id] = member
+        self._sealed.members[member.handle] = member
         self._outgoing.append(self._sealed.send(member, member.welcome))
 
     def join(self, member: Member, now: float) -> None:
@@ -2280,15 +2256,16 @@ class Server(Core):
         # SECURITY: test_logging_in_anew_again_and_again_gives_no_more_than_staying
         member.bucket, member.answers = (bucket.share(now) for bucket in self._place(member.address, now)[1:])
         self._standing[member.joined] = record
-        self.names[member.key] = member
-        self.members[member.id] = member
+        self.names[member.key] = self.members[member.id] = member
         self.note(Activity("joined", member.name, member.address, members=len(self.names)))
 
     def leave(self, member: Member, why: str, now: float) -> None:
         """Remove a member, and tell it so."""
         del self.names[member.key], self.members[member.id], self._standing[member.joined]
+        del member.kind.members[member.handle]
         member.early.clear()
-        self._outgoing += member.kind.part(member, why, now)
+        self._sealed.rekey = True
+        self._outgoing += member.kind.tell([member], why, now)
         self.append(Entry(LEFT, self.wall_ms(now), member.id, name=member.name, text=why))
         self.note(Activity(why, member.name, member.address, members=len(self.names)))
 
@@ -2302,10 +2279,8 @@ class Server(Core):
             del self._half_open[half.session.id]
             if half.proof is None:
                 self.note(Activity("abandoned", address=half.address))
-        for key in [key for key, (_, until) in self._bans.items() if now >= until]:
-            del self._bans[key]
-        for name in [name for name, (_, _, until) in self._sealed.ended.items() if now >= until]:
-            del self._sealed.ended[name]
+        self._bans = {name: banned for name, banned in self._bans.items() if now < banned[1]}
+        self._sealed.ended = {name: ended for name, ended in self._sealed.ended.items() if now < ended[2]}
 
     # --- messages
 
@@ -2337,8 +2312,6 @@ class Server(Core):
             run = member.next_run()
             while run and size < budget and member.bucket.take(len(run), now):
                 self._took[member.id] = member
-                for part in run:
-                    del member.early[part.number]
                 size += self.append_run(member, run, now)
                 run = member.next_run()
         except MalformedDatagram as fault:
@@ -2360,6 +2333,7 @@ class Server(Core):
         audience = None if not to else member.id + to if recipient else member.id
         records = []
         for part in run:
+            del member.early[part.number]
             if to and not recipient:
                 first, last = bool(part.kind & FIRST), bool(part.kind & LAST)
                 refused = Entry(REFUSED, at, number=part.number, text=HAS_LEFT, first=first, last=last)
@@ -2374,8 +2348,7 @@ class Server(Core):
 
     def _flush(self, now: float) -> None:
         """Make what is new permanent, answer every SYNC that the new entries do not answer, hand them out."""
-        sealed = self._sealed
-        after = sealed.head
+        sealed, after = self._sealed, self._sealed.head
         if not self._commit(now):
             self._answer(after)
             return
@@ -2388,9 +2361,9 @@ class Server(Core):
         self._answer(after)
         self._took.clear()
         if head > after:
-            flush = Flush(self.log, after, head)
+            records = list(self.log.records(after + 1, head))
             for kind in self._kinds:
-                self._outgoing += kind.deliver(flush)
+                self._outgoing += kind.deliver(after, records)
             self._alarms.update((name, now + seconds) for name, seconds in _BEATS.items())
         sealed.rekey = False
 
@@ -2406,10 +2379,11 @@ class Server(Core):
         if bool(reason) != self._sealed.stuck:
             for half in self._half_open.values():
                 half.holder = None  # Nobody is admitted meanwhile; who still asks is contested anew.
-            self.note(Activity("stuck" if reason else "goes on", why=reason))
+            what = "stuck" if reason else "goes on"
+            self.note(Activity(what, why=reason))
             for kind in self._kinds:
                 kind.stuck = bool(reason)
-                self._outgoing += kind.tell(kind.members.values(), "stuck")
+                self._outgoing += kind.tell(kind.members.values(), what, now)
         return not reason
 
     # --- answers
@@ -2427,7 +2401,7 @@ class Server(Core):
             first = view == MISSING and question.most == ANSWER_DATAGRAMS_MAX and question.key_id == key_id
             near = first and after - BUFFER_ENTRIES_MAX <= question.cursor and after < self._sealed.head
             coming = near and ident in self._took
-            if coming or member.session.id not in self._sealed.members:
+            if coming or member.handle not in self._sealed.members:
                 continue
             # SECURITY: test_questions_that_are_much_work_are_rationed
             if work > 0 and member.answers.take(ANSWER_WORK_MAX, now):
@@ -3443,10 +3417,10 @@ class Classic(Kind):
             member.early[number] = Submission(number, mark, b"", part)
         self._room.submitted[member.id] = member
 
-    def deliver(self, flush: Flush) -> Outgoing:
+    def deliver(self, after: int, records: Sequence[Tuple[int, Record]]) -> Outgoing:
         """Return each entry as text for all who may see it, but for nobody his own."""
         outgoing: Outgoing = []
-        for _, record in flush.records if self.members else ():
+        for _, record in records if self.members else ():
             entry = decode_entry(record.data)
             text = self._runs.read(entry)
             texts = [] if text is None else classic_datagrams(entry, text)
@@ -3455,15 +3429,10 @@ class Classic(Kind):
                     outgoing += [Datagram(data, member.address) for data in texts]
         return outgoing
 
-    def tell(self, members: Iterable[Member], what: str) -> Outgoing:
+    def tell(self, members: Iterable[Member], what: str, now: float) -> Outgoing:
         """Return it as a line of the server's, where there is something to say."""
-        text = CLASSIC_WORDS.get("goes on" if what == "stuck" and not self.stuck else what)
+        text = CLASSIC_WORDS.get(what, "")
         return [Datagram(text.encode(), member.address) for member in members if text]
-
-    def part(self, member: Member, why: str, now: float) -> Outgoing:
-        """Return a goodbye, where there is more to say than goodbye."""
-        del self.members[member.address]
-        return self.tell([member], why)
 
     def tick(self, now: float) -> None:
         """Tell all when the first of this kind has come, and when the last one has left."""

@@ -146,7 +146,9 @@ ANSWER_WORK_MAX = 1024  # What one turn does for all answers: a millisecond, whi
 ANSWER_RATE = 16_000  # Work a second that is done to answer one member ...
 ANSWER_BURST = 128_000  # ... and at once: 15,000 rows missed in a night.  Beyond that, its questions wait.
 FLUSH_DATAGRAMS_MAX = 16  # New entries of one turn of the loop.
-RECEIVE_DATAGRAMS_MAX = 256  # Read from a socket in one turn.
+RECEIVE_DATAGRAMS_MAX = 256  # Of known sessions that one turn takes from a socket, ...
+STRANGERS_MAX = 64  # ... those of others in one turn, a millisecond's work, ...
+READ_DATAGRAMS_MAX = 4096  # ... what is read for that, in some 10 ms, and how many others' may wait.
 REPLAY_WINDOW = 1024  # Counters; reordering wider than this loses datagrams, which repair brings back.
 OUTBOX_PARTS_MAX = 4096  # Typed but not yet taken.
 SHOWN_MEMBERS_MAX = 4096  # Member ids of which a client remembers the highest number shown.
@@ -177,7 +179,7 @@ LOGIN_BURST = 32  # Unproven logins of one address ...
 LOGIN_SECONDS = 10  # ... one more each so many seconds.
 ADDRESSES_MAX = 4096  # Places of which it is known what they have had.
 GHOST_PING_SECONDS = 0.1
-GHOST_SECONDS = 2.0  # A holder silent for so long while asked loses its name.
+GHOST_PINGS = 20  # A holder that answers none of so many, and could have been heard, loses its name.
 SILENT_SECONDS = 30.0  # Then a member is dropped.
 BAN_SECONDS = 600.0
 BANS_MAX = 1000
@@ -213,7 +215,8 @@ AGAIN_SECONDS_MAX = 1.5
 AGAIN_WRONG_SECONDS_MAX = 60.0  # ... or up to this, where the password was wrong.
 LEAVE_SECONDS = 1.0  # For the server to confirm a BYE.
 DISCOVERY_SECONDS = 1.0
-FOUND_MAX = 50  # Servers that a search lists.
+FOUND_MAX = 50  # Servers that a search lists, ...
+FOUND_HOST_MAX = 4  # ... and of one host.
 PIPE_SECONDS = 60.0  # A pipe gives a lost connection up after this.
 
 CLASSIC_SECONDS = 3600.0  # An original client never says goodbye; silent for so long, it has left.
@@ -225,7 +228,7 @@ CLASSIC_GUESS_RATE = 1.0  # Wrong passwords a second in all; the same once more 
 CLASSIC_SEEN_MAX = 256  # Addresses of original clients that have logged in, or whose try the log has named.
 
 SOCKET_BYTES = 4 * 1024 * 1024
-SEND_WAIT_SECONDS = 0.05  # For room in the socket's buffer.
+SEND_WAIT_SECONDS = 0.05  # For room in the socket's buffer; in vain at most once a turn.
 SEGMENTS_MAX = 40  # Of one GSO send; the kernel's limit is 64 and 65,507 bytes.
 SWITCH_SECONDS = 0.0005  # Python's lock: how long a busy main thread may delay a send.
 GARBAGE_SECONDS = 10.0  # Between two walks of the garbage collector where there is a window.
@@ -1585,6 +1588,7 @@ class Core:
     def __init__(self, epoch: float) -> None:
         """``epoch`` is the wall clock's seconds at now = 0; the owner keeps it true when the clock is set."""
         self.epoch = epoch
+        self.overloaded = False  # The owner says before tick() whether some of what came was not even read.
         self.done = False
         self.dropped: Dict[str, int] = collections.Counter()
         self._outgoing: Outgoing = []
@@ -1597,6 +1601,10 @@ class Core:
             self._receive(datagram, address, now)
         except MalformedDatagram as fault:
             self.dropped[str(fault)] += 1
+
+    def knows(self, datagram: bytes, address: Any) -> bool:
+        """Return, cheaply and without trust, whether a datagram comes before those of strangers."""
+        return True
 
     def _receive(self, datagram: bytes, address: Any, now: float) -> None:
         raise NotImplementedError
@@ -1867,7 +1875,8 @@ class HalfOpen:
         self.expires_at = now + HALF_OPEN_SECONDS
         self.proof: Any = None
         self.holder: Optional[Member] = None  # Has the name; is asked whether it is still there ...
-        self.asked_at = 0.0  # ... since then.
+        self.asked_at = 0.0  # ... since then, ...
+        self.pings = 0  # ... and so often, as far as its answer would have been heard.
 
 
 # When the head is said again, after the newest entry.
@@ -1919,7 +1928,7 @@ class Server(Core):
         self._asked: Dict[Tuple[bytes, int], Tuple[Member, Any]] = {}
         self._took: Dict[bytes, Member] = {}
         self._yielded = False
-        self._ticked_at = now
+        self._ticked_at = self._unheard_at = now
         self._alarms.update(sweep=now + SWEEP_SECONDS, heartbeat=now + HEARTBEAT_SECONDS)
         self._goodbyes = list(CLOSE_SECONDS)
         self.append(Entry(STARTED, self.wall_ms(now), text="The room was opened."))
@@ -1931,9 +1940,9 @@ class Server(Core):
 
     def tick(self, now: float) -> None:
         """Do what is due: expire, log in, take messages, answer, hand out, beat."""
-        if now - self._ticked_at > SLEEP_SECONDS:
-            for member in self.names.values():
-                member.heard_at = now
+        # SECURITY: test_a_flood_in_which_nobody_is_heard_evicts_nobody
+        if self.overloaded or now - self._ticked_at > SLEEP_SECONDS:
+            self._unheard_at = now  # Silence before that says nothing.
         self._ticked_at = now
         self._alarms.pop("turn", None)  # Due or not, what it is for is done now.
         if self._alarms.due("sweep", now):
@@ -2004,6 +2013,12 @@ class Server(Core):
     def release(self) -> None:
         """Close the log: its file can be opened anew at once."""
         self.log.close()
+
+    def knows(self, datagram: bytes, address: Any) -> bool:
+        """Return whether it says that it is of a session, and comes from where that is."""
+        name, foreign = datagram[2:6], self._foreign.members if self._foreign else {}
+        peer: Any = self._sealed.members.get(name) or self._half_open.get(name) or foreign.get(address)
+        return peer is not None and peer.address == address
 
     # --- strangers: fixed-size fields, one hash, no answer larger than its question
 
@@ -2173,11 +2188,13 @@ class Server(Core):
             reason = ""
         if holder is not None and holder is not known and not reason:
             if half.holder is not holder:
-                half.holder, half.asked_at, half.expires_at = holder, now, now + HALF_OPEN_SECONDS
+                half.holder, half.asked_at, half.pings = holder, now, 0
             # SECURITY: test_the_password_is_not_enough_to_evict_a_live_member
             if holder.heard_at > half.asked_at or not holder.kind.can_answer:
                 reason = USERNAME_TAKEN
-            elif now < half.asked_at + GHOST_SECONDS:
+            elif half.pings < GHOST_PINGS:
+                half.expires_at = now + HALF_OPEN_SECONDS
+                half.pings += now >= self._unheard_at + GHOST_PING_SECONDS
                 self._outgoing += holder.kind.tell([holder], "ask", now)
                 self._alarms.sooner("ping", now + GHOST_PING_SECONDS)
                 return
@@ -2272,8 +2289,9 @@ class Server(Core):
     def _sweep(self, now: float) -> None:
         """Drop what has had its time."""
         self._alarms["sweep"] = now + SWEEP_SECONDS
-        for member in [each for each in self.names.values() if now - each.heard_at > each.kind.silent_seconds]:
-            self.leave(member, "timed out", now)
+        for member in list(self.names.values()):
+            if now - max(member.heard_at, self._unheard_at) > member.kind.silent_seconds:
+                self.leave(member, "timed out", now)
         self.log.forget(self.wall_ms(now))
         for half in [half for half in self._half_open.values() if now >= half.expires_at]:
             del self._half_open[half.session.id]
@@ -2594,7 +2612,7 @@ class LoginAttempt:
         self._addresses = addresses
         self._entropy = entropy
         self._nonce = entropy(16)
-        self._offers: Dict[bytes, Tuple[Offer, Any]] = {}  # By server; each is asked when those before it are tested.
+        self._offers: Dict[Any, Offer] = {}  # By address; each is asked when those before it are tested.
         self._tested: List[bytes] = []
         self._exchange: Optional[Exchange] = None
         self._login = b""
@@ -2637,14 +2655,15 @@ class LoginAttempt:
                 self.failure = message.reason
                 if message.reason == TRY_LATER:
                     self._alarms["failed"] = now
-        elif message.server not in self._offers and len(self._offers) < KEYS_TESTED_MAX:
-            self._offers[message.server] = (message, address)
+        # SECURITY: test_who_copies_the_id_of_a_server_does_not_hide_it
+        elif address not in self._offers and len(self._offers) < KEYS_TESTED_MAX:
+            self._offers[address] = message
             if len(self._offers) == len(self._tested) + 1:
                 self._answer_offer(now)
 
     def _answer_offer(self, now: float) -> None:
         """Ask the next server that has made an offer, if there is one, for its KEYS."""
-        for offer, address in list(self._offers.values())[len(self._tested) : len(self._tested) + 1]:
+        for address, offer in list(self._offers.items())[len(self._tested) : len(self._tested) + 1]:
             self.address = address
             self._exchange = Exchange(self._password, self._nonce + offer.cookie, self._entropy(32))
             self._login = encode_unsealed(Login(self._nonce, offer.cookie, self._exchange.share))
@@ -3251,16 +3270,23 @@ class Discovery(Core):
         self._addresses = addresses
         shares = (("first", 0.0), ("second", 0.2), ("third", 0.5), ("end", 1.0))
         self._alarms.update((name, now + DISCOVERY_SECONDS * share) for name, share in shares)
-        self.found: Dict[bytes, ServerFound] = {}
+        self._offers: Dict[Any, Offer] = {}  # By address: what else an OFFER claims can be copied.
 
     def _receive(self, datagram: bytes, address: Any, now: float) -> None:
-        """Take an OFFER; each server counts once, whichever of its addresses answered first."""
         if datagram[:2] != bytes((VERSION_BYTE, Offer.code)):
             raise MalformedDatagram("foreign")
         offer = decode(datagram[1], datagram[2:])
-        if offer.nonce == self._nonce and len(self.found) < FOUND_MAX:
-            found = ServerFound(offer.room, offer.members, offer.members_max, address)
-            self.found.setdefault(offer.server, found)
+        of_host = sum(each[0] == address[0] for each in self._offers)
+        # SECURITY: test_who_copies_the_id_of_a_server_does_not_hide_it
+        if offer.nonce == self._nonce and len(self._offers) < FOUND_MAX and of_host < FOUND_HOST_MAX:
+            self._offers.setdefault(address, offer)
+
+    def found(self) -> List[ServerFound]:
+        """Return the servers that have answered; one on this machine once, by its loopback address."""
+        # Safe, as only programs on this machine can send from there; elsewhere a copied id hides nobody.
+        own = {address: offer.server for address, offer in self._offers.items() if address[0].startswith("127.")}
+        left = [each for each in self._offers.items() if each[0] in own or each[1].server not in own.values()]
+        return [ServerFound(offer.room, offer.members, offer.members_max, address) for address, offer in left]
 
     def tick(self, now: float) -> None:
         """Ask again where it is time; end where it is over."""
@@ -4130,13 +4156,22 @@ def read_server(text: str, port: int, found: Sequence[ServerFound]) -> Tuple[str
     number = whole_number(text)
     if found and (number == 0 or number > len(found)):
         raise UsageError("Type a number from 1 to %d, or an address." % len(found))
-    named = [each for each in found if name_key(each.room) == name_key(text.strip())]
-    named += found[number - 1 : number] if number > 0 else []
+    of_name = [each for each in found if name_key(each.room) == name_key(text.strip())]
+    named = found[number - 1 : number] if number > 0 else of_name  # Somebody's room may be called 1.
+    if len(named) > 1:
+        raise UsageError(namesakes(named))
     if named:
         return named[0].address[0], named[0].address[1]
     if not text.strip():
         raise UsageError("Type the address that the server shows, or choose one found on this network.")
     return parse_server(text, port)
+
+
+def namesakes(found: Sequence[ServerFound]) -> str:
+    """Return the sentence that warns of servers of one name among those found, or ""."""
+    keys = [name_key(each.room) for each in found]
+    twice = [display_text(each.room, " ") for each, key in zip(found, keys) if keys.count(key) > 1]
+    return "Two servers here are called %s; ask which one is yours." % twice[0] if twice else ""
 
 
 def found_text(found: ServerFound) -> str:
@@ -4295,6 +4330,7 @@ def find_places(text: str, needle: str, astral: int) -> List[Tuple[str, str]]:
 # ======================================================================================================
 # Sockets, clock and entropy around a core, on a thread of its own.  One turn: wait, receive what is there,
 # run what other threads asked for, tick, send, hand the events on.  No section above this one sees OSError.
+# What arrives is read at once and sorted: too much of it is then strangers' loss, not everybody's delay.
 
 _UDP_SEGMENT = 103  # From linux/udp.h; one sendmsg() becomes many datagrams (Linux 4.18).
 
@@ -4310,12 +4346,13 @@ class Sender:
 
     def __init__(self, sockets: Sequence[socket.socket]) -> None:
         """The first socket of each family sends; an IPv6 address is known by its four fields."""
-        self.failed = 0
+        self.failed, self._waits = 0, True
         self.segmented = sys.platform == "linux"
         self._sockets = {each.family == socket.AF_INET6: each for each in reversed(sockets)}
 
     def send(self, items: Sequence[Union[Datagram, Fanout]]) -> None:
         """Send everything; what the system refuses is counted in ``failed`` and repaired like any loss."""
+        self._waits = True
         for item in items:
             if isinstance(item, Datagram):
                 self._send(item.data, item.address)
@@ -4332,9 +4369,15 @@ class Sender:
             try:
                 each.sendto(data, address)
             except BlockingIOError:  # Wait a moment for room in its buffer.
+                # What the system holds for machines that are gone can fill it for seconds (Linux: until ARP gives up).
+                # SECURITY: test_machines_that_are_gone_stop_no_turn_for_long
+                if not self._waits:
+                    raise
                 each.settimeout(SEND_WAIT_SECONDS)
+                self._waits = False
                 try:
                     each.sendto(data, address)
+                    self._waits = True
                 finally:
                     each.setblocking(False)
         except (OSError, KeyError):
@@ -4367,6 +4410,7 @@ class Loop(threading.Thread):
         self.sender = Sender(sockets)
         self.send = self.sender.send
         self._sockets = list(sockets)
+        self._strangers: List[Tuple[bytes, Any]] = []
         self._calls: Deque[Callable[[float], None]] = collections.deque()
         self._wake_in, self._wake_out = socket.socketpair()
         for each in (*self._sockets, self._wake_in, self._wake_out):
@@ -4401,13 +4445,15 @@ class Loop(threading.Thread):
 
     def _turn(self, selector: selectors.BaseSelector) -> None:
         deadline = self.core.deadline()
-        wait = None if deadline is None else deadline - time.monotonic()
+        wait = 0.0 if self._strangers else None if deadline is None else deadline - time.monotonic()
         # Below a millisecond a selector would round up; look and go on instead.
         ready = selector.select(wait if wait is None or wait >= 0.001 else 0)
         now = time.monotonic()
         self.core.epoch = time.time() - now
+        self.core.overloaded = False
         for key, _ in ready:
             self._drain(key.fileobj, now)
+        self._receive_strangers(now)
         while self._calls:
             try:
                 self._calls.popleft()(now)
@@ -4425,13 +4471,32 @@ class Loop(threading.Thread):
             with contextlib.suppress(OSError):
                 each.recv(4096)
             return
-        receive, recvfrom = self.core.receive, each.recvfrom
-        for _ in range(RECEIVE_DATAGRAMS_MAX):
+        core, recvfrom, most = self.core, each.recvfrom, RECEIVE_DATAGRAMS_MAX
+        for _ in range(READ_DATAGRAMS_MAX):
             try:
-                data, address = recvfrom(self.core.receive_bytes)
+                data, address = recvfrom(core.receive_bytes)
             except OSError:  # Nothing more; or, on Windows, one peer's port is closed, and the next turn goes on.
                 return
-            receive(data, address, now)
+            # SECURITY: test_a_flood_of_strangers_does_not_come_before_those_in_the_room
+            if core.knows(data, address):
+                core.receive(data, address, now)
+                most -= 1
+                if not most:
+                    break
+            elif len(data) <= RECEIVE_BYTES_MAX:
+                self._strangers.append((data, address))
+        core.overloaded = True
+
+    def _receive_strangers(self, now: float) -> None:
+        """Take what one turn may; where that is not all, the newest of each address, and so many of those wait."""
+        strangers = self._strangers
+        if len(strangers) > STRANGERS_MAX:
+            self.core.overloaded = True
+            # SECURITY: test_who_floods_from_one_address_displaces_only_himself
+            strangers = list({address: (data, address) for data, address in strangers}.values())
+        for data, address in strangers[:STRANGERS_MAX]:
+            self.core.receive(data, address, now)
+        self._strangers = strangers[STRANGERS_MAX:READ_DATAGRAMS_MAX]
 
 
 def networks() -> List[Tuple[str, str]]:
@@ -4541,7 +4606,7 @@ def start_discovery(port: int, tell: Callable[[List[ServerFound]], None]) -> Non
 
     core = Discovery(os.urandom, range(len(asked)), time.monotonic())
     # Its one event is that the loop has ended.
-    loop = Loop(core, [each for each, _ in asked], lambda _: tell(list(core.found.values())))
+    loop = Loop(core, [each for each, _ in asked], lambda _: tell(core.found()))
     loop.send = send
     loop.start()
 
@@ -4737,7 +4802,8 @@ class ClientApp(App):
         elif found:
             counts = [plural(each.members, "member") for each in found]
             rows = ["%d  %s, %s" % row for row in zip(itertools.count(1), where, counts)]
-            self.need = Need("server", {}, NO_ANSWER, "Several servers answered; name one:\n" + "\n".join(rows))
+            said = "\n".join(["Several servers answered; name one:", *rows, namesakes(found)])
+            self.need = Need("server", {}, NO_ANSWER, said.rstrip())
         else:
             self.need = Need("server", {}, NO_ANSWER, REFUSALS[NO_ANSWER])
 
@@ -6389,6 +6455,7 @@ class LoginForm:
             show_if(found, self.choice)
         if found and need and not self.server.value.get():
             self._choose(found[0])
+            self.server.complain(namesakes(found))
 
     def _choose(self, found: ServerFound) -> None:
         self.server.value.set(address_text(found.address).rpartition(":")[0])

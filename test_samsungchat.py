@@ -1735,6 +1735,41 @@ class AdmissionTest(RoomCase):
             self.run_for(10)
         self.assertRefused(ann, VERSION_MISMATCH)
 
+    def test_a_flood_in_which_nobody_is_heard_evicts_nobody(self):
+        ann, bob, cem = self.room("ann", "bob", "cem")
+        self.server.overloaded = True
+        with self.cut_off(ann):
+            false = self.come("ann", key="false ann", seconds=2.5)
+        self.server.overloaded = False
+        self.run_for(1)
+        self.assertRefused(false, USERNAME_TAKEN)
+        self.server.overloaded = True
+        with self.cut_off(bob):
+            self.run_for(60)
+        self.server.overloaded = False
+        self.run_for(5)
+        self.assertEqual([], cem.all(WENT))
+
+    def test_a_ghost_loses_its_name_after_a_flood_as_before(self):
+        ann, bob = self.room("ann", "bob")
+        self.network.vanish(ann)
+        self.server.overloaded = True
+        again = self.come("ann", key="ann again", seconds=1.5)
+        self.assertIn("ann", self.members())
+        self.server.overloaded = False
+        self.run_for(2.3)
+        self.assertSawLeave("bob", "ann", "superseded")
+        self.assertTrue(again.connected())
+
+    def test_only_a_datagram_from_where_a_session_is_comes_before_those_of_strangers(self):
+        (ann,) = self.room("ann", classic=True)
+        old = Original(self.network, "old")
+        old.login()
+        data = next(data for source, _, data in reversed(self.network.wire) if source == ann.address)
+        forged, elsewhere = data[:6] + b"x" * 40, ("10.0.9.9", 1)
+        places = (forged, ann.address), (data, elsewhere), (b"hello", old.address), (b"hello", elsewhere)
+        self.assertEqual([True, False, True, False], [self.server.knows(*place) for place in places])
+
     def test_a_client_of_another_version_is_told_in_its_own(self):
         future = self.stranger()
         hello = bytes((VERSION_BYTE + 1,)) + encode_unsealed(Hello(b"n" * 16))[1:]
@@ -1752,8 +1787,26 @@ class AdmissionTest(RoomCase):
         self.run_for(3)
         self.assertTrue(search.done)
         self.assertIsNone(search.deadline())
-        self.assertEqual([ServerFound("SamsungChat", 1, 1000, SERVER)], list(search.found.values()))
+        self.assertEqual([ServerFound("SamsungChat", 1, 1000, SERVER)], search.found())
         self.assertEqual({"foreign": 1}, dict(search.dropped))
+
+    def test_who_copies_the_id_of_a_server_does_not_hide_it(self):
+        """Not in a search, where he can claim a few rooms, and not in a login at several addresses."""
+        self.room("ann")
+        search, asked = Discovery(self.network.entropy, [SERVER], 0.0), Peer(self.network, "asked", ("10.0.1.9", 9))
+        search.tick(0.0)
+        nonce = decode_unsealed(search.outgoing()[0].data).nonce
+        self.network.send(encode_unsealed(Hello(nonce)), asked.address)
+        self.run_for(1)
+        offer, eve = decode_unsealed(asked.inbox[0]), "10.0.0.66"
+        for port in range(60):
+            search.receive(encode_unsealed(replace(offer, members=9)), (eve, port), 0.0)
+        search.receive(encode_unsealed(offer), SERVER, 0.0)
+        self.assertEqual([(eve, 0), (eve, 1), (eve, 2), (eve, 3), SERVER], [each.address for each in search.found()])
+        search.receive(encode_unsealed(offer), ("127.0.0.1", 11111), 0.0)
+        self.assertEqual([("127.0.0.1", 11111)], [each.address for each in search.found()], "it runs here")
+        FalseServer(self.network, (eve, 11111), guesses=1, copied=offer.server)
+        self.assertTrue(self.come("bob", places=((eve, 11111), SERVER)).connected())
 
 
 class ClassicTest(RoomCase):
@@ -3393,9 +3446,9 @@ def mutated(data, draw):
 class FalseServer(Peer):
     """A server that does not know the password: answers every LOGIN with new guesses, and unsealed ``advice``."""
 
-    def __init__(self, network, address=("10.0.0.66", 11111), guesses=99, advice=()):
+    def __init__(self, network, address=("10.0.0.66", 11111), guesses=99, advice=(), copied=b"false..."):
         super().__init__(network, "false", address)
-        self.guesses, self.advice, self.session = guesses, list(advice), None
+        self.guesses, self.advice, self.session, self.id = guesses, list(advice), None, copied
 
     def receive(self, datagram, address, now):
         super().receive(datagram, address, now)
@@ -3405,7 +3458,7 @@ class FalseServer(Peer):
     def answers(self, datagram):
         """Yield what it answers."""
         if datagram[1] == Hello.code:
-            yield encode_unsealed(Offer(decode_unsealed(datagram).nonce, bytes(20), b"false...", 1, 9, "Trap"))
+            yield encode_unsealed(Offer(decode_unsealed(datagram).nonce, bytes(20), self.id, 1, 9, "Trap"))
         elif datagram[1] == Login.code:
             login = decode_unsealed(datagram)
             for number in range(min(self.guesses, 5)):
@@ -4545,7 +4598,7 @@ class LoopTest(unittest.TestCase):
 
     def test_a_full_buffer_is_waited_for_and_says_nothing_against_segmentation(self):
         full = BlockingIOError()
-        out = FaultySocket(self, sendmsg=[full] * 2, sendto=[full, None] * 3 + [full, socket.timeout()] * 2)
+        out = FaultySocket(self, sendmsg=[full] * 2, sendto=[full, None] * 3 + [full, socket.timeout(), full])
         sender, inbox, fanout = self.sender(out)
         out.settimeout = mock.Mock(wraps=out.settimeout)
         sender.send([fanout, Datagram(b"third", inbox.getsockname())])
@@ -4553,7 +4606,42 @@ class LoopTest(unittest.TestCase):
         self.assertEqual((True, False), (sender.segmented, out.getblocking()))
         sender.send([fanout])
         self.assertEqual((True, 2), (sender.segmented, sender.failed))
-        self.assertEqual([mock.call(chat.SEND_WAIT_SECONDS)] * 5, out.settimeout.mock_calls)
+        self.assertEqual([mock.call(chat.SEND_WAIT_SECONDS)] * 4, out.settimeout.mock_calls)
+
+    def test_machines_that_are_gone_stop_no_turn_for_long(self):
+        out = FaultySocket(self, sendto=[BlockingIOError(), socket.timeout(), *[BlockingIOError()] * 98])
+        sender, inbox, _ = self.sender(out)
+        out.settimeout = mock.Mock(wraps=out.settimeout)
+        sender.send([Datagram(b"%d" % number, inbox.getsockname()) for number in range(100)])
+        self.assertEqual((b"99", 99), (inbox.recv(99), sender.failed))
+        out.settimeout.assert_called_once_with(chat.SEND_WAIT_SECONDS)
+
+    def flooded(self, *strangers, known=0):
+        """Let a loop find that in its socket, and of known sessions so much; return its core at its first tick."""
+        core, inbox, outs = Recorder(), chat.open_socket(socket.AF_INET, ("127.0.0.1", 0)), {}
+        core.knows = lambda datagram, address: datagram == b"known"
+        core.tick = lambda now: setattr(core, "seen", core.overloaded)
+        for who, data in [*strangers, *[("ann", b"known")] * known]:
+            outs[who] = outs.get(who) or FaultySocket(self)
+            outs[who].sendto(data, inbox.getsockname())
+        self.run_loop(core, inbox)[0].join(DEADLINE_SECONDS)
+        return core
+
+    def test_a_flood_of_strangers_does_not_come_before_those_in_the_room(self):
+        core = self.flooded(*[("eve", b"%d" % number) for number in range(chat.STRANGERS_MAX)], known=1)
+        self.assertEqual([b"known", b"0", b"1"], core.received[:3])
+        self.assertEqual((1 + chat.STRANGERS_MAX, False), (len(core.received), core.seen))
+
+    def test_who_floods_from_one_address_displaces_only_himself(self):
+        flood = [("eve", b"%d" % number) for number in range(2 * chat.STRANGERS_MAX)]
+        core = self.flooded(*flood[:100], ("bob", b"hello"), *flood[100:])
+        self.assertEqual([flood[-1][1], b"hello"], core.received)
+        self.assertTrue(core.seen, "those who are silent now may not have been heard")
+
+    def test_who_is_silent_while_more_arrives_than_is_read_may_not_have_been_heard(self):
+        with mock.patch.object(chat, "RECEIVE_DATAGRAMS_MAX", 9):
+            cores = [self.flooded(known=count) for count in (8, 20)]
+        self.assertEqual([(8, False), (9, True)], [(len(core.received), core.seen) for core in cores])
 
     @unittest.skipUnless(sys.platform == "linux", "only Linux has segmentation")
     def test_more_than_one_call_may_take_is_sent_in_several_and_a_wrong_address_is_no_reason_against_them(self):
@@ -4757,6 +4845,18 @@ class ClientAppTest(unittest.TestCase):
         for text in ("3", "0", " "):
             with self.assertRaises(UsageError):
                 chat.read_server(text, 7, rooms)
+        self.assertEqual("", chat.namesakes(rooms))
+
+    def test_who_calls_his_server_as_another_is_called_does_not_go_unnoticed(self):
+        places = [("10.0.0.%d" % at, at) for at in (1, 2, 3)]
+        rooms = [chat.ServerFound(room, 1, 9, at) for room, at in zip(("Lab", "LAB", "2"), places)]
+        with self.assertRaisesRegex(UsageError, "Two servers here are called Lab; ask which one is yours."):
+            chat.read_server("lab", 7, rooms)
+        self.assertEqual(places[1], chat.read_server("2", 7, rooms))
+        app, screen = self.app(server="")
+        screen.wait(lambda: app.need.hint)
+        app.inbox.put((None, rooms))
+        screen.wait(lambda: "Two servers here are called" in app.need.hint)
 
     def test_the_status_says_why_no_room_was_entered(self):
         for code, status in ((NO_ANSWER, 1), (TRY_LATER, 1), (WRONG_PASSWORD, 3), (KICKED, 3), (ROOM_FULL, 3)):

@@ -113,7 +113,27 @@ def insiders_child(port, count, a_second):
         time.sleep(pace and 1 / (pace * len(crowd.seats)))
 
 
-CHILDREN = {"server": serve_child, "newcomers": newcomers_child, "insiders": insiders_child}
+def flood_child(port, a_second, session):
+    """Send what attackers would until killed: junk, HELLOs, LOGINs with a cookie, and SYNCs forged of a session."""
+    address, nonce, out = ("127.0.0.1", int(port)), os.urandom(16), chat.open_socket(socket.AF_INET, ("127.0.0.1", 0))
+    out.sendto(chat.encode_unsealed(chat.Hello(nonce)), address)
+    cookie = chat.decode(chat.Offer.code, out.recv(2048)[2:]).cookie
+    makers = [
+        lambda: os.urandom(160),
+        lambda: chat.encode_unsealed(chat.Hello(os.urandom(16))),
+        lambda: chat.encode_unsealed(chat.Login(nonce, cookie, os.urandom(32))),
+        lambda: bytes((chat.VERSION_BYTE, chat.Sync.code)) + bytes.fromhex(session) + os.urandom(154),
+    ]
+    volleys = [b"".join(make() for _ in range(40)) for make in makers * 50]
+    print(json.dumps("ready"), flush=True)
+    began, control = time.monotonic(), [(socket.IPPROTO_UDP, 103, (160).to_bytes(2, sys.byteorder))]  # See chat.Sender.
+    for number, volley in enumerate(itertools.cycle(volleys), 1):
+        with contextlib.suppress(OSError):
+            out.sendmsg([volley], control, 0, address)
+        time.sleep(max(0.0, began + number * 40 / float(a_second) - time.monotonic()))
+
+
+CHILDREN = {"server": serve_child, "newcomers": newcomers_child, "insiders": insiders_child, "flood": flood_child}
 
 
 class Seat:
@@ -142,6 +162,7 @@ class Seat:
         """Let the client act; what it is told was heard at that time."""
         self.client.tick(now)
         for datagram in self.client.outgoing():
+            self.session = datagram.data[2:6]
             with contextlib.suppress(OSError):
                 self.socket.sendto(datagram.data, datagram.address)
         for event in self.client.events():
@@ -407,6 +428,17 @@ def bench_attack(members=20, seconds=6, rows=50_000):
                 yield Figure(name + ", heard", len(pressed) / (50 * seconds * (members - 5)) * 100, "%")
 
 
+def bench_flood(members=20, seconds=6, rates=((20_000, 15.0), (100_000, 250.0))):
+    """A room whose server is flooded from one address; only Linux can send so much from one process."""
+    with crowd_of(members) as (server, crowd):
+        session = crowd.seats[-1].session.hex()
+        for a_second, target in rates:
+            with contextlib.ExitStack() as flood:
+                flood.callback(Child("flood", server.first, a_second, session).kill)
+                pressed = speak(crowd, 5, 50, seconds)
+            yield from spread("beside a flood of %d a second" % a_second, pressed, "ms", target)
+
+
 def bench_loss(losses=(0, 10, 30, 50)):
     """Ten members on the simulated network, half a millisecond to two apart; ten messages a second."""
     for loss in losses:
@@ -447,6 +479,7 @@ def bench_smoke():
     yield from bench_catchup(300)
     yield from bench_loss((30,))
     yield from bench_attack(8, 0.3, 1000)
+    yield from bench_flood(8, 0.3, ((1000, 15.0),))
 
 
 BENCHES = {
@@ -458,7 +491,7 @@ BENCHES = {
     "thousand": bench_thousand,
     "catchup": bench_catchup,
     "loss": bench_loss,
-    "attack": bench_attack,
+    "attack": lambda: itertools.chain(bench_attack(), bench_flood()),
     "smoke": bench_smoke,
 }
 

@@ -186,6 +186,7 @@ BANS_MAX = 1000
 GUESTS_MAX = 4096  # Ids of who was here: they come back although somebody else was removed from their address.
 ENDED_SECONDS = 30.0  # An ended session, or a refused login, still answers with why.
 ENDED_MAX = 4096
+VOUCHERS_MAX = 4  # That a client keeps: the true server's outlasts three false ones'.
 SWEEP_SECONDS = 1.0
 TURN_SECONDS = 0.0001  # From a turn that left work undone to the next.
 SLEEP_SECONDS = 5.0  # A longer gap between turns was sleep, not silence.
@@ -289,6 +290,7 @@ KICKED = "KICKED"
 ADDRESS_CLOSED = "ADDRESS_CLOSED"
 SUPERSEDED = "SUPERSEDED"
 CROWDED_OUT = "CROWDED_OUT"
+ANOTHER_LOGIN = "ANOTHER_LOGIN"
 VERSION_MISMATCH = "VERSION_MISMATCH"
 SERVER_CLOSED = "SERVER_CLOSED"
 UNKNOWN_SESSION = "UNKNOWN_SESSION"  # Advice between programs; no person sees it.
@@ -307,6 +309,7 @@ REFUSALS: Dict[str, str] = {
     "in from there. Who runs the server can lift that.",
     SUPERSEDED: "Your name was silent and somebody else has taken it; log in again.",
     CROWDED_OUT: "The room is full and your address had most of its seats: yours has gone to somebody at another one.",
+    ANOTHER_LOGIN: "This place in the room belongs to another login; log in again.",
     VERSION_MISMATCH: "The server speaks another version; use the same samsungchat.py on both machines.",
     SERVER_CLOSED: "The server has closed the room.",
     NO_ANSWER: "No server answered. Check that it is running, the address and the port, that a firewall lets "
@@ -623,11 +626,12 @@ class Keys(Message, code=5, layout=Layout("16s32s")):
     share: bytes
 
 
-class Proof(Message, code=6, layout=Layout("I16sQQIH", _STRING)):
+class Proof(Message, code=6, layout=Layout("I16s16sQQIH", _STRING)):
     """Client, sealed: who I am, and how far I have read."""
 
     attempt: int
     instance: bytes
+    shown: bytes  # That it has the voucher: see Session.show().
     cursor: int
     entry_time: int  # Of the entry at the cursor.
     oldest: int  # The lowest number that is not yet taken.
@@ -635,10 +639,11 @@ class Proof(Message, code=6, layout=Layout("I16sQQIH", _STRING)):
     name: str
 
 
-class Welcome(Message, code=7, layout=Layout("8sQQBQII32sH", _STRING, _STRING)):
+class Welcome(Message, code=7, layout=Layout("8s16sQQBQII32sH", _STRING, _STRING)):
     """Server: you are in; read on from ``start``.  What stands up to ``head`` was said before."""
 
     member: bytes
+    voucher: bytes  # With which this member can come back, and nobody else, whoever has seen its instance.
     start: int
     start_time: int
     resumed: int
@@ -754,6 +759,18 @@ class Bye(Message, code=14, layout=Layout("", _STRING)):
     """Either side: this session ends.  The reason is empty where somebody just leaves."""
 
     reason: str
+
+
+class Challenge(Message, code=15, layout=Layout("8s")):
+    """Server, to an address that has not shown that its member receives there: say this to me."""
+
+    token: bytes
+
+
+class Response(Message, code=16, layout=Layout("8s")):
+    """Client: you said this to me."""
+
+    token: bytes
 
 
 ASK, STUCK, BEGINNING = 1, 2, 4  # Flags.
@@ -1038,7 +1055,7 @@ class ReplayWindow:
 class Session:
     """The keys shared with one peer, one pair for each direction, and both counters."""
 
-    __slots__ = ("id", "sent", "newest", "_header", "sealer", "_seal_key", "_open_key", "_opener", "window")
+    __slots__ = ("id", "sent", "newest", "_header", "sealer", "_seal_key", "_open_key", "_opener", "window", "_proof")
 
     def __init__(self, session: bytes, key: bytes, server: bool) -> None:
         """Derive the keys from the login's ``key`` (64 bytes); ``session`` (4 bytes) names it on the wire."""
@@ -1055,6 +1072,11 @@ class Session:
         self.sealer = hashlib.blake2b(key=derive(ours + b" tag"), digest_size=TAG_BYTES)
         self._opener = hashlib.blake2b(key=derive(theirs + b" tag"), digest_size=TAG_BYTES)
         self.window = ReplayWindow()
+        self._proof = derive(b"voucher")
+
+    def show(self, voucher: bytes) -> bytes:
+        """Return what shows the peer, and tells nobody else, that one has a voucher: it serves in this session only."""
+        return hashlib.blake2b(self._proof, key=voucher, digest_size=16).digest()
 
     def seal(self, message: Any) -> bytes:
         """Encrypt and tag a message with the next counter."""
@@ -1173,13 +1195,14 @@ _APPLICATION_ID = 0x53434C32  # "SCL2": marks a file as ours, its entries as of 
 _SCHEMA_VERSION = 2  # Of the tables and of the entries in them.
 _SCHEMA = """
     BEGIN IMMEDIATE;
-    CREATE TABLE room (began INTEGER NOT NULL);
+    CREATE TABLE room (began INTEGER NOT NULL, secret BLOB);
     CREATE TABLE entries (
         seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, author BLOB NOT NULL, number INTEGER NOT NULL,
         audience BLOB, public INTEGER NOT NULL, data BLOB NOT NULL, digest INTEGER NOT NULL);
-    CREATE INDEX numbers ON entries (author, number) WHERE number > 0;
+    CREATE INDEX numbers ON entries (author, number);
+    CREATE INDEX recipients ON entries (substr(audience, 9)) WHERE audience IS NOT NULL;
     CREATE INDEX messages ON entries (seq) WHERE public;
-    INSERT INTO room VALUES (%d);
+    INSERT INTO room VALUES (%d, NULL);
     PRAGMA application_id = %d; PRAGMA user_version = %d;
     COMMIT
 """  # Before the file is in WAL mode, so that the marks are in the file itself from the beginning.
@@ -1298,6 +1321,7 @@ class Log:
         self._recent = self.head + 1  # The lowest number in memory.
         self._written = self.head
         self._taken: Dict[bytes, int] = {}
+        self._newest: Dict[bytes, int] = {}  # The last entry in memory of each author.
         self._bytes = 0
 
     def _number(self, query: str, *values: Any) -> int:
@@ -1315,6 +1339,7 @@ class Log:
             self.head += 1
             self._records[self.head] = record
             self._bytes += len(record.data) + RECORD_BYTES
+            self._newest[record.author] = self.head
             if record.number:
                 self._taken[record.author] = record.number
 
@@ -1335,6 +1360,8 @@ class Log:
             if record.first() and not many and self._bytes <= LOG_BYTES_MAX:
                 break  # What is left of a run goes with its beginning.
             del self._records[self._recent]
+            if self._newest[record.author] == self._recent:
+                del self._newest[record.author]
             self._recent += 1
             self._bytes -= len(record.data) + RECORD_BYTES
             if self._taken.get(record.author) == record.number:
@@ -1364,6 +1391,21 @@ class Log:
         """Return the author's highest number among the entries, or 0."""
         written = self._number("max(number) FROM entries WHERE author = ? AND number > 0", author)
         return max(self._taken.get(author, 0), written)
+
+    def knows(self, ident: bytes) -> bool:
+        """Return whether an entry is by that member or to it: whoever has this id may read what is its own."""
+        query = "1 FROM entries WHERE author = ?1 OR audience IS NOT NULL AND substr(audience, 9) = ?1 LIMIT 1"
+        return ident in self._newest or bool(self._number(query, ident))
+
+    def secret(self, fresh: bytes) -> bytes:
+        """Return the room's secret of 32 bytes: that of the file, which keeps a ``fresh`` one where it has none."""
+        if self._database is None:
+            return fresh
+        with _complaints(self._path, LogFailure):
+            for (secret,) in self._database.execute("SELECT secret FROM room WHERE length(CAST(secret AS BLOB)) = 32"):
+                return bytes(secret)
+            self._database.execute("UPDATE room SET secret = ?", (fresh,))
+        return fresh
 
     def agrees(self, cursor: int, entry_time: int) -> bool:
         """Return whether a reader whose entry ``cursor`` is of that time has read this log and no other."""
@@ -1706,6 +1748,7 @@ class Member:
     __slots__ = (
         *("kind", "id", "name", "key", "handle", "address", "bucket", "answers", "joined", "joined_at", "heard_at"),
         *("messages", "taken", "told", "early", "session", "attempt", "welcome", "cursor", "echo", "rtt_ms"),
+        *("unproven", "fresh"),
     )
 
     bucket: TokenBucket  # Rations what it says ...
@@ -1721,6 +1764,8 @@ class Member:
         self.handle, self.taken, self.told = address, taken, taken
         self.joined = self.messages = self.attempt = self.cursor = self.echo = self.rtt_ms = 0
         self.early: Dict[int, Submission] = {}  # Parts that cannot be taken yet.
+        self.unproven: Any = None  # An address from which it has spoken, and has not shown that it receives there.
+        self.fresh = False  # Whether it had not been here before.
 
     def held_parts(self) -> int:
         """Return which parts above ``told`` need not be sent again: see ENTRIES."""
@@ -1766,6 +1811,13 @@ class Kind:
         raise NotImplementedError
 
 
+class Ended:
+    """A session that is over: what it answers, where, and until when."""
+
+    def __init__(self, session: Session, address: Any, answer: Union[Refused, Bye], until: float) -> None:
+        self.session, self.address, self.answer, self.until = session, address, answer, until
+
+
 class Sealed(Kind):
     """The members of the sealed protocol, by session, who share a room key that is drawn anew when one has left."""
 
@@ -1773,13 +1825,13 @@ class Sealed(Kind):
     BYES = {"left": "", "kicked": KICKED, "superseded": SUPERSEDED, "crowded out": CROWDED_OUT, "closed": SERVER_CLOSED}
 
     def __init__(self, log: Log, entropy: Entropy) -> None:
-        """``head`` is the newest number that is out; ``ended`` what sessions that are over answer, and until when."""
+        """``head`` is the newest number that is out; ``ended`` are the sessions that are over."""
         super().__init__()
         self._log = log
         self.head = 0
         self.rekey = False
         self.room_key = RoomKey(1, entropy(32))
-        self.ended: Dict[bytes, Tuple[Session, Union[Refused, Bye], float]] = {}
+        self.ended: Dict[bytes, Ended] = {}
 
     def send(self, member: Member, message: Message) -> Datagram:
         """Seal a message for a member."""
@@ -1828,7 +1880,7 @@ class Sealed(Kind):
 
     def end(self, session: Session, address: Any, answer: Union[Refused, Bye], now: float) -> Datagram:
         """Let a session answer with that, now and for a while to everything."""
-        remember(self.ended, session.id, (session, answer, now + ENDED_SECONDS), ENDED_MAX)
+        remember(self.ended, session.id, Ended(session, address, answer, now + ENDED_SECONDS), ENDED_MAX)
         return Datagram(session.seal(answer), address)
 
 
@@ -1881,7 +1933,7 @@ class HalfOpen:
 
 # When the head is said again, after the newest entry.
 _BEATS = dict(zip(("beat", "second beat", "heartbeat"), (*BEAT_SECONDS, HEARTBEAT_SECONDS)))
-_SERVER_TYPES = frozenset(kind.code for kind in (Offer, Later, Keys, Welcome, Refused, Entries, Room, Page))
+_SERVER_TYPES = frozenset(kind.code for kind in (Offer, Later, Keys, Welcome, Refused, Entries, Room, Page, Challenge))
 
 
 class Server(Core):
@@ -1910,6 +1962,7 @@ class Server(Core):
         self.password, self.entropy = password_bytes(password), entropy
         self._id = entropy(8)
         self._cookie_key = entropy(32)
+        self._secret = log.secret(entropy(32))  # Of vouchers.
         self._sealed = Sealed(log, entropy)
         self._foreign = foreign(self, now) if foreign else None
         self._kinds: List[Kind] = [self._sealed]
@@ -2115,32 +2168,50 @@ class Server(Core):
 
     def _receive_sealed(self, datagram: bytes, address: Any, now: float) -> None:
         name, sealed = datagram[2:6], self._sealed
-        member, half = sealed.members.get(name), self._half_open.get(name)
-        if member is not None:
-            message = member.session.open(datagram)
-            member.heard_at = now
-            self._receive_message(member, message, now)
-            # SECURITY: test_an_old_datagram_cannot_move_a_member
-            if member.session.newest:
-                member.address = address
-        elif half is not None:
-            message = half.session.open(datagram)
-            if not isinstance(message, Proof):
-                raise MalformedDatagram("not yet a member")
-            if half.proof is None:
-                half.proof = message
-                self._place(half.address, now)[0].give(1)
-                self._waiting.place_turns.pop(address_place(half.address[0]), None)
-            if half.session.newest:
-                half.address = address
-            if half.holder is None and not sealed.stuck:
-                self._admit(half, now)
-        elif name in sealed.ended:
-            session, answer, _ = sealed.ended[name]
-            session.open(datagram)
-            self._outgoing.append(Datagram(session.seal(answer), address))
-        else:
+        peer: Any = sealed.members.get(name) or self._half_open.get(name) or sealed.ended.get(name)
+        if peer is None:
             self._advise(datagram, UNKNOWN_SESSION, address)
+            return
+        message = peer.session.open(datagram)
+        # SECURITY: test_a_response_from_another_address_moves_nobody
+        if address != peer.address and peer.session.newest:
+            self._follow(peer, message, address, len(datagram))
+        if isinstance(peer, Member):
+            peer.heard_at = now
+            self._receive_message(peer, message, now)
+        elif isinstance(peer, Ended):
+            # SECURITY: test_a_session_that_is_over_says_so_only_where_its_member_receives
+            if address == peer.address:
+                self._outgoing.append(Datagram(peer.session.seal(peer.answer), address))
+        elif isinstance(message, Proof):
+            if peer.proof is None:
+                peer.proof = message
+                self._place(peer.address, now)[0].give(1)
+                self._waiting.place_turns.pop(address_place(peer.address[0]), None)
+            if peer.holder is None and not sealed.stuck:
+                self._admit(peer, now)
+        elif not isinstance(message, Response):
+            raise MalformedDatagram("not yet a member")
+
+    def _follow(self, peer: Any, message: Any, address: Any, size: int) -> None:
+        """Move a peer to an address from which it responds to a challenge; else send one, of at most ``size`` bytes.
+
+        What it has to say is kept nowhere: only the server, and who receives there, can know it in this session.
+        """
+        place = repr(address[:2]).encode()
+        token = hashlib.blake2b(peer.session.id + place, key=self._cookie_key, digest_size=8).digest()
+        if isinstance(message, Response):
+            # SECURITY: test_a_response_from_another_address_moves_nobody
+            if hmac.compare_digest(message.token, token):
+                peer.address, peer.unproven = address, None
+                if isinstance(peer, Member):  # What has gone to the old one meanwhile comes again.
+                    self._asked[peer.id, MISSING] = peer, Sync(peer.cursor, 0, 0, ANSWER_DATAGRAMS_MAX)
+            return
+        peer.unproven = address
+        challenge = peer.session.seal(Challenge(token))
+        # SECURITY: test_an_address_that_proves_nothing_gets_no_more_than_came_from_it
+        if len(challenge) <= size:
+            self._outgoing.append(Datagram(challenge, address))
 
     def _receive_message(self, member: Member, message: Any, now: float) -> None:
         head = self._sealed.head
@@ -2165,7 +2236,7 @@ class Server(Core):
             self._outgoing.append(self._sealed.send(member, replace(member.welcome, key_id=key.id, key=key.key)))
         elif isinstance(message, Bye):
             self.leave(member, "left", now)
-        else:
+        elif not isinstance(message, Response):
             raise MalformedDatagram("not for a server")
 
     # --- admission
@@ -2174,21 +2245,25 @@ class Server(Core):
         """Let a newcomer in, refuse it, or ask the holder of its name whether it is still there, and see again."""
         proof, ident, text = half.proof, member_id(half.proof.instance), ""
         known, holder = self.members.get(ident), self.names.get(name_key(proof.name))
-        if known is not None and proof.attempt < known.attempt:
-            # SECURITY: test_a_late_attempt_of_an_older_login_neither_moves_a_member_nor_ends_the_server
-            self.dropped["late attempt"] += 1  # Not raised: this may be the end of a contest, in tick().
-            del self._half_open[half.session.id]
-            return
+        # Nothing is here yet that is a newcomer's own, or that of one whose WELCOME may be lost.
+        new = known.fresh and not known.echo if known else self.is_new(ident) and not self.log.knows(ident)
+        # SECURITY: test_an_instance_is_not_enough_to_take_its_members_place
+        own = new or hmac.compare_digest(proof.shown, half.session.show(self._voucher(ident)))
         try:
             half.proof = proof = replace(proof, name=clean_name(proof.name))
             reason = self.refusal(name_key(proof.name), ident, half.address)
         except UsageError as fault:
             reason, text = USERNAME_INVALID, str(fault)
+        # SECURITY: test_a_late_attempt_of_an_older_login_neither_moves_a_member_nor_ends_the_server
+        if known is not None and proof.attempt < known.attempt or not own:
+            reason, text = ANOTHER_LOGIN, ""
         if reason == ROOM_FULL and (known or holder or self._make_room(half.address, now)):
             reason = ""
         if holder is not None and holder is not known and not reason:
             if half.holder is not holder:
                 half.holder, half.asked_at, half.pings = holder, now, 0
+                if holder.unproven is not None:
+                    self._follow(holder, proof, holder.unproven, STRANGER_BYTES)  # Once: less than a login brings.
             # SECURITY: test_the_password_is_not_enough_to_evict_a_live_member
             if holder.heard_at > half.asked_at or not holder.kind.can_answer:
                 reason = USERNAME_TAKEN
@@ -2207,6 +2282,10 @@ class Server(Core):
             self.note(Activity("refused", proof.name, half.address, reason))
         else:
             self._join(half, proof, known, now)
+
+    def _voucher(self, ident: bytes) -> bytes:
+        """Return what shows that this room has admitted that member before; kept nowhere."""
+        return hashlib.blake2b(ident, key=self._secret, digest_size=16).digest()
 
     def refusal(self, key: str, ident: bytes, address: Any) -> str:
         """Return the code word why somebody may not come in who would take a new seat, or ""."""
@@ -2249,6 +2328,7 @@ class Server(Core):
             start = self.log.oldest - 1 if older else self.log.start(proof.earlier, head + 1)
         if member is None:
             member = Member(self._sealed, ident, proof.name, half.address, self.log.taken(ident))
+            member.fresh = self.is_new(ident) and not self.log.knows(ident)
             self.join(member, now)
             remember(self._guests, ident, None, GUESTS_MAX)
         else:
@@ -2260,8 +2340,8 @@ class Server(Core):
         member.handle, member.heard_at = half.session.id, now
         key, here = self._sealed.room_key, min(len(self.names), 0xFFFF)
         member.welcome = Welcome(
-            *(ident, start, self.log.time_at(start), resumed, head, member.told, key.id, key.key, here),
-            *(proof.name, self.room),
+            *(ident, self._voucher(ident), start, self.log.time_at(start), resumed, head, member.told),
+            *(key.id, key.key, here, proof.name, self.room),
         )
         self._sealed.members[member.handle] = member
         self._outgoing.append(self._sealed.send(member, member.welcome))
@@ -2298,7 +2378,7 @@ class Server(Core):
             if half.proof is None:
                 self.note(Activity("abandoned", address=half.address))
         self._bans = {name: banned for name, banned in self._bans.items() if now < banned[1]}
-        self._sealed.ended = {name: ended for name, ended in self._sealed.ended.items() if now < ended[2]}
+        self._sealed.ended = {name: ended for name, ended in self._sealed.ended.items() if now < ended.until}
 
     # --- messages
 
@@ -2816,8 +2896,8 @@ class Client(Core):
         self._entropy = entropy
         self._earlier = earlier
         self._patience = patience
-        self._instance = entropy(16)
-        self._id = member_id(self._instance)
+        self._vouchers: List[bytes] = []  # That servers gave for the instance, the newest first.
+        self._instance = self._id = b""
         self._name = self._room = ""
         self._password = b""
         self._addresses: Sequence[Any] = ()
@@ -2987,6 +3067,9 @@ class Client(Core):
         """Start an attempt, unless one is under way or waits; the session, if there still is one, goes on meanwhile."""
         if self._attempt is None and "again" not in self._alarms:
             self._attempts += 1
+            if not self._vouchers:  # A room that knows this instance, if its WELCOME was lost, would not believe it.
+                self._instance = self._entropy(16)
+                self._id = member_id(self._instance)
             self._attempt = LoginAttempt(self._password, self._addresses, self._entropy, self._alarms, now)
 
     def _tick_login(self, now: float) -> None:
@@ -3000,14 +3083,16 @@ class Client(Core):
             self._attempt_failed(self._attempt.failure, now)
         elif self._attempt is not None and ask:
             here, oldest = self._stream, self._outbox.settled + 1
-            who = (self._attempts, self._instance, here.cursor, here.time, oldest, self._earlier, self._name)
-            self._outgoing += self._attempt.questions(Proof(*who), now)
+            session, voucher = self._attempt.session, self._vouchers[0] if self._vouchers else bytes(16)
+            who = (self._attempts, self._instance, session.show(voucher) if session else b"")
+            proof = Proof(*who, here.cursor, here.time, oldest, self._earlier, self._name)
+            self._outgoing += self._attempt.questions(proof, now)
 
     def _attempt_failed(self, code: str, now: float) -> None:
         """Try again later where that can help, else tell the person."""
         answered = self._attempt is not None and self._attempt.answered
         self._attempt = None
-        helps = answered and code in (TRY_LATER, NO_ANSWER) and now < self._login_until
+        helps = answered and code in (TRY_LATER, NO_ANSWER, ANOTHER_LOGIN) and now < self._login_until
         most = AGAIN_WRONG_SECONDS_MAX if code == WRONG_PASSWORD else AGAIN_SECONDS_MAX
         if self.state is State.CONNECTING and not helps:
             self._fail(code)
@@ -3022,8 +3107,10 @@ class Client(Core):
         self._events.append(LoginFailed(code, text or REFUSALS[code]))
 
     def _receive_refused(self, refused: Refused, now: float) -> None:
-        if refused.reason == ROOM_FULL and self.state is not State.CONNECTING:
-            self._attempt_failed(ROOM_FULL, now)
+        if refused.reason == ANOTHER_LOGIN:
+            del self._vouchers[:1]  # Another server's; the one before it may be the true one's, else it comes as new.
+        if refused.reason == ANOTHER_LOGIN or refused.reason == ROOM_FULL and self.state is not State.CONNECTING:
+            self._attempt_failed(refused.reason, now)
         else:
             code = refused.reason if refused.reason in REFUSALS else TRY_LATER
             self._fail(code, display_text(refused.text, " "))
@@ -3036,6 +3123,8 @@ class Client(Core):
         self._session, self._address = attempt.session, attempt.address
         self._name, self._room = welcome.name, welcome.room
         self._keys = {welcome.key_id: welcome.key}
+        others = [voucher for voucher in self._vouchers if voucher != welcome.voucher]
+        self._vouchers = [welcome.voucher, *others][:VOUCHERS_MAX]
         self._earlier_until = self._head = welcome.head
         if not welcome.resumed:
             self._stream, self._runs = Stream(welcome.start, welcome.start_time), RunReader()
@@ -3071,13 +3160,17 @@ class Client(Core):
         if code in (Offer.code, Keys.code, Later.code) and attempt is not None:
             attempt.receive(datagram, address, now)
             return
-        if session is not None and mine:
-            message, receivers = session.open(datagram), self._RECEIVERS
-        elif attempt is not None and attempt.session is not None and name == attempt.session.id:
-            message, receivers = attempt.session.open(datagram), self._VERDICTS
-            self._alarms["failed"] = now + LOOK_SECONDS
-        else:
+        place, receivers = self._address, self._RECEIVERS
+        if attempt is not None and attempt.session is not None and not mine:
+            session, place, receivers = attempt.session, attempt.address, self._VERDICTS
+        if session is None or name != session.id:
             raise MalformedDatagram("unknown session")
+        message = session.open(datagram)
+        if receivers is self._VERDICTS:
+            self._alarms["failed"] = now + LOOK_SECONDS
+        if isinstance(message, Challenge):  # No sign that the server hears: what waits for an answer is repeated.
+            self._outgoing.append(Datagram(session.seal(Response(message.token)), place))
+            return
         if type(message) not in receivers:
             raise MalformedDatagram("out of place")
         receivers[type(message)](self, message, now)

@@ -330,6 +330,7 @@ class Insider(Peer):
         super().__init__(network, name, (host, 7000 + len(network.cores)))
         self.instance = instance
         self.session = self.welcome = None
+        self.voucher = bytes(16)  # None yet.
         self.pace = 0.2  # Seconds that it waits for answers.
 
     def ask(self, data, seconds=None):
@@ -363,10 +364,11 @@ class Insider(Peer):
     def enter(self, **proof):
         """Log in; return self."""
         self.begin()
-        usual = Proof(1, self.instance, cursor=0, entry_time=0, oldest=1, earlier=0, name=self.name)
+        shown = self.session.show(self.voucher)
+        usual = Proof(1, self.instance, shown, cursor=0, entry_time=0, oldest=1, earlier=0, name=self.name)
         answers = self.tell(replace(usual, **proof))
         self.welcome = next(message for message in answers if isinstance(message, Welcome))
-        self.keys = {self.welcome.key_id: self.welcome.key}
+        self.keys, self.voucher = {self.welcome.key_id: self.welcome.key}, self.welcome.voucher
         self.inbox.clear()
         return self
 
@@ -686,8 +688,8 @@ MESSAGES = [
     Later(b"n" * 16, TRY_LATER),
     Login(b"n" * 16, b"c" * 20, b"y" * 32),
     Keys(b"n" * 16, b"y" * 32),
-    Proof(7, b"i" * 16, 2**40, 2**41, 9, 50, "ann"),
-    Welcome(b"m" * 8, 12, 2**41, 1, 40, 7, 3, b"k" * 32, 5, "ann", "Room"),
+    Proof(7, b"i" * 16, b"p" * 16, 2**40, 2**41, 9, 50, "ann"),
+    Welcome(b"m" * 8, b"v" * 16, 12, 2**41, 1, 40, 7, 3, b"k" * 32, 5, "ann", "Room"),
     Refused(USERNAME_TAKEN, REFUSALS[USERNAME_TAKEN]),
     Sync(5, 1, 17, 16),
     Sync(5, 1, 17, 8, (part(1, "hé"), part(2, "you", PRIVATE | FIRST, b"t" * 8), part(3, "me", ACTION | LAST))),
@@ -696,6 +698,8 @@ MESSAGES = [
     Pull(EARLIER, 12, 90, 50, 16),
     Page(STANDING, ASK, 12, b"a batch"),
     Bye(KICKED),
+    Challenge(b"address."),
+    Response(b"address."),
 ]
 ENTRIES = [
     text_entry("hello"),
@@ -741,7 +745,7 @@ class WireTest(unittest.TestCase):
         )
         written = [b"".join(map(encode, MESSAGES)), b"".join(map(encode_entry, ENTRIES))]
         digests = [hashlib.blake2b(data, digest_size=8).hexdigest() for data in written]
-        self.assertEqual(["bee32e839fa1761d", "39f12446c6d5e2ce"], digests)
+        self.assertEqual(["b0d22f49cf352cdc", "39f12446c6d5e2ce"], digests)
 
     def test_the_fast_encoding_of_parts_is_the_same(self):
         for entry in [entry for entry in ENTRIES if entry.kind in (chat.TEXT, ACTION, PRIVATE)]:
@@ -1146,6 +1150,12 @@ class LogContract:
         self.append(text_entry("x", 1), text_entry("x", 2), text_entry("x", 9, b"b" * 8))
         self.append(Entry(JOINED, 1, b"c" * 8, name="c"))
         self.assertEqual([2, 9, 0, 0], [self.log.taken(letter * 8) for letter in (b"a", b"b", b"c", b"d")])
+
+    def test_who_has_written_or_was_written_to_is_known(self):
+        self.append(Entry(JOINED, 1, b"c" * 8, name="c"))
+        self.append(text_entry("x", 1), to=(b"a" * 8, b"b" * 8))
+        here = [self.log.knows(letter * 8) for letter in (b"a", b"b", b"c", b"d")]
+        self.assertEqual([True, not isinstance(self, MemoryLogTest), True, False], here)
 
     def test_a_reader_of_this_log_is_recognised(self):
         self.fill(2, [1001, 1002])
@@ -2367,6 +2377,29 @@ class TroubleTest(RoomCase):
         self.assertEqual({"ann": ann.address, "bob": bob.address}, self.addresses())
         self.assertEqual([], bob.all(WENT))
 
+    def test_who_has_moved_is_served_there_within_two_round_trips(self):
+        ann, _ = self.room("ann", "bob", weather=Weather(delay=0.05))
+        self.network.move(ann)
+        self.say("ann", "hello", seconds=0.151)
+        self.assertEqual(ann.address, self.addresses()["ann"])
+        self.say("bob", "hi", seconds=0.101)
+        self.assertHeard("ann", "hi")
+
+    def test_who_belongs_here_comes_back_over_every_gap_as_who_it_was(self):
+        for history in (False, True):
+            ann, _ = self.room("ann", "bob", remembers=history)
+            for gap in (self.network.restart_server, ann.login, self.network.restart_server):
+                gap()
+                self.run_for(10)
+                self.assertRoomWorks()
+            self.network.vanish(ann)
+            self.run_for(60)
+            self.assertEqual(["bob"], list(self.members()))
+            self.network.come_again(ann)
+            self.run_for(10)
+            self.assertRoomWorks()
+            self.assertEqual((1, []), (len({event.member for event in ann.all(Connected)}), ann.all(LoginFailed)))
+
     def test_history_can_be_asked_for_while_the_connection_is_lost(self):
         self.room("ann", "bob")
         self.say("ann", "before")
@@ -2708,7 +2741,7 @@ class AttackTest(RoomCase):
     def test_a_recorded_login_cannot_be_replayed(self):
         insider = self.stranger()
         insider.begin()
-        proof = insider.session.seal(Proof(1, bytes(16), 0, 0, 1, 0, "eve"))
+        proof = insider.session.seal(Proof(1, bytes(16), bytes(16), 0, 0, 1, 0, "eve"))
         insider.ask(proof)
         insider.tell(Bye(""))
         self.assertEqual({}, self.members())
@@ -2738,27 +2771,137 @@ class AttackTest(RoomCase):
             self.run_for(3)
         self.assertRoomWorks()
 
-    def test_an_old_datagram_cannot_move_a_member(self):
-        ann, _ = self.room("ann", "bob")
-        with self.cut_off():
-            self.say("ann", "hello", seconds=0.0)
-        held_back = self.sealed(SERVER)[-1]
-        self.say("ann", "still here")
-        self.inject(("10.6.6.6", 666), SERVER, held_back, seconds=0.1)
-        self.assertEqual(ann.address, self.addresses()["ann"])
-        del self.network.wire[:]
-        self.say("bob", "hi")
-        self.assertNotIn(("10.6.6.6", 666), {target for _, target, _ in self.network.wire})
+    # --- an address that is not his own
 
-    def test_an_old_proof_cannot_move_a_login(self):
+    def spoof(self, insider, *messages, host="10.6.6.6"):
+        """Let an insider send messages from another address; return what listens there, and the bytes sent."""
+        victim = Peer(self.network, "victim", (host, 666))
+        sealed = list(map(insider.session.seal, messages))
+        self.inject(victim.address, SERVER, *sealed, seconds=0.2)
+        return victim, sum(map(len, sealed))
+
+    def respond(self, insider, victim, *through):
+        """Answer the newest challenge from where it came, or from others; return what comes there then."""
+        response = Response(insider.session.open(victim.inbox[-1]).token)
+        victim.inbox.clear()
+        for each in through or [victim]:
+            self.inject(each.address, SERVER, insider.session.seal(response), seconds=0.2)
+        return [insider.session.open(data) for data in victim.inbox]
+
+    def assertChallenged(self, victim, count):
+        self.assertEqual([(Challenge.code, 38)] * count, [(data[1], len(data)) for data in victim.inbox])
+
+    def test_an_address_that_proves_nothing_gets_no_more_than_came_from_it(self):
+        carol = self.insider("ann", "bob", rate=0)
+        for number in range(1, 4):  # To log in anew brings the victim nothing.
+            carol.inbox.clear()
+            questions = [Sync(0, 1, 0, 16), Pull(EARLIER, 0, 1, 99, 16), Response(bytes(8))] * 9
+            victim, sent = self.spoof(carol, *questions)
+            self.assertChallenged(victim, 18)
+            self.assertLess(18 * 38, sent)
+            self.assertIn(Entries, map(type, carol.received()), "where it is known to receive, it is served")
+            again = Insider(self.network, "carol%d" % number, carol.instance)
+            again.voucher, carol = carol.voucher, again
+            carol.enter()
+        victim, _ = self.spoof(carol, Bye(""))  # It is shorter than a challenge.
+        self.assertEqual([], victim.inbox)
+
+    def test_a_login_that_goes_on_elsewhere_is_answered_where_it_began(self):
         self.room("ann")
-        insider = Insider(self.network, "ANN")
-        insider.begin()
-        held_back, proof = (insider.session.seal(Proof(1, bytes(range(16)), 0, 0, 1, 0, "ANN")) for _ in range(2))
-        insider.ask(proof, seconds=0.01)
-        self.inject(("10.6.6.6", 666), SERVER, held_back, seconds=3)
-        self.assertNotIn(("10.6.6.6", 666), {target for _, target, _ in self.network.wire})
-        self.assertIn(Refused, map(type, insider.received()))
+        for name, kind in (("carol", Welcome), ("ann", Refused)):
+            carol = Insider(self.network, name, name.encode() * 4)
+            carol.begin()
+            carol.inbox.clear()
+            proof = Proof(1, carol.instance, bytes(16), 0, 0, 1, 0, name)
+            victim, _ = self.spoof(carol, *[proof] * 3, host=name)
+            self.assertIn(kind, map(type, carol.received()))
+            self.assertChallenged(victim, 3)
+            self.respond(carol, victim)
+            victim, _ = self.spoof(carol, proof, host=name)
+            self.assertIn(kind, [type(carol.session.open(data)) for data in victim.inbox], "who receives there, is in")
+
+    def test_a_session_that_is_over_says_so_only_where_its_member_receives(self):
+        carol = self.insider("ann")
+        carol.tell(Bye(""))
+        victim, _ = self.spoof(carol, *[Sync(0, 1, 0, 16)] * 9)
+        self.assertChallenged(victim, 9)
+        self.assertEqual([Bye("")], self.respond(carol, victim))
+
+    def test_a_response_from_another_address_moves_nobody(self):
+        carol = self.insider("ann", "bob")
+        here, _ = self.spoof(carol, Sync(0, 1, 0, 16))
+        other = Peer(self.network, "other", ("10.6.6.7", 666))
+        self.respond(carol, here, other)
+        self.assertEqual((carol.address, []), (self.addresses()["carol"], other.inbox))
+        here, _ = self.spoof(carol, Sync(0, 1, 0, 16))
+        del self.network.wire[:]
+        response = carol.session.seal(Response(carol.session.open(here.inbox[-1]).token))
+        late = carol.session.seal(Response(bytes(8)))
+        self.inject(here.address, SERVER, late, response)
+        self.assertEqual(carol.address, self.addresses()["carol"])
+
+    def test_a_live_member_that_has_just_moved_keeps_its_name(self):
+        carol = self.insider("ann")
+        new, _ = self.spoof(carol, Sync(0, 1, 0, 16))
+        self.network.vanish(carol)
+        other = self.come("carol", seconds=1)
+        self.assertChallenged(new, 2)  # One more, and not one for each ping.
+        self.respond(carol, new)
+        self.run_for(3)
+        self.assertRefused(other, USERNAME_TAKEN)
+        self.assertEqual(new.address, self.addresses()["carol"])
+
+    # --- an instance that is not his own
+
+    def believe_a_false_server(self, person):
+        """Let somebody log in at a server in the true one's place that knows the password; return the PROOF it saw."""
+        self.network.kill_server()
+        liar = LyingServer(self.network, SERVER)
+        self.network.cut.update(other.address for other in self.network.people.values() if other is not person)
+        self.network.run(30, lambda: hasattr(liar, "seen"))
+        self.network.cut.clear()
+        self.network.start_server()
+        return liar.seen
+
+    def test_an_instance_is_not_enough_to_take_its_members_place(self):
+        ann, _ = self.room("ann", "bob", remembers=True)
+        self.say("bob", "psst", to_name="ann")
+        seen = self.believe_a_false_server(ann)
+        for here in (True, True, False):
+            if not here:
+                ann.leave()
+            for name, shown in (("eve", seen.shown), ("ann", bytes(16))):
+                eve = Insider(self.network, name, seen.instance)
+                eve.begin()
+                answers = eve.tell(replace(seen, attempt=2**32 - 1, name=name, shown=shown))
+                self.assertEqual([Refused(ANOTHER_LOGIN, REFUSALS[ANOTHER_LOGIN])], answers)
+            self.run_for(20)
+            self.assertEqual(here, "ann" in self.members(), "its owner is not locked out")
+        self.assertEqual(1, len({event.member for event in ann.all(Connected)}))
+        self.assertEqual([], ann.all(LoginFailed))
+
+    def test_who_comes_first_under_an_instance_that_he_has_seen_locks_nobody_out(self):
+        self.room("bob")
+        ann = self.come("ann", seconds=0)
+        seen = self.believe_a_false_server(ann)
+        Insider(self.network, "eve", seen.instance).enter(attempt=2**32 - 1)
+        self.run_for(20)
+        self.assertEqual((["ann", "bob", "eve"], []), (sorted(self.members()), ann.all(LoginFailed)))
+
+    def test_a_lost_welcome_locks_nobody_out_and_changes_nobody(self):
+        for welcomed in (True, False):
+            self.room("bob")
+            ann = self.come("ann", seconds=1 if welcomed else 0)
+            if welcomed:  # By another room.
+                self.network.restart_server()
+            self.network.run(20, lambda: "ann" in self.members())
+            self.network.vanish(ann)
+            self.run_for(10)
+            self.network.come_again(ann)
+            self.run_for(10)
+            self.assertEqual(1, len({event.member for event in ann.all(Connected)}))
+            self.assertEqual([], ann.all(LoginFailed))
+            self.assertRoomWorks()
 
     def test_a_late_attempt_of_an_older_login_neither_moves_a_member_nor_ends_the_server(self):
         for vanished in (False, True):  # Then both wait until it is known that who has the name is gone.
@@ -2770,10 +2913,13 @@ class AttackTest(RoomCase):
                 eve = Insider(self.network, name, b"e" * 16, host="10.3.0.%d" % number)
                 eve.pace = 0.05
                 eve.begin()
-                eve.tell(Proof(attempt, eve.instance, 0, 0, 1, 0, name))
+                shown = eve.session.show(sides[0].voucher if sides else bytes(16))
+                answers = eve.tell(Proof(attempt, eve.instance, shown, 0, 0, 1, 0, name))
+                eve.voucher = answers[0].voucher if answers and not sides else bytes(16)
+                eve.inbox.clear()
                 sides.append(eve)
             self.run_for(5)
-            self.assertEqual(1, self.server.dropped["late attempt"])
+            self.assertIn(Refused(ANOTHER_LOGIN, REFUSALS[ANOTHER_LOGIN]), answers + sides[1].received())
             self.assertEqual(sides[0].address, self.addresses()[name])
             self.say("bob", "still here")
 
@@ -3265,7 +3411,7 @@ class AttackTest(RoomCase):
             self.announce("x" * 100, seconds=0)
         for least, most, question in ((64, 112, Sync(0, 1, 0, 16)), (0, 2, Pull(EARLIER, 0, 1000, 500, 16))):
             with mock.patch.multiple(chat, ANSWER_BURST=3 * ANSWER_WORK_MAX, ANSWER_RATE=1):
-                (carol,) = self.insiders(1)
+                carol = Insider(self.network, "carol", bytes((question.code,)) * 16).enter()
             carol.pace = 0.01
             answers = sum(len(carol.tell(question)) for _ in range(30))
             self.assertTrue(least <= answers <= most, answers)
@@ -3384,7 +3530,7 @@ class AttackTest(RoomCase):
         for member, admitted in zip(crowd, (True, False, False)):
             again = Insider(self.network, member.name, member.instance, host="10.3.4.1")
             again.begin()
-            answers = again.tell(Proof(9, member.instance, 0, 0, 1, 0, member.name))
+            answers = again.tell(Proof(9, member.instance, again.session.show(member.voucher), 0, 0, 1, 0, member.name))
             self.assertEqual(admitted, Welcome in map(type, answers), answers)
 
     def test_the_secret_instance_is_not_shown_to_others(self):
@@ -3484,7 +3630,9 @@ class LyingServer(FalseServer):
         elif datagram[1] == Proof.code:
             proof = self.session.open(datagram)
             name = self.under or proof.name
-            yield self.session.seal(Welcome(member_id(proof.instance), 0, 0, 0, 99, 0, 1, bytes(32), 1, name, "Trap"))
+            self.seen = proof
+            welcome = Welcome(member_id(proof.instance), bytes(16), 0, 0, 0, 99, 0, 1, bytes(32), 1, name, "Trap")
+            yield self.session.seal(welcome)
         else:
             yield from super().answers(datagram)
 
@@ -3638,7 +3786,8 @@ class Storm:
             kinds = (chat.TEXT, ACTION, PRIVATE, FIRST | chat.TEXT, FIRST | LAST | chat.TEXT, LAST | PRIVATE)
             texts = [part(number(), self.text(int(self.draw() * 900)), self.pick(kinds), bytes(8)) for _ in range(3)]
             texts = [text if text.kind & chat.KIND_BITS == PRIVATE else text._replace(to=b"") for text in texts]
-            proof = Proof(number(), insider.instance, number(), number(), number(), 9, "eve")
+            shown = insider.session.show(insider.voucher)
+            proof = Proof(number(), insider.instance, shown, number(), number(), number(), 9, "eve")
             lies = [Sync(number(), number(), 9, 16, (self.pick(texts),))]
             lies += [Pull(view, number(), number(), 9, 16) for view in (STANDING, EARLIER)]
             damage = (lambda message: mutated(whole(message), self.draw)) if self.draw() < 0.5 else whole

@@ -2951,6 +2951,7 @@ class Client(Core):
         ``number`` is the caller's own for it, higher than any before; by itself the client counts from 1.
         """
         self._said = number = number or self._said + 1
+        to_name = display_text(to_name, " ")  # It comes back in sentences.
         try:
             text, kind = clean_text(text), PRIVATE if to_name else ACTION if action else TEXT
             self._submit(Queued(number, Entry(kind, self.wall_ms(now), self._id, 0, self._name, b"", to_name, text)))
@@ -2963,8 +2964,7 @@ class Client(Core):
         if entry.kind == PRIVATE:
             here = [ident for ident, each in self._members.items() if name_key(each.name) == name_key(entry.to_name)]
             if not here:
-                shown = display_text(entry.to_name, " ")
-                raise UsageError("Nobody here is called %s. Nothing was sent." % shown, NO_SUCH_NAME)
+                raise UsageError("Nobody here is called %s. Nothing was sent." % entry.to_name, NO_SUCH_NAME)
             queued = replace(queued, entry=replace(entry, to=here[0]))
         self._outbox.add(queued, split_parts(entry.text))
         self._events.append(queued)
@@ -3252,7 +3252,7 @@ class Client(Core):
             if queued is not None and entry.kind == REFUSED:
                 reason = "The server does not take this."
                 if entry.text == HAS_LEFT:
-                    reason = "%s has left; nobody got your private message." % display_text(queued.entry.to_name, " ")
+                    reason = "%s has left; nobody got your private message." % queued.entry.to_name
                 event = NotSent(queued.number, entry.text, queued.entry.text, reason)
             elif queued is not None:
                 event = Happened(seq, entry, text, earlier, queued.number)

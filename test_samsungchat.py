@@ -180,7 +180,7 @@ class Network:
         self._heap, self._count, self._armed = [], 0, {}
         self._options = server
         admitted, most = server.pop("classic", False), server.pop("classic_max", chat.CLASSIC_MAX)
-        server["foreign"] = functools.partial(Classic, admitted=admitted, most=most)
+        server.setdefault("foreign", functools.partial(Classic, admitted=admitted, most=most))
         self.history = history
         self.start_server()
 
@@ -1508,6 +1508,12 @@ class HistoryFileTest(unittest.TestCase):
 class DeliveryTest(unittest.TestCase):
     """Repeats come when RFC 6298 says, takers keep to their rate, and drawn timers to their bounds."""
 
+    def test_only_what_is_new_about_what_was_taken_is_news(self):
+        outbox = chat.Outbox()
+        outbox.add(Queued(3, text_entry("abc")), [b"a", b"b", b"c"])
+        told = [(1, 0), (1, 0), (0, 0), (4, 0), (1, 2), (2, 0)]  # What the server has, and holds of what follows.
+        self.assertEqual([True, False, False, False, True, True], [outbox.note_taken(*each, 9) for each in told])
+
     def test_a_stream_takes_a_skip_as_a_whole_and_keeps_no_endless_text(self):
         stream = chat.Stream(0, 0)
         skip = Entry(SKIP, 9, count=2**40)
@@ -1711,6 +1717,14 @@ class AdmissionTest(RoomCase):
             ann.leave()
             self.assertTrue(self.network.run(LEAVE_SECONDS + 0.1, lambda: ann.client.done), "though nobody answers")
 
+    def test_a_goodbye_that_is_lost_is_said_again(self):
+        ann, _ = self.room("ann", "bob")
+        with self.cut_off():
+            ann.leave()
+            self.run_for(RETRY_SECONDS / 2)
+        self.run_for(LEAVE_SECONDS)
+        self.assertSawLeave("bob", "ann", "left")
+
     def test_leaving_is_possible_at_every_moment_of_a_login(self):
         for step in range(1, 20):
             self.room(weather=Weather(delay=0.01))
@@ -1780,6 +1794,15 @@ class AdmissionTest(RoomCase):
         places = (forged, ann.address), (data, elsewhere), (b"hello", old.address), (b"hello", elsewhere)
         self.assertEqual([True, False, True, False], [self.server.knows(*place) for place in places])
 
+    def test_a_true_server_may_speak_after_one_of_another_version(self):
+        self.room()
+        with self.cut_off():
+            ann = self.come("ann", seconds=1)
+            nonce = decode_unsealed(self.network.wire[-1][2]).nonce
+            self.network.inject(encode_unsealed(Later(nonce, VERSION_MISMATCH)), ("10.0.0.66", 11111), ann.address)
+            self.run_for(LOOK_SECONDS - 1)
+        self.assertTrue(self.network.run(1, ann.connected))
+
     def test_a_client_of_another_version_is_told_in_its_own(self):
         future = self.stranger()
         hello = bytes((VERSION_BYTE + 1,)) + encode_unsealed(Hello(b"n" * 16))[1:]
@@ -1843,9 +1866,10 @@ class ClassicTest(RoomCase):
         self.assertHeard("ann")
 
     def test_a_name_in_use_is_taken_in_either_program_and_a_full_room_full(self):
-        self.room("ann", members_max=3)
+        self.room(members_max=3)
+        self.arrive("ann", host="10.0.4.2")
         for name, host, answer in (
-            *(("old", 1, "Login berhasil!"), ("ANN", 1, "USERNAME_TAKEN"), ("old", 2, "USERNAME_TAKEN")),
+            *(("old", 1, "Login berhasil!"), ("ANN", 2, "USERNAME_TAKEN"), ("old", 2, "USERNAME_TAKEN")),
             *(("tea/cher", 1, "USERNAME_TAKEN"), ("new", 3, "Login berhasil!"), ("newer", 1, "USERNAME_TAKEN")),
             ("old", 1, "Login berhasil!"),
         ):
@@ -1978,6 +2002,15 @@ class ClassicTest(RoomCase):
                 self.assertEqual([], Original(self.network, "old", host="10.0.4.8").says("hello"))
         tried = [event.address[0] for event in self.network.server_events if event.what == "foreign"]
         self.assertEqual(["10.0.4.1", "10.0.4.9"], tried)
+        for number in range(chat.CLASSIC_SEEN_MAX):
+            Original(self.network, "old", host="10.5.%d.%d" % divmod(number, 256)).login()
+        tried = [event for event in self.network.server_events if event.what == "foreign"]
+        self.assertEqual(chat.CLASSIC_SEEN_MAX, len(tried), "nobody fills the log")
+
+    def test_a_server_that_knows_no_other_protocol_drops_plain_text(self):
+        self.room(foreign=None)
+        with self.assertDropped("foreign"):
+            self.assertEqual([], Original(self.network, "old").login())
 
     def test_guessing_as_an_original_client_is_slow(self):
         self.room()
@@ -2134,7 +2167,7 @@ class ClassicClientTest(unittest.TestCase):
     def test_what_others_say_is_told_from_what_the_server_and_strangers_say(self):
         self.come_in()
         said, notice, odd = self.hears("bob: hi: there", "Server shutting down", "x" * 40 + ": y\r\n")
-        self.assertEqual(("bob", "hi: there"), (said.entry.name, said.text))
+        self.assertEqual(("bob", "hi: there", False), (said.entry.name, said.text, said.earlier))
         self.assertEqual(("Server shutting down", "x" * 40 + ": y"), (notice.text, odd.text))
         self.assertEqual([], self.hears(b"", b"\xff", "Login berhasil!"))
         self.assertEqual([], self.hears("eve: hi", address=("10.0.9.9", 1)))
@@ -2165,7 +2198,8 @@ class TalkTest(RoomCase):
         wrong = [
             ("x" * 20_000, "", "20,000 bytes"),
             (" ", "", "nothing to"),
-            ("psst", "nobody", "Nobody here is called"),
+            ("psst", "nobody", "Nobody here is called nobody."),
+            ("psst", "no\x1bbody", "Nobody here is called no\u241bbody."),
         ]
         for number, (text, to_name, reason) in enumerate(wrong, 1):
             ann.say(text, to_name=to_name)
@@ -3022,6 +3056,7 @@ class AttackTest(RoomCase):
         stranger = self.stranger()
         with self.assertDropped("low-order share"):
             self.assertEqual([], stranger.ask(stranger.login_with(bytes(32))))
+        self.assertEqual(1, self.server.dropped["low-order share"])
 
     def test_guessing_online_is_slow(self):
         stranger = self.stranger()
@@ -4338,6 +4373,7 @@ class TranscriptTest(unittest.TestCase):
         self.assertNotEqual(third.key, second.key)
         for number in range(chat.MEMBERS_MAX + 9):
             (line,) = self.shown(happened(JOINED, author=b"e", name="e%d" % number))
+            self.assertEqual(number + 2 > chat.PRESENCE_NAMES_MAX, " more; " in line.text)
         self.assertIn("%d more; " % (chat.MEMBERS_MAX - chat.PRESENCE_NAMES_MAX), line.text)
 
     def test_mentions_are_whole_words_and_not_from_history(self):
@@ -4436,6 +4472,7 @@ class CommandTest(unittest.TestCase):
             ("::1", "::1", 11111),
         ):
             self.assertEqual(tuple(server), chat.parse_server(text, 11111))
+        self.assertEqual(("7", 11111), chat.read_server("7", 11111, []))  # No choice: none was found.
         no_port = ("lab:0", "lab:70000", "lab1:" + "9" * 5000, "[::1]:123456789")
         for text in ("", "a b", "lab:x", "[::1", "a:b:c", *no_port):
             with self.subTest(text), self.assertRaisesRegex(UsageError, "from 1 to" if text in no_port else "HOST"):
@@ -5064,7 +5101,8 @@ class HostileTextTest(unittest.TestCase):
             app.take((None, [chat.ServerFound(HOSTILE, 1, 9, ("10.0.0.1", 1))] * count))
             texts = [line.text for line in screen.shown] if count == 1 else [app.need.hint]
             self.assertHarmless(*texts, chat.found_text(app.found[0]))
-            self.assertEqual(count, "".join(texts).count(display_text(HOSTILE, " ")))
+            said = 2 * count - 1  # Of two with one name there is a warning too.
+            self.assertEqual(said, "".join(texts).count(display_text(HOSTILE, " ")))
 
     def test_the_lines_of_a_client(self):
         app, screen = self.client(Screen)
@@ -5217,6 +5255,9 @@ class ScreenModelForWindowsTest(unittest.TestCase):
         prose, fenced = "a list:\nmilk\nbread\nand tea", "look\n```py\nx = 1\n```\nnice"
         self.assertEqual([[(True, POEM)], [(False, prose)]], [chat.split_code(text) for text in (POEM, prose)])
         self.assertEqual([(False, "look"), (True, "x = 1"), (False, "nice")], chat.split_code(fenced))
+
+    def test_what_is_gone_has_no_row(self):
+        self.assertEqual([], chat.line_runs(chat.Line(1, "gone", "")))
 
     def test_nothing_but_fences_is_a_row_too(self):
         line = chat.Line(1, "message", "```\n```", 0.0, "bob")

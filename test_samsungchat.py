@@ -5711,6 +5711,10 @@ class ServerWindowTest(WindowTest):
         self.assertRegex(" ".join(row), r"^bob 127\.0\.0\.1:\d+ \d+ ms 0 \d\d:\d\d$")
         self.assertEqual(window.table.count.cget("text"), "1 of 10 members")
         self.assertRegex(window.log.text.get("1.0", "end"), r"(?s)bob joined.*announced: lunch at noon")
+        bob.say("back at one")
+        self.wait(window, lambda: window.table.tree.set("nbob", "Messages") == "1")
+        window.root.geometry("400x500")  # No room for all columns.
+        self.wait(window, lambda: len(window.table.tree.cget("displaycolumns")) == 3)
 
     def test_removing_somebody_asks_first(self):
         window, bob = self.open_with_guest()

@@ -3513,6 +3513,7 @@ class Classic(Kind):
         before, holder, place = self.members.get(address), self._room.names.get(key), address_place(address[0])
         reason = self._room.refusal(key, b"", address)
         if holder is not None and reason not in (KICKED, ADDRESS_CLOSED):
+            # SECURITY: test_a_name_in_use_is_taken_in_either_program_and_a_full_room_full
             return "" if holder.kind is self and holder.address[0] == address[0] else USERNAME_TAKEN
         # SECURITY: test_a_spoofed_login_turns_little_of_the_room_on_a_victim
         if before is None and not reason:

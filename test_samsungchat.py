@@ -5469,7 +5469,7 @@ class ClientWindowTest(WindowTest):
         view.tag_add("sel", "end-2l", "end-1c")
         self.press(window, window.composer.text, "<Copy>")
         self.assertIn("copy me", window.root.clipboard_get())
-        for key in ("BackSpace", "Return", "Control-d", "Control-k", "<Paste>", "Key-x"):
+        for key in ("BackSpace", "Return", "Control-d", "Control-k", "<Paste>", "Tab", "Key-x"):
             self.press(window, view, key)
         self.assertEqual((before, "x"), (self.shown(window), window.composer.get()))
 

@@ -5977,6 +5977,10 @@ class PipeTest(OutsideCase):
         with self.subTest("a terminal"):
             ann.expect("(?i)again")
 
+    def test_a_pipe_is_read_no_faster_than_its_lines_are_confirmed(self):
+        client = self.client(self.serve().port, "ann", changed="chat.BACKLOG_LINES_MAX, chat.OUTBOX_PARTS_MAX = 4, 9")
+        self.assertEqual((0, ""), client.finish("x\n" * 100)[::2])
+
     def test_a_refused_login_ends_with_its_code_word(self):
         path = os.path.join(temporary_folder(self), "password")
         with open(path, "w", encoding="utf-8") as file:

@@ -54,7 +54,7 @@ from samsungchat import *  # noqa: E402, F403
 # ruff: noqa: F405  (The tests speak the program's own words.)
 
 SEEDS = range(1, 37)
-KEPT_SEEDS = (1991171471, 4193642071, 2626881216, 2626881289)  # Those that failed once.
+KEPT_SEEDS = (1991171471, 4193642071, 2626881216, 2626881289, 3422614717)  # Those that failed once.
 SOURCE = os.path.abspath(chat.__file__)
 
 # ======================================================================================================
@@ -3869,6 +3869,8 @@ class Storm:
                     self.present.remove(person)
                 else:
                     person.login()
+        if not self.present:  # Whoever had not left was kicked.
+            self.join()
 
     def heal(self):
         """Clear the weather; wait until everybody is in the room and has said everything, and once more."""

@@ -6192,6 +6192,7 @@ class TerminalTest(OutsideCase):
         bob = self.member(server.port, "bob")
         self.check(server, ("hello\r", "/say TEXT"), ("\x15/who\r", "1 of 1000 members"))  # Ctrl-U: it stands there.
         self.check(server, ("/kick nobody\r", "Nobody here is called nobody."), ("\x15/say lunch\r", "lunch"))
+        bob.event("notice", text="lunch")  # Who is kicked in the same turn does not hear it any more.
         server.type("/kick bob\r")
         self.check(server, ("/bans\r", "is kept out for"), ("/pardon bob\r", "may come in again"))
         self.assertEqual(("KICKED", 3), (bob.event("refused")["code"], bob.finish()[0]))

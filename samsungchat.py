@@ -48,8 +48,14 @@ original program's plain text is admitted, and everything said can be read.  The
 hashlib's primitives in published ways and has not been audited; Python integers are not constant-time.
 """
 
+import signal
+
+if __name__ == "__main__":  # Until main() takes it: Ctrl-C while the rest is loaded ends it without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import binascii
+import bisect
 import codecs
 import collections
 import contextlib
@@ -70,8 +76,8 @@ import queue
 import re
 import selectors
 import shutil
-import signal
 import socket
+import stat
 import struct
 import sys
 import threading
@@ -96,6 +102,8 @@ from typing import (
     Union,
 )
 
+if sys.version_info < (3, 8):
+    sys.exit("samsungchat.py needs Python 3.8 or newer; this is Python %d.%d." % sys.version_info[:2])
 if TYPE_CHECKING:
     import hashlib
     import hmac
@@ -160,7 +168,6 @@ LOG_SECONDS_MIN = 60  # ... and as long as this ...
 LOG_BYTES_MAX = 64 * 1024 * 1024  # ... but never more than this, ...
 RECORD_BYTES = 350  # ... where each entry takes this besides its own bytes.
 EARLIER_DEFAULT = 50  # Messages shown to a newcomer.
-EARLIER_SEARCH_MAX = 2000  # Entries of a log in memory that are looked through for them.
 EARLIER_MAX = 500  # Messages of history in one request.
 HISTORY_MEGABYTES = 1024  # Of a history file: years of talk, or some minutes of a flood that must not fill the disk.
 FORGET_ROWS = 10_000  # Dropped from the file at once.
@@ -270,7 +277,7 @@ class MalformedDatagram(Exception):
 
 
 class LogFailure(Exception):
-    """The history cannot be written now; the argument is the sentence that says why."""
+    """The history, or an export of it, cannot be written; the argument is the sentence that says why."""
 
 
 class UsageError(Exception):
@@ -297,6 +304,7 @@ UNKNOWN_SESSION = "UNKNOWN_SESSION"  # Advice between programs; no person sees i
 NO_ANSWER = "NO_ANSWER"  # Said by the client itself, as WRONG_PASSWORD is.
 # Why a text was not sent.
 NO_SUCH_NAME, TOO_LONG, FULL, HAS_LEFT = "NO_SUCH_NAME", "TOO_LONG", "FULL", "LEFT"
+NOT_CONNECTED, UNCONFIRMED = "NOT_CONNECTED", "UNCONFIRMED"
 
 REFUSALS: Dict[str, str] = {
     USERNAME_TAKEN: "This name is in use; choose another.",
@@ -1255,6 +1263,8 @@ def open_history(path: str, mode: str = "rw") -> "sqlite3.Connection":
 
 def read_history(path: str) -> Iterator[Tuple[int, Entry]]:
     """Yield every (number, entry) of a history file, also while a server writes to it; raises UsageError."""
+    if not os.path.exists(path):
+        raise UsageError("There is no file %s." % path)
     try:
         with _complaints(path, UsageError), contextlib.closing(open_history(path)) as database:
             for number, data in database.execute("SELECT seq, CAST(data AS BLOB) FROM entries ORDER BY seq"):
@@ -1322,6 +1332,7 @@ class Log:
         self._written = self.head
         self._taken: Dict[bytes, int] = {}
         self._newest: Dict[bytes, int] = {}  # The last entry in memory of each author.
+        self._public: Deque[int] = collections.deque()  # Where a public message begins, in memory.
         self._bytes = 0
 
     def _number(self, query: str, *values: Any) -> int:
@@ -1342,6 +1353,8 @@ class Log:
             self._newest[record.author] = self.head
             if record.number:
                 self._taken[record.author] = record.number
+            if record.public_message():
+                self._public.append(self.head)
 
     def commit(self) -> None:
         """Make everything appended permanent, then let the oldest go; raises LogFailure, and may be tried again."""
@@ -1362,6 +1375,8 @@ class Log:
             del self._records[self._recent]
             if self._newest[record.author] == self._recent:
                 del self._newest[record.author]
+            if self._public and self._public[0] == self._recent:
+                self._public.popleft()
             self._recent += 1
             self._bytes -= len(record.data) + RECORD_BYTES
             if self._taken.get(record.author) == record.number:
@@ -1423,11 +1438,8 @@ class Log:
         if self._database is not None:
             query = "min(seq) FROM (SELECT seq FROM entries WHERE public AND seq < ? ORDER BY seq DESC LIMIT ?)"
             return (self._number(query, before, earlier) or min(before, self.head + 1)) - 1
-        top = min(before - 1, self.head)
-        numbers = range(top, max(self.oldest, top - EARLIER_SEARCH_MAX + 1) - 1, -1)
-        self.work += len(numbers) // 8  # That much faster.
-        begins = (number for number in numbers if self._records[number].public_message())
-        return min(itertools.islice(begins, earlier), default=top + 1) - 1
+        at = bisect.bisect_left(self._public, before)
+        return (self._public[max(at - earlier, 0)] if at and earlier else min(before, self.head + 1)) - 1
 
     def forget(self, now: int) -> None:
         """Drop from the file what is too old, and the oldest where it is too large: whole runs, never the newest."""
@@ -3318,7 +3330,8 @@ class Client(Core):
                 self.state = State.RECONNECTING
                 self._events.append(Disconnected("The server does not answer."))
             self._look(now)
-        if self._finishing and not self._outbox.texts and STANDING not in self._views:
+        caught_up = self._stream.cursor >= self._earlier_until and not self._views
+        if self._finishing and not self._outbox.texts and caught_up:
             self.leave(now)
 
     def _progress(self) -> None:
@@ -3975,6 +3988,11 @@ def plain_line(event: Any) -> Optional[str]:
     if entry.kind in (JOINED, LEFT):
         return "-- %s %s" % (name, entry_words(entry))
     return "-- " + (entry_words(entry) if entry.kind == SKIP else text)
+
+
+def dated(text: str, entry: Entry) -> str:
+    """Return the line of an entry as a log keeps it: behind its time."""
+    return "%s  %s" % (local_time(entry.time / 1000).strftime("%Y-%m-%d %H:%M:%S"), text)
 
 
 def json_object(event: Any, classic: bool = False) -> Optional[Dict[str, Any]]:
@@ -4956,7 +4974,7 @@ class ClientApp(App):
             return
         try:
             if not self.entered:
-                raise UsageError("Not connected yet; your line is kept.")
+                raise UsageError("Not connected: this was not sent.", NOT_CONNECTED)
             command = parse_input(text, CLIENT_COMMANDS)
             if command.name == "quit":
                 self.quit()
@@ -4994,23 +5012,29 @@ class ClientApp(App):
             self._sure = True
             self.note(question)
         else:
-            self.end(1 if self.waiting else 0)
+            self.stop()
 
     interrupt = functools.partialmethod(quit, "Ctrl-C once more leaves.")  # It may have been meant to copy something.
 
     def stop(self) -> None:
-        """End at once, and say what may be lost."""
-        lost = "%s not confirmed." % plural(len(self.waiting), "message") if self.waiting else ""
-        self.end(1 if lost else 0, lost)
+        """End at once."""
+        self.end(0)
 
     def shut(self) -> None:
-        """Leave the network; what is on its way has a moment to arrive."""
+        """Leave the network; what is on its way has a moment to arrive, and what may be lost is said."""
         if self.loop is not None:
             if self.transcript.status.state is State.CONNECTED:
                 self.call(lambda core, now: core.finish(now))
                 self.loop.join(LEAVE_SECONDS)
             self.call(lambda core, now: core.leave(now))
             self.loop.join(LEAVE_SECONDS + 0.5)
+        self.entered = False
+        while not self.inbox.empty():
+            event = self.inbox.get()
+            if isinstance(event, tuple) and isinstance(event[1], (Happened, Sent, NotSent)):
+                self.take(event)
+        if self.waiting and not self.code:
+            self.end(1, "%s not confirmed." % plural(len(self.waiting), "message"))
 
 
 # --- server
@@ -5038,6 +5062,14 @@ ACTIVITY: Dict[str, Tuple[str, str]] = {
     "stuck": ("plain", "{why} Messages wait until then."),
     "goes on": ("plain", "the history is written again"),
 }
+
+
+def join_command(address: str) -> str:
+    """Return what to type to join a server there; Python is called as it is called here."""
+    return "%s samsungchat.py client %s" % (
+        "py" if os.name == "nt" else os.path.basename(sys.executable or "python3"),
+        address,
+    )
 
 
 class ServerApp(App):
@@ -5073,7 +5105,7 @@ class ServerApp(App):
         for address in typed_addresses(self.bound):
             own = address == "::1" or address.startswith(("127.", "[::1]"))
             where = "on this machine (the address reaches no other)" if own else "on other machines"
-            lines.append("%s: python samsungchat.py client %s" % (where, address))
+            lines.append("%s: %s" % (where, join_command(address)))
         self._show(OPENED, [*lines, *self._notes])
 
     def _show(self, event: Any, texts: Sequence[str]) -> None:
@@ -5589,10 +5621,10 @@ class Pipe(Face):
     finishes = True
     patience = PIPE_SECONDS
 
-    def __init__(self, app: ClientApp, as_json: bool, stay: bool) -> None:
-        """``stay`` after the end of the input."""
+    def __init__(self, app: ClientApp, as_json: bool, stay: bool, with_time: bool = False) -> None:
+        """``stay`` after the end of the input; ``with_time``: what is written is a log."""
         super().__init__(app)
-        self._json, self._stay = as_json, stay
+        self._json, self._stay, self._time = as_json, stay, with_time
         self._lines: Deque[Optional[str]] = collections.deque()  # Until the client is in the room.
         self._room = threading.Semaphore(BACKLOG_LINES_MAX)
         self._read = self._settled = 0
@@ -5627,7 +5659,8 @@ class Pipe(Face):
             author = each.entry.author if isinstance(each, Happened) else b""
             found = json_object(each, self.app.transcript.is_classic(author)) if self._json else plain_line(each)
             if found is not None and not self._deaf:
-                self._write(json.dumps(found) if self._json else str(found))
+                text = dated(str(found), each.entry) if self._time else str(found)
+                self._write(json.dumps(found) if self._json else text)
         if isinstance(event, NotSent):
             self.failed = self.failed or 2
             complain("not sent: %s: %s" % (display_text(event.code, " "), event.reason))
@@ -5645,6 +5678,14 @@ class Pipe(Face):
             complain("%s; leaving when everything is sent." % fault)
             if self._stay:
                 self.app.quit()
+
+    def close(self) -> None:
+        """Report to a program every line that is given up, under its number."""
+        app, why = self.app, "It is not known whether this has arrived."
+        for number, text in list(app.waiting.items()) if self._json else ():
+            app.take((app.transcript, NotSent(number, UNCONFIRMED, text, why)))
+        while self._json and self._lines:
+            app.enter(self._lines.popleft() or "")
 
 
 class PlainLog(Face):
@@ -6935,7 +6976,8 @@ def argument_parser() -> argparse.ArgumentParser:
     _add(client, "--classic", "talk to an original server, unencrypted")
     _add(client, "--json", "print one JSON object a line")
     _add(client, "--stay", "in a pipe: go on receiving after the end of the input")
-    _add(client, "--port", "UDP port (default: %(default)s)", "N", PORT, (1, 65535))
+    _add(client, "--time", "in a pipe: write the time before each line, as into a file")
+    _add(client, "--port", "UDP port (default: %d)" % PORT, "N", None, (1, 65535))
     _add(client, "--name", "your name in the room (default: ask, or your login name)", "NAME")
     _add(client, "--earlier", "earlier messages to show (default: %(default)s)", "N", EARLIER_DEFAULT, (0, 65535))
     for role in (server, client):
@@ -7004,22 +7046,32 @@ def run_server(options: argparse.Namespace) -> int:
     return (Terminal(app) if both else PlainLog(app)).run()
 
 
+_EXPORT_COMPLAINTS = {
+    errno.EEXIST: "%s is there already; choose another name.",
+    errno.ENOENT: "The folder of %s does not exist; make it, or choose another name.",
+    errno.ENOSPC: "There is no space left for %s: the export is not whole.",
+}
+
+
 def export_history(path: str, target: str, as_json: bool) -> int:
-    """Write a history as text or JSON lines; return the exit status.  Raises UsageError and OSError."""
+    """Write a history as text or JSON lines; return the exit status.  Raises UsageError and LogFailure."""
     if target == "-" and sys.stdout is None:
         raise UsageError("Standard output is closed; name a file to export to.")
     lines = history_lines(path, as_json)
     first = next(lines, "")  # What cannot be read leaves no file behind.
-    with contextlib.ExitStack() as files:
-        try:
+    try:
+        with contextlib.ExitStack() as files:
             out = sys.stdout if target == "-" else files.enter_context(open(target, "x", encoding="utf-8"))
             out.writelines(itertools.chain([first], lines))
             out.flush()
-        except FileExistsError:
-            complain("%s is there already; choose another name." % target)
-            return 1
-        except BrokenPipeError:  # The reader has seen enough.
+    except BrokenPipeError:  # The reader has seen enough.
+        discard_output()
+    except OSError as fault:
+        if target == "-":
             discard_output()
+        other = "%s cannot be written; check the folder and your rights to it."
+        place = "standard output" if target == "-" else target
+        raise LogFailure(_EXPORT_COMPLAINTS.get(fault.errno or 0, other) % place) from None
     return 0
 
 
@@ -7033,12 +7085,16 @@ def history_lines(path: str, as_json: bool) -> Iterator[str]:
         if event is not None and as_json:
             yield json.dumps(json_object(event, entry.author in classics)) + "\n"
         elif event is not None:
-            yield "%s  %s\n" % (local_time(entry.time / 1000).strftime("%Y-%m-%d %H:%M:%S"), plain_line(event))
+            yield dated(str(plain_line(event)), entry) + "\n"
 
 
 def run_client(options: argparse.Namespace) -> int:
     """Run a client in a window, on a terminal or in a pipe; return the exit status; raises UsageError, OSError."""
-    server, port = parse_server(options.server, options.port) if options.server is not None else ("", options.port)
+    server, port = "", options.port or PORT
+    if options.server is not None:
+        server, port = parse_server(options.server, port)
+    if port != (options.port or port):
+        raise UsageError("%s and --port %d name two ports; leave one of them out." % (options.server, options.port))
     name = clean_name(options.name) if options.name is not None else ""
     password = chosen_password(options)
     values = {"server": server, "port": str(port), "name": name, "password": password or ""}
@@ -7051,10 +7107,13 @@ def run_client(options: argparse.Namespace) -> int:
     if options.classic and not server:
         raise UsageError("An original server cannot be searched for; name it.")
     values["name"] = name or default_name()
+    if password is None and is_terminal(sys.stdin) and is_terminal(sys.stderr):
+        values["password"] = password = getpass.getpass("Password [%s]: " % PASSWORD) or PASSWORD
     if password is None:
         values["password"] = PASSWORD
         complain("no password given (--password-file, SAMSUNGCHAT_PASSWORD); trying the default one")
-    return Pipe(app, options.json, options.stay).run()
+    with_time = options.time or (sys.stdout is not None and stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode))
+    return Pipe(app, options.json, options.stay, with_time).run()
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -7063,7 +7122,16 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         if hasattr(stream, "reconfigure"):
             encoding = None if stream.isatty() else "utf-8"
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
-    options = argument_parser().parse_args(arguments)
+    try:
+        options = argument_parser().parse_args(arguments)
+    except (SystemExit, OSError):
+        try:
+            write("")  # What is left of --help.
+        except OutputClosed as fault:
+            complain(str(fault))
+            return 1
+        raise
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # SECURITY: test_all_that_a_program_writes_is_its_owner_s_alone
     os.umask(0o077)
     for needed in (hashlib, hmac):

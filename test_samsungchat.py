@@ -1213,11 +1213,10 @@ class MemoryLogTest(LogContract, unittest.TestCase):
         self.fill(2, at=99_000)
         self.assertEqual(6, self.log.oldest)
 
-    def test_a_newcomer_is_not_looked_for_messages_without_end(self):
-        self.append(text_entry("x", 1), text_entry("x", 2), *[Entry(JOINED, 1, b"a" * 8, name="ann")] * 4)
-        for most, cursor in ((4, 6), (5, 1), (6, 0)):
-            with mock.patch.object(chat, "EARLIER_SEARCH_MAX", most):
-                self.assertEqual(cursor, self.log.start(50, 7))
+    def test_messages_are_found_behind_any_number_of_other_entries_and_without_looking_at_those(self):
+        self.append(text_entry("x", 1), text_entry("x", 2), *[Entry(JOINED, 1, b"a" * 8, name="ann")] * 9000)
+        self.assertEqual([0, 1, 0, 9002], [self.log.start(*of) for of in ((50, 9003), (1, 9003), (50, 2), (0, 9003))])
+        self.assertEqual(0, self.log.work)
 
 
 class FileLogTest(LogContract, unittest.TestCase):
@@ -3580,7 +3579,6 @@ class AttackTest(RoomCase):
             self.server.say("x", self.network.now)
         self.network.wake(SERVER)
         carol = Insider(self.network, "carol").enter(earlier=65535)
-        self.assertGreaterEqual(carol.welcome.start, 3000 - EARLIER_SEARCH_MAX)
         self.assertLessEqual(len(carol.sync(carol.welcome.start)), ANSWER_DATAGRAMS_MAX + 1)
 
     # --- anybody
@@ -4263,6 +4261,13 @@ class FileTest(unittest.TestCase):
             named = set(re.findall(pattern, text, re.MULTILINE))
             self.assertGreater(len(named), 10)
             self.assertEqual(set(), named - defined)
+
+    def test_a_python_that_is_too_old_reads_as_far_as_the_sentence_that_says_so(self):
+        ast.parse(self.source, feature_version=(3, 6))
+        self.assertLess(self.source.index("sys.version_info < (3, 8)"), self.source.index("\nif TYPE_CHECKING"))
+        old = "import sys; sys.version_info = (3, 7, 16); import samsungchat"
+        done = subprocess.run([sys.executable, "-c", old], stderr=subprocess.PIPE, cwd=os.path.dirname(SOURCE))
+        self.assertEqual(b"samsungchat.py needs Python 3.8 or newer; this is Python 3.7.", done.stderr.strip())
 
     def test_every_limit_is_used(self):
         first, last = [number for number, section, _ in self.banners if section in (1, 2)]
@@ -5017,7 +5022,8 @@ class ClientAppTest(unittest.TestCase):
             self.assertIsNone(app.code)
             self.assertIn("not confirmed yet", screen.shown[-1].text)
         app.interrupt()
-        self.assertEqual(1, app.code)
+        app.shut()
+        self.assertEqual((1, "2 messages not confirmed."), (app.code, app.last_words))
 
     def test_a_form_searches_for_servers_once_at_a_time_and_again(self):
         with mock.patch.multiple(chat, start_discovery=mock.DEFAULT, SEARCH_SECONDS=0.01) as patched:
@@ -5983,6 +5989,30 @@ class PipeTest(OutsideCase):
         client = self.client(self.serve().port, "ann", changed="chat.BACKLOG_LINES_MAX, chat.OUTBOX_PARTS_MAX = 4, 9")
         self.assertEqual((0, ""), client.finish("x\n" * 100)[::2])
 
+    @unittest.skipIf(os.name == "nt", "Windows has no SIGTERM to send")
+    def test_lines_that_are_given_up_are_reported_under_their_numbers(self):
+        server = self.serve()
+        ann, bob = self.member(server.port, "ann"), self.client(1, "bob", "--json")
+        server.pause()
+        ann.type("one\ntwo\n")
+        bob.type("\nthree\n")
+        for program in (ann, bob):
+            time.sleep(0.2)  # So that the lines are read; nothing tells.
+            program.process.send_signal(signal.SIGTERM)
+            self.assertIn(program.finish()[0], (1, 2))
+        given_up = [[(each["number"], each["code"]) for each in program.events("not_sent")] for program in (ann, bob)]
+        self.assertEqual([[(1, "UNCONFIRMED"), (2, "UNCONFIRMED")], [(2, "NOT_CONNECTED")]], given_up)
+
+    def test_into_a_file_goes_a_log_and_all_of_what_was_said_before(self):
+        port, target = self.serve("--rate", "0").port, os.path.join(temporary_folder(self), "log")
+        self.client(port, "ann").finish("x\n" * 2500)
+        into_file = "import os; os.dup2(os.open(%r, os.O_WRONLY | os.O_CREAT), 1)" % target
+        for more in ({"changed": into_file}, {}):
+            flags = [] if more else ["--time"]
+            _, out, _ = self.client(port, "bob", "--earlier", "2400", *flags, **more).finish()
+            lines = re.findall(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ann: x$", out or read_text(target), re.MULTILINE)
+            self.assertEqual(2400, len(lines))
+
     def test_a_refused_login_ends_with_its_code_word(self):
         path = os.path.join(temporary_folder(self), "password")
         with open(path, "w", encoding="utf-8") as file:
@@ -6514,12 +6544,15 @@ class ServerProgramTest(OutsideCase):
             ("--history", files[0], 2, "is not a history of SamsungChat"),
             ("--history", none, 2, "cannot be opened"),
             ("--history", room, "--export", files[0], 1, "is there already; choose another name"),
+            ("--history", room, "--export", none, 1, "The folder of .* does not exist"),
+            ("--history", none, "--export", "-", 2, "There is no file"),
             ("--room", "", 2, "room's name"),
             ("--port", "99999", 2, "0 to 65535"),
             ("--port", str(port), 1, "in use"),
             ("--host", "203.0.113.1", 1, "no address of this machine"),
             ("client", "127.0.0.1", "--name", "a b", 2, "no spaces"),
             ("client", "not a host", 2, "HOST:PORT"),
+            ("client", "127.0.0.1:5", "--port", "6", 2, "name two ports"),
         ):
             if arguments[0] != "client":
                 arguments = ["server", "--host", "127.0.0.1", "--port", "0", *arguments]
@@ -6531,6 +6564,19 @@ class ServerProgramTest(OutsideCase):
                 self.assertRegex(err, r"^(usage: (?s:.*)\n)?samsungchat.*%s.*\n\Z" % sentence)
         self.assertEqual("Dear diary,\nno more!\n", read_text(files[0]))
         self.assertEqual(0, self.client(port, "ann").finish("it still works\n")[0])
+
+    @unittest.skipIf(os.name == "nt", "Windows sends no Ctrl-C to one process, and has no full device")
+    def test_ctrl_c_while_it_is_loaded_and_a_full_disk_under_help_are_no_tracebacks(self):
+        ends = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+        with subprocess.Popen([sys.executable, "-X", "importtime", SOURCE, "server"], **ends) as program:
+            next(line for line in program.stderr if "argparse" in line)
+            program.send_signal(signal.SIGINT)
+            self.assertNotIn("Traceback", program.stderr.read())
+        self.assertEqual(-signal.SIGINT, program.returncode)
+        with open("/dev/full" if sys.platform == "linux" else os.devnull, "w") as full:
+            done = subprocess.run([sys.executable, SOURCE, "--help"], stdout=full, stderr=subprocess.PIPE)
+        said = b"samsungchat: there is no space left for standard output\n"
+        self.assertEqual((1, said) if sys.platform == "linux" else (0, b""), (done.returncode, done.stderr))
 
     def test_the_file_is_a_program(self):
         done = subprocess.run([sys.executable, SOURCE, "--version"], capture_output=True, timeout=DEADLINE_SECONDS)

@@ -2,11 +2,12 @@
 """Break samsungchat.py in small ways and see whether the suite notices: what survives is a missing test, or a line
 that is not needed.
 
-    python .ci/mutate.py [--count 60] [--seed 1] [--jobs 1] [--section 9]
+    python .ci/mutate.py [--count 60] [--seed 1] [--jobs 1] [--section 9] [TEST_CLASS ...]
 
-Each mutation is drawn from its own stretch of the file, the kinds evenly, and tried in a copy of the repository: first
-the test classes that name the function or its class, then all others, until one fails.  Checks of the text do not
-count.  (mutmut writes 348,000 lines for this one file, cosmic-ray knows 16,000 mutations and cannot sample.)
+Each mutation is drawn from its own stretch of the file, the kinds evenly, and tried in a copy of the repository, first
+on the tests that run its lines in their own process, the quickest class first, then on those that start programs,
+until one fails.  Checks of the text do not count.  Needs CPython 3.12 or newer (PEP 669).  (mutmut writes 348,000 lines
+for this one file, cosmic-ray knows 16,000 mutations and cannot sample.)
 """
 
 import argparse
@@ -14,8 +15,7 @@ import ast
 import collections
 import concurrent.futures
 import contextlib
-import functools
-import inspect
+import json
 import os
 import random
 import re
@@ -27,12 +27,8 @@ import tempfile
 import time
 import unittest
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-import samsungchat as chat
-import test_samsungchat as suite
-
-ROOT = os.path.dirname(os.path.abspath(chat.__file__))
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SOURCE = os.path.join(ROOT, "samsungchat.py")
 OPERATORS = {  # What each is called, and what takes its place.
     ast.Lt: ("<", "<="),
     ast.LtE: ("<=", "<"),
@@ -116,30 +112,76 @@ def broken(source, mutation):
     return b"\n".join(lines[: node.lineno - 1] + [before + mutation.text.encode() + after] + lines[node.end_lineno :])
 
 
-source_of = functools.lru_cache(None)(inspect.getsource)
+class Traced(unittest.TextTestResult):
+    """What a run of the tests writes down: which lines of the program each test runs, and in how many seconds."""
+
+    case, ran, prepared, tests = None, set(), set(), []
+
+    @classmethod
+    def watch(cls):
+        sys.monitoring.use_tool_id(sys.monitoring.COVERAGE_ID, "mutate")
+        sys.monitoring.register_callback(sys.monitoring.COVERAGE_ID, sys.monitoring.events.LINE, cls.note)
+        sys.monitoring.set_events(sys.monitoring.COVERAGE_ID, sys.monitoring.events.LINE)
+
+    @classmethod
+    def note(cls, code, line):
+        if os.path.basename(code.co_filename) == "samsungchat.py":
+            cls.ran.add(line)
+        return sys.monitoring.DISABLE
+
+    def startTest(self, test):  # noqa: N802
+        super().startTest(test)
+        if self.case is not type(test):
+            self.case, self.prepared = type(test), set()
+        self.prepared |= self.ran  # By what prepares the whole class.
+        self.ran.clear()
+        self.began = time.monotonic()
+        sys.monitoring.restart_events()
+
+    def stopTest(self, test):  # noqa: N802
+        super().stopTest(test)
+        self.tests.append((test.id(), time.monotonic() - self.began, sorted(self.ran | self.prepared)))
+        self.ran.clear()
+        sys.monitoring.restart_events()
 
 
-def in_order(names, title):
-    """Return the test classes, those first whose name is like the section's or that name what is broken."""
+def trace(names, path):
+    """Run test classes and write down what they run; return the exit status."""
+    Traced.watch()
+    suite = __import__("test_samsungchat")
+    imported = sorted(Traced.ran)
+    Traced.ran.clear()
     cases = [each for each in vars(suite).values() if isinstance(each, type) and issubclass(each, unittest.TestCase)]
-    word = re.compile(r"\b(%s)\b" % "|".join(name.strip("_") for name in names))
-
-    def strangeness(case):
-        alike = any(each in case.__name__.lower() for each in title.lower().split())
-        return -alike, -len(word.findall(source_of(case))) / len(source_of(case))
-
-    first = sorted(cases, key=strangeness)[:6]
-    ordered = first + [each for each in cases if each not in first]
-    return ["test_samsungchat." + each.__name__ for each in ordered if each.__name__ not in TEXT_CHECKS]
+    cases = [each for each in cases if each.__name__ in (names or [each.__name__]) and each.__name__ not in TEXT_CHECKS]
+    load = unittest.defaultTestLoader.loadTestsFromTestCase
+    good = unittest.TextTestRunner(resultclass=Traced).run(unittest.TestSuite(map(load, cases))).wasSuccessful()
+    outside = [each.__name__ for each in cases if issubclass(each, suite.OutsideCase)]
+    with open(path, "w") as file:
+        json.dump({"imported": imported, "outside": outside, "tests": Traced.tests}, file)
+    return 0 if good else 1
 
 
-def noticed(data, cases, limit=None):
-    """Run test classes on such a source; return what noticed that it is broken, or None."""
+def in_order(traced, node):
+    """Return the tests that may notice a change of this node, those that start programs last, and their seconds."""
+    lines, cases = set(range(node.lineno, node.end_lineno + 1)), collections.defaultdict(list)
+    anywhere = lines.intersection(traced["imported"])
+    for name, seconds, ran in traced["tests"]:
+        case = name.split(".")[1]
+        if anywhere or case in traced["outside"] or lines.intersection(ran):
+            cases[case].append((name, seconds))
+    ordered = sorted(cases, key=lambda case: (case in traced["outside"], sum(seconds for _, seconds in cases[case])))
+    return [name for case in ordered for name, _ in cases[case]], sum(
+        each[1] for case in ordered for each in cases[case]
+    )
+
+
+def noticed(data, arguments, limit=None):
+    """Run Python with the arguments beside such a source; return what noticed that it is broken, or None."""
     with tempfile.TemporaryDirectory() as folder:
         place = shutil.copytree(ROOT, os.path.join(folder, "copy"), ignore=shutil.ignore_patterns(".git"))
         with open(os.path.join(place, "samsungchat.py"), "wb") as file:
             file.write(data)
-        command = [sys.executable, "-B", "-m", "unittest", "-f", *cases]
+        command = [sys.executable, "-B", *arguments]
         if shutil.which("xvfb-run") and shutil.which("xauth"):  # Windows compete for the keyboard.
             command = ["xvfb-run", "-a", *command]
         with open(os.path.join(folder, "log"), "w+b") as log:
@@ -164,19 +206,27 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--section", metavar="N", help="only this one, by its number")
-    parser.add_argument("--related", action="store_true", help="ask only the three test classes that are nearest")
+    parser.add_argument("--trace", metavar="FILE", help=argparse.SUPPRESS)
+    parser.add_argument("cases", metavar="TEST_CLASS", nargs="*", help="ask only these")
     options = parser.parse_args()
-    most = 3 if options.related else None
-    with open(chat.__file__, encoding="utf-8") as file:
+    if options.trace:
+        sys.path.insert(0, os.getcwd())
+        sys.exit(trace(options.cases, options.trace))
+    with open(SOURCE, encoding="utf-8") as file:
         source = file.read()
-    began = time.monotonic()
-    if noticed(source.encode(), in_order(["_"], "text" if options.related else "")[:most]):
-        sys.exit("the suite fails without any mutation")
-    limit = 30 + 2 * options.jobs * (time.monotonic() - began)
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "traced")
+        found = noticed(source.encode(), [os.path.abspath(__file__), "--trace", path, *options.cases])
+        if found:
+            sys.exit("the suite fails without any mutation: %s" % found)
+        with open(path) as file:
+            traced = json.load(file)
 
     def trial(mutation):
+        tests, seconds = in_order(traced, mutation.node)
+        command = ["-m", "unittest", "-f", *tests]
+        found = tests and noticed(broken(source, mutation), command, 30 + 2 * options.jobs * seconds)
         section = section_of(source, mutation.node)
-        found = noticed(broken(source, mutation), in_order(mutation.names or ["_"], section[1])[:most], limit)
         place = "line %d, %s, %s" % (mutation.node.lineno, section[1], ".".join(mutation.names))
         what = "%s: %s -> %s" % (mutation.kind, " ".join(ast.unparse(mutation.node).split())[:160], mutation.text[:160])
         print("%s: %s\n    %s" % ("noticed by " + found if found else "SURVIVED", place, what), flush=True)

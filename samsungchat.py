@@ -348,9 +348,11 @@ def clean_name(text: str) -> str:
             raise UsageError("A name has no invisible characters.")
     if unicodedata.category(name[0])[0] not in "LN":
         raise UsageError("A name begins with a letter or digit.")
+    scripts = {_script(character): character for character in name if _script(character)}
     # SECURITY: test_a_name_cannot_be_spelt_with_look_alike_letters
-    if len({_script(character) for character in name} - {""}) > 1:
-        raise UsageError("The letters of a name are of one script.")
+    if len(scripts) > 1:
+        which = ["%s is %s" % (letter, script.capitalize()) for script, letter in scripts.items()]
+        raise UsageError("The letters of a name are of one script; here %s." % ", ".join(which))
     return name
 
 
@@ -2171,6 +2173,8 @@ class Server(Core):
         except MalformedDatagram as fault:  # A share that can only be an attack.
             self.dropped[str(fault)] += 1
             return
+        for given_up in [each for each in self._half_open.values() if each.address == address and each.proof is None]:
+            given_up.expires_at = now  # Who tries again has not got in.
         half = HalfOpen(session, session.seal(Keys(login.nonce, exchange.share)), address, now)
         # SECURITY: test_a_server_full_of_begun_logins_lets_strangers_in
         remember(self._half_open, name, half, HALF_OPEN_MAX)
@@ -3677,6 +3681,7 @@ class Command(Value):
 
 CLIENT_COMMANDS: Dict[str, Tuple[str, str]] = {
     "msg": ("NAME TEXT", "say something to one member only"),
+    "r": ("TEXT", "answer the last private message"),
     "me": ("TEXT", "say what you do"),
     "who": ("", "list the members"),
     "earlier": ("[N]", "show N more messages from before"),
@@ -3747,7 +3752,8 @@ def complete(text: str, names: Sequence[str], commands: Dict[str, Tuple[str, str
         return ["/" + name + " " for name in commands if ("/" + name).startswith(text)]
     head, _, word = text.rpartition(" ")
     start = word[1:] if word.startswith("@") else word
-    found = [name for name in names if start and name_key(name).startswith(name_key(start))]
+    named = head.startswith("/") and "NAME" in commands.get(head[1:], ("", ""))[0]  # Then any name may follow.
+    found = [name for name in names if (start or named) and name_key(name).startswith(name_key(start))]
     return [text[: len(text) - len(start)] + name + (" " if head else ": ") for name in found]
 
 
@@ -3808,7 +3814,8 @@ class Transcript:
         self._earlier = False
         self._on_way: Dict[int, Line] = {}
         self.presence: Optional[Line] = None  # Of the newest joins and leaves; without it, the next begins a line.
-        self._came: Dict[str, str] = {}
+        self._came: Dict[str, Tuple[bool, str, str]] = {}  # Who was here before that run, how one went, what is said.
+        self.correspondent = ""  # Who last wrote something private.
 
     def apply(self, event: Any) -> List[Line]:
         """Take an event of the client and return the lines to show or to replace."""
@@ -3819,7 +3826,7 @@ class Transcript:
         if isinstance(event, Connected):
             self.room, self.name, self._id = display_text(event.room, " "), display_text(event.name, " "), event.member
             self._members = {ident: (display_text(name, " "), ident in event.classic) for ident, name in event.members}
-            self._earlier = False
+            self._earlier, self.status = False, replace(self.status, state=State.CONNECTED)
             words = "Connected again to %s as %s; %s here." if event.again else "Welcome to %s, %s; %s here."
             return [self.note(words % (self.room, self.name, plural(len(self._members), "member")))]
         if isinstance(event, Queued):
@@ -3832,7 +3839,8 @@ class Transcript:
                 return [replace(line, state="failed"), self.note("Not sent: " + event.reason, "error")]
             return [replace(line, state="sent" if event.confirmed else "unconfirmed")]
         elif isinstance(event, Status):
-            self.status = event
+            early = event.state is State.CONNECTED and not self.room  # Nothing can be said yet.
+            self.status = replace(event, state=State.CONNECTING) if early else event
         elif isinstance(event, Listed):
             here = self.described().values()
             return [self.note("%s here: %s" % (plural(len(self._members), "member"), ", ".join(here)))]
@@ -3919,6 +3927,7 @@ class Transcript:
         if entry.kind == PRIVATE:
             own = state or entry.author == self._id
             private = "to " + display_text(entry.to_name, " ") if own else "from " + name
+            self.correspondent = self.correspondent if own else name
         mention = not (state or earlier) and (entry.kind == PRIVATE or self._mentioned(text))
         more = {"name": name, "colour": name_colour(entry.name), "state": state, "private": private}
         return self._line(kind, display_text(text), entry.time / 1000, mention=mention, earlier=earlier, **more)
@@ -3937,9 +3946,15 @@ class Transcript:
         if self.presence is None:
             self._came = {}
             self.presence = self._line("presence", "", entry.time / 1000, earlier=earlier)
-        remember(self._came, name, entry_words(entry), MEMBERS_MAX)
+        was_here, gone, _ = self._came.get(name, (entry.kind == LEFT, "", ""))
+        what = entry_words(entry)
+        if entry.kind == LEFT:
+            gone, what = what, what if was_here else "joined and " + what
+        elif was_here:
+            what = gone + " and came back"
+        remember(self._came, name, (was_here, gone, what), MEMBERS_MAX)
         groups: Dict[str, List[str]] = {}
-        for who, what in list(self._came.items())[-PRESENCE_NAMES_MAX:]:
+        for who, (_, _, what) in list(self._came.items())[-PRESENCE_NAMES_MAX:]:
             groups.setdefault(what, []).append(who)
         rest = len(self._came) - PRESENCE_NAMES_MAX
         words = ["%s %s" % (", ".join(names), what) for what, names in groups.items()]
@@ -3962,7 +3977,7 @@ class Transcript:
 PRESENCE_WORDS = {
     "timed out": "lost the connection",
     "kicked": "was removed",
-    "superseded": "lost the name to a newcomer",
+    "superseded": "stopped answering",  # Who has come under that name is most often the same person.
     "crowded out": "lost the seat to a newcomer",
 }
 
@@ -4063,6 +4078,7 @@ class LineEditor:
     def __init__(self, remembers: bool = True) -> None:
         self.text = ""
         self.cursor = 0
+        self.selected = False  # The whole text is: what is typed takes its place, and moving the caret keeps it.
         self.history: List[str] = []
         self._remembers = remembers  # Answers to questions are better not.
         self._back = 0
@@ -4123,9 +4139,9 @@ class LineEditor:
         target = self.cursor + way * next(re.finditer(span, ahead, re.DOTALL)).end()
         start, end = sorted((self.cursor, target))
         if deletes:
-            self.set(self.text[:start] + self.text[end:], start)
+            self.set("" if self.selected else self.text[:start] + self.text[end:], 0 if self.selected else start)
         else:
-            self.cursor = target
+            self.cursor, self.selected = target, False
 
     def take(self) -> str:
         """Return the line, and start a new one."""
@@ -4138,10 +4154,17 @@ class LineEditor:
 
     def set(self, text: str, cursor: Optional[int] = None) -> None:
         """Put a text in the line's place, the caret behind it unless it is given."""
-        self.text, self.cursor = text, len(text) if cursor is None else cursor
+        self.text, self.cursor, self.selected = text, len(text) if cursor is None else cursor, False
+
+    def offer(self, text: str) -> None:
+        """Put a text in the line's place, selected."""
+        self.set(text)
+        self.selected = bool(text)
 
     def insert(self, text: str) -> None:
         """Insert a text at the caret."""
+        if self.selected:
+            self.set("")
         self.set(self.text[: self.cursor] + text + self.text[self.cursor :], self.cursor + len(text))
 
     def complete(self, candidates: Callable[[str], List[str]]) -> None:
@@ -4783,7 +4806,15 @@ class App:
 
     def complete(self, before: str) -> List[str]:
         """Return what the text before the caret may be completed to."""
-        return complete(before, self.transcript.names(), self.commands)
+        return complete(before, self.names(), self.commands)
+
+    def names(self) -> List[str]:
+        """Return the names that may be completed."""
+        return self.transcript.names()
+
+    def help(self) -> List[str]:
+        """Return a line for each command, and the keys of the face."""
+        return [*commands_help(self.commands), *[self.face.keys] * bool(self.face.keys)]
 
     def prompt(self) -> str:
         """Return what stands before the line being typed: the own name, and the connection's state if that is bad."""
@@ -4877,7 +4908,7 @@ class ClientApp(App):
             return
         if self.login is not None and (values.server, values.port) != (self.login.server, self.login.port):
             self._renew()
-        self.login, self.need = values, None
+        self.login, self.need, self.transcript.name = values, None, values.name
         self.note("Connecting to %s ..." % address_text((values.server, values.port)))
         name, password = values.name, values.password
         # To find the addresses may take seconds: it is the network thread's, and the time is another afterwards.
@@ -4976,10 +5007,15 @@ class ClientApp(App):
             if not self.entered:
                 raise UsageError("Not connected: this was not sent.", NOT_CONNECTED)
             command = parse_input(text, CLIENT_COMMANDS)
+            if command.name == "r":
+                if not self.transcript.correspondent:
+                    raise UsageError("Nobody has written to you alone yet.")
+                command = Command("msg", command.text, self.transcript.correspondent)
+                text = "/msg %s %s" % (command.to_name, command.text)  # Sent later, it must not go to somebody else.
             if command.name == "quit":
                 self.quit()
             elif command.name == "help":
-                self.note("\n".join(commands_help(CLIENT_COMMANDS)), "help")
+                self.note("\n".join(self.help()), "help")
             elif command.name == "who":
                 self.take((self.transcript, Listed(tuple(self.transcript.described()))))
             elif command.name == "earlier":
@@ -5072,6 +5108,17 @@ def join_command(address: str) -> str:
     )
 
 
+REFUSED_WORDS = {
+    USERNAME_TAKEN: "the name is in use",
+    USERNAME_INVALID: "the name cannot be used",
+    WRONG_PASSWORD: "the password is wrong",
+    ROOM_FULL: "the room is full",
+    KICKED: "removed less than ten minutes ago",
+    ADDRESS_CLOSED: "somebody at that address was removed less than ten minutes ago",
+    ANOTHER_LOGIN: "the place in the room is another login's",
+}
+
+
 class ServerApp(App):
     """A server: opens the room, keeps a log of what happens, and obeys the operator."""
 
@@ -5084,7 +5131,8 @@ class ServerApp(App):
         self.transcript.status = Status(State.CONNECTED, 0, 0, 0)  # For the prompt: nobody is connected to it.
         self.question: Optional[Tuple[str, str, Callable[[], None]]] = None  # The question, the word for yes, the act.
         self._open_room, self.port, self._notes = open_room, port, notes
-        self._ending = False
+        self.here: Dict[str, None] = {}  # The members' names, safe to show.
+        self._sure = self._ending = False
         self._report_at = 0.0
 
     def start(self, port: Optional[int] = None) -> None:
@@ -5121,7 +5169,12 @@ class ServerApp(App):
         if isinstance(event, Activity):
             level, sentence = ACTIVITY[event.what]
             name, why = display_text(event.name, " "), display_text(event.why, " ")
+            why = REFUSED_WORDS.get(event.why, why)
             address = address_text(event.address) if event.address else ""
+            if event.what in ("joined", "back"):
+                self.here[name] = None
+            elif event.what == "left" or event.what in PRESENCE_WORDS:
+                self.here.pop(name, None)
             self.tell(level, sentence.format(name=name, address=address, why=why, members=event.members))
             self._report_at = 0.0
         elif isinstance(event, ServerReport):
@@ -5150,6 +5203,7 @@ class ServerApp(App):
 
     def enter(self, text: str) -> None:
         """Obey a typed line."""
+        self._sure = False
         try:
             command = parse_input(text, SERVER_COMMANDS) if text.strip() else Command("")
             if command.name == "say" and not (self.face.form or text[1:4].lower() == "say"):
@@ -5167,7 +5221,7 @@ class ServerApp(App):
             elif command.name == "quit":
                 self.stop()
             elif command.name == "help":
-                self._show(None, commands_help(SERVER_COMMANDS))
+                self._show(None, self.help())
         except UsageError as fault:
             self.face.put_back(text, str(fault))
 
@@ -5216,7 +5270,19 @@ class ServerApp(App):
             self.call(Server.close)
         self._ending = True
 
-    interrupt = quit = stop  # What was said stands in everybody's log.
+    quit = stop  # What was said stands in everybody's log.
+
+    def interrupt(self) -> None:
+        """Close the room; while members are here, only when told twice in a row."""
+        if not self.here or self._sure:
+            self.stop()
+        else:
+            self._sure = True
+            self._show(None, ["%s here; Ctrl-C once more closes the room." % plural(len(self.here), "member")])
+
+    def names(self) -> List[str]:
+        """Return the names that may be completed."""
+        return list(self.here)
 
     def shut(self) -> None:
         """Leave the network: the members are told."""
@@ -5235,6 +5301,7 @@ class Face:
     finishes = False  # Nobody can be asked whether to leave: that waits until all is confirmed.
     patience = 0.0  # Seconds after which a lost connection is given up; 0 is never.
     failed = 0  # An exit status of the face's own.
+    keys = ""  # What they do, in a line of /help.
 
     def __init__(self, app: App) -> None:
         self.app: Any = app
@@ -5367,7 +5434,7 @@ def is_terminal(stream: Optional[TextIO]) -> bool:
 
 # --- terminal
 
-_NAME_SGR = ("36", "32", "33", "35", "34", "96", "92", "95")
+_NAME_SGR = ("36", "32", "33", "35", "94", "96", "92", "95")  # 34, the common blue, is not readable on black.
 _LEADS = {"error": "!! ", "presence": "-- ", "divider": "-- ", "day": "-- ", "help": "-- "}
 
 
@@ -5381,10 +5448,10 @@ def paint_line(line: Line, colour: bool, columns: int = 0) -> str:
 
     Further rows are indented, so that no text can look like another member's line.
     """
-    if line.kind == "answer":
-        return line.text
-    if line.kind == "log":
-        return "%s  %s" % (local_time(line.at).strftime("%Y-%m-%d %H:%M:%S"), line.text)
+    if line.kind in ("answer", "log"):
+        lead = local_time(line.at).strftime("%Y-%m-%d %H:%M:%S  ") if line.kind == "log" else ""
+        indent = len(lead) or 4
+        return lead + ("\n" + " " * indent).join(_rows(line.text, len(lead), indent, columns))
     if line.kind in _LEADS:
         text = line.text + (" --" if line.kind in ("divider", "day") else "")
         rows = _rows(text, 3, 3, columns)
@@ -5415,6 +5482,8 @@ class Terminal(Face):
 
     A login is asked for one question after the other; what was being typed waits meanwhile.
     """
+
+    keys = "Tab completes, Up recalls, Alt-Enter begins a new row, Ctrl-C clears the line, Ctrl-D ends."
 
     def __init__(self, app: App) -> None:
         """Take the terminal over; close() gives it back as it was."""
@@ -5522,7 +5591,7 @@ class Terminal(Face):
         if reason:
             self._tell(reason, "error")
         if not self._line.text:
-            self._line.set(text)
+            self._line.offer(text)
             self._draw()
 
     # --- what is shown
@@ -5563,7 +5632,7 @@ class Terminal(Face):
         if need is None:
             return
         for text in need.errors.values():
-            self._tell("%s: %s" % (need.code, text) if need.code else text, "error")
+            self._tell(text, "error")
         if need.hint:
             self._tell(need.hint)
         if need.code == KICKED:
@@ -5584,7 +5653,7 @@ class Terminal(Face):
             form = "Password%s: "
         self._question, self._default = form % (" [%s]" % default if default else ""), default
         if mistyped and need.field != "password":
-            self._answer.set(known)
+            self._answer.offer(known)
 
     def _drawn(self) -> Tuple[Any, ...]:
         """Return what stands at the foot: rows of what is on its way, the prompt, and whether the line is hidden."""
@@ -5602,7 +5671,11 @@ class Terminal(Face):
             above += paint(shorten(text[:columns], columns - 2, text_width), "2", self._colour) + "\r\n"
         up = "\x1b[%dA" % (len(rows) - 1 - row) if row < len(rows) - 1 else ""
         right = "\x1b[%dC" % cell if cell else ""
-        text = self._erased() + above + "\r\n".join(rows) + up + "\r" + right
+        shown, lead = "\r\n".join(rows), len(prompt)
+        if self._editor().selected and not hidden:
+            lead = lead if shown.startswith(prompt) else 0
+            shown = shown[:lead] + paint(shown[lead:-1], "7", True) + " "
+        text = self._erased() + above + shown + up + "\r" + right
         self._row = row + len(on_way)
         write(text)
 
@@ -6657,6 +6730,7 @@ class ClientWindow(Window):
     """A client: the login form until it is in the room, then the room with header, members and status line."""
 
     app: ClientApp
+    keys = "Shift+Enter begins a new row, Up recalls, Tab completes, Ctrl+F finds, Ctrl+plus and minus zoom."
 
     def __init__(self, root: Any, app: ClientApp, settings: Settings) -> None:
         super().__init__(root, app, settings, 960, 640)

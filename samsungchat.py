@@ -251,6 +251,7 @@ PRESENCE_NAMES_MAX = 8  # Of a run of joins and leaves.
 PRESENCE_SECONDS = 1.0  # A terminal waits so long for more of them.
 MESSAGE_ROWS_MAX = 200  # Of a terminal that one message may fill.
 ON_WAY_ROWS_MAX = 5  # Own texts on their way that a terminal shows above its prompt.
+OFFER_SECONDS = 1.0  # What was not sent in another room is offered below what was said before in this one.
 WAIT_SECONDS = 0.5  # For something to happen; on Windows a Ctrl-C is not delivered earlier.
 
 VIEW_LINES_MAX = 5000  # Of a conversation or a log in a window; twice as many under one who reads further up.
@@ -603,14 +604,18 @@ class Hello(Message, code=1, layout=Layout("16s")):
     nonce: bytes
 
 
-class Offer(Message, code=2, layout=Layout("16s20s8sHH", _STRING)):
-    """Server: here, and this cookie proves that you can receive at your address."""
+class Offer(Message, code=2, layout=Layout("16s20s8sHHB", _STRING)):
+    """Server: here, and this cookie proves that you can receive at your address.
+
+    ``public`` is 1 where the default password is in force, which is no secret.
+    """
 
     nonce: bytes
     cookie: bytes
     server: bytes
     members: int
     members_max: int
+    public: int
     room: str
 
 
@@ -2122,7 +2127,8 @@ class Server(Core):
             self._receive_login(message, datagram, address, now)
             return
         cookie = self._cookie(address, message.nonce, int(now))
-        offer = Offer(message.nonce, cookie, self._id, len(self.names), self.members_max, self.room)
+        public = int(self.password == password_bytes(PASSWORD))
+        offer = Offer(message.nonce, cookie, self._id, len(self.names), self.members_max, public, self.room)
         self._outgoing.append(Datagram(encode_unsealed(offer), address))
 
     def _cookie(self, address: Any, nonce: bytes, second: int) -> bytes:
@@ -2660,9 +2666,13 @@ class ServerStuck(Value):
 
 
 class Disconnected(Value):
-    """The connection is lost; the client goes on trying by itself."""
+    """The connection is lost; the client goes on trying by itself.
+
+    ``code`` is WRONG_PASSWORD where a server is there now that does not have this password.
+    """
 
     text: str
+    code: str = ""
 
 
 class LoginFailed(Value):
@@ -2682,12 +2692,13 @@ class Status(Value):
 
 
 class ServerFound(Value):
-    """A server has answered to a search."""
+    """A server has answered to a search; ``public``: with the default password in force."""
 
     room: str
     members: int
     members_max: int
     address: Any
+    public: bool = False
 
 
 class LoginAttempt:
@@ -2923,6 +2934,7 @@ class Client(Core):
         self._again = Timer(self._alarms, "again", entropy)
         self._login_until = 0.0
         self._returns = False
+        self._disproved = False  # While reconnecting, a server was found that has another password.
         # Reading.
         self._session: Optional[Session] = None
         self._address: Any = None
@@ -3094,7 +3106,8 @@ class Client(Core):
         failed, ask = self._alarms.due("failed", now), self._alarms.due("login", now)
         lost_at = self._unanswered_at if self.state is State.RECONNECTING else None
         if self._patience and lost_at is not None and now >= lost_at + self._patience:
-            self._fail(NO_ANSWER, "The connection was lost and did not come back.")
+            lost = (NO_ANSWER, "The connection was lost and did not come back.")
+            self._fail(*(WRONG_PASSWORD, "") if self._disproved else lost)
         elif self._attempt is not None and failed:
             self._attempt_failed(self._attempt.failure, now)
         elif self._attempt is not None and ask:
@@ -3110,6 +3123,9 @@ class Client(Core):
         self._attempt = None
         helps = answered and code in (TRY_LATER, NO_ANSWER, ANOTHER_LOGIN) and now < self._login_until
         most = AGAIN_WRONG_SECONDS_MAX if code == WRONG_PASSWORD else AGAIN_SECONDS_MAX
+        if code == WRONG_PASSWORD and self.state is State.RECONNECTING and not self._disproved:
+            self._disproved = True
+            self._events.append(Disconnected("The server has another password now, or it is another one.", code))
         if self.state is State.CONNECTING and not helps:
             self._fail(code)
         elif self._again.most < most:
@@ -3193,7 +3209,7 @@ class Client(Core):
 
     def _hear(self, now: float) -> None:
         """The session lives: whatever else was tried meanwhile is not needed."""
-        self._unanswered_at = None
+        self._unanswered_at, self._disproved = None, False
         if self.state is State.LEAVING:
             return
         self._alarms["quiet"] = now + self._quiet_seconds
@@ -3373,9 +3389,10 @@ def group_submissions(parts: Sequence[Submission]) -> List[Tuple[Submission, ...
 class Discovery(Core):
     """Looks for servers: HELLO to everybody, three times; its result is what it has ``found``."""
 
-    def __init__(self, entropy: Entropy, addresses: Sequence[Any], now: float) -> None:
-        """Ask at the addresses, broadcast ones among them, for DISCOVERY_SECONDS."""
+    def __init__(self, entropy: Entropy, addresses: Sequence[Any], now: float, one: bool = False) -> None:
+        """Ask at the addresses, broadcast ones among them, for DISCOVERY_SECONDS, or until ``one`` has answered."""
         super().__init__(0.0)
+        self._one = one
         self._nonce = entropy(16)
         self._addresses = addresses
         shares = (("first", 0.0), ("second", 0.2), ("third", 0.5), ("end", 1.0))
@@ -3390,13 +3407,17 @@ class Discovery(Core):
         # SECURITY: test_who_copies_the_id_of_a_server_does_not_hide_it
         if offer.nonce == self._nonce and len(self._offers) < FOUND_MAX and of_host < FOUND_HOST_MAX:
             self._offers.setdefault(address, offer)
+            self.done = self._one
 
     def found(self) -> List[ServerFound]:
         """Return the servers that have answered; one on this machine once, by its loopback address."""
         # Safe, as only programs on this machine can send from there; elsewhere a copied id hides nobody.
         own = {address: offer.server for address, offer in self._offers.items() if address[0].startswith("127.")}
         left = [each for each in self._offers.items() if each[0] in own or each[1].server not in own.values()]
-        return [ServerFound(offer.room, offer.members, offer.members_max, address) for address, offer in left]
+        return [
+            ServerFound(offer.room, offer.members, offer.members_max, address, bool(offer.public))
+            for address, offer in left
+        ]
 
     def tick(self, now: float) -> None:
         """Ask again where it is time; end where it is over."""
@@ -4722,24 +4743,28 @@ def open_server_sockets(host: str, port: int) -> List[socket.socket]:
     return opened
 
 
-def start_discovery(port: int, tell: Callable[[List[ServerFound]], None]) -> None:
+def start_discovery(port: int, tell: Callable[[List[ServerFound]], None], host: str = "") -> None:
     """Look for servers on every network; ``tell`` is called with those found, in about a second.
 
+    With a ``host`` it looks there only, until one answers; raises UsageError where there is no such machine.
     SAMSUNGCHAT_DISCOVERY (addresses, comma-separated) replaces where it asks.
     """
     given = os.environ.get("SAMSUNGCHAT_DISCOVERY", "").split(",")
-    ways = [("0.0.0.0", parse_server(host, port)) for host in given if host.strip()]
+    ways = [("0.0.0.0", parse_server(each, port)) for each in given if each.strip()]
+    if host:
+        ways = [("::" if ":" in address[0] else "0.0.0.0", address) for address in resolve(host, port)]
     asked: List[Tuple[socket.socket, Any]] = []
     for own, target in ways or [(own, (broadcast, port)) for own, broadcast in networks() if broadcast]:
         with contextlib.suppress(OSError):  # The address has gone meanwhile.
-            asked.append((open_socket(socket.AF_INET, (own, 0)), target))
+            family = socket.AF_INET6 if ":" in own else socket.AF_INET
+            asked.append((open_socket(family, (own, 0)), target))
 
     def send(items: Sequence[Any]) -> None:
         for item in items:
             with contextlib.suppress(OSError):
                 asked[item.address][0].sendto(item.data, asked[item.address][1])
 
-    core = Discovery(os.urandom, range(len(asked)), time.monotonic())
+    core = Discovery(os.urandom, range(len(asked)), time.monotonic(), bool(host))
     # Its one event is that the loop has ended.
     loop = Loop(core, [each for each, _ in asked], lambda _: tell(core.found()))
     loop.send = send
@@ -4797,6 +4822,7 @@ class App:
         self.loop: Optional[Loop] = None  # While there is a network, or the room is open.
         self.transcript = Transcript()  # A server's is of lines alone; nobody logs in there.
         self.need: Optional[Need] = None  # While a login is asked for; another one is another question.
+        self.waiting: Dict[int, str] = {}  # Own texts without receipt, as they were typed; what a server says has none.
 
     def call(self, act: Callable[[Any, float], None]) -> None:
         """Have the network thread, where it runs, do something: ``act`` gets the core and the time."""
@@ -4875,10 +4901,10 @@ class ClientApp(App):
         self.entered = False
         self._earlier, self._classic = earlier, classic
         self._number = 0
-        self.waiting: Dict[int, str] = {}  # Own texts without receipt, as they were typed.
         self._unsent: List[str] = []  # Those that were meant for a room that was left.
         self._sure = self._finishing = self._earlier_there = False
-        self._search_at = 0.0
+        self._search_at = self._offer_at = 0.0
+        self._asked: Sequence[ServerFound] = ()  # The server that was named, if it has answered.
 
     def start(self) -> None:
         """Log in, or ask for what that lacks; raises OSError."""
@@ -4902,7 +4928,11 @@ class ClientApp(App):
         A server may be given as one that was found, too: by its number or its room's name.
         """
         self.values.update(given)
+        if given.get("password") == "":
+            self.values["password"] = self.default_password()
         values, errors = read_login(self.values, self.found)
+        if list(errors) == ["password"] and "password" not in given and self._look_there():
+            return
         if values is None:
             self._ask(next(iter(errors)), {name: text for name, text in errors.items() if name in given})
             return
@@ -4915,15 +4945,67 @@ class ClientApp(App):
         addresses = functools.partial(resolve, values.server, values.port)
         self.call(lambda core, _: core.login(name, password, addresses(), time.monotonic()))
 
+    def _place(self) -> Tuple[str, int]:
+        """Return host and port of the server that is named; raises UsageError."""
+        return read_server(self.values["server"], whole_number(self.values["port"]), self.found)
+
+    def default_password(self) -> str:
+        """Return the default password where the room that is named says that it is in force, else ""."""
+        with contextlib.suppress(UsageError):
+            place = self._place()
+            return PASSWORD * any(each.public and each.address[:2] == place for each in (*self.found, *self._asked))
+        return ""
+
+    def _look_there(self) -> bool:
+        """Ask the server that is named what it is, before a password is asked for; return whether that is needed."""
+        place = self._place()
+        known = any(each.address[:2] == place for each in (*self.found, *self._asked))
+        if known or self._classic or self.face.form:
+            return False
+        self.need = Need("password", {}, "", "Looking for %s ..." % address_text(place), True)
+        here = ServerFound("", 0, 0, place)
+
+        def tell(found: Sequence[ServerFound]) -> None:
+            self.inbox.put((None, replace(here, public=any(each.public for each in found))))
+
+        def look() -> None:
+            try:
+                start_discovery(place[1], tell, place[0])
+            except UsageError as fault:
+                self.inbox.put((None, fault))
+
+        threading.Thread(target=look, daemon=True).start()  # To find the address may take seconds.
+        return True
+
     def _ask(self, field: str, errors: Dict[str, str], code: str = "") -> None:
         """Have the face ask; where nothing but a server lacks, and a form does not show those found, search first."""
         searching = field == "server" and not (errors or self._classic or self.face.form)
         hint = "Looking for servers on this network ..." if searching else ""
+        if field == "server" and errors and self.found:
+            hint = self._choices()
         self.need = Need(field, errors, code, hint, searching)
 
+    def _choices(self) -> str:
+        """Return the servers that were found, each with its number."""
+        rows = [
+            "%d  %s at %s, %s"
+            % (at, display_text(each.room, " "), address_text(each.address), plural(each.members, "member"))
+            for at, each in enumerate(self.found, 1)
+        ]
+        return "\n".join(["On this network; type a number or a name:", *rows, namesakes(self.found)]).rstrip()
+
     def pass_time(self, now: float) -> None:
-        """Search where that is due, once at a time; a form does so again and again.  Wants a call twice a second."""
-        searches = self.need is not None and (self.need.searching or self.face.form)
+        """Offer again what was not sent, and search where that is due; wants a call twice a second.
+
+        Only one search is under way at a time; for a form there is one again and again.
+        """
+        if self._unsent and self.entered and now >= self._offer_at:
+            unsent, self._unsent = self._unsent, []
+            self.note("Not sent in the room before: %s; Up recalls what you typed." % plural(len(unsent), "message"))
+            # A private text must not become part of another one.
+            private = any(text.startswith("/") for text in unsent)
+            self.face.put_back(unsent[0] if private else "\n".join(unsent), "")
+        searches = self.need is not None and (self.face.form or self.need.searching and self.need.field == "server")
         if searches and not self._classic and now >= self._search_at:  # An original server answers no search.
             self._search_at = float("inf")
             port = whole_number(self.values["port"])
@@ -4938,17 +5020,21 @@ class ClientApp(App):
         self._search_at = time.monotonic() + SEARCH_SECONDS
         if self.need is None or not self.need.searching:
             return
-        where = ["%s at %s" % (display_text(each.room, " "), address_text(each.address)) for each in found]
         if len(found) == 1:
-            self.note("Found %s." % where[0])
+            self.note("Found %s at %s." % (display_text(found[0].room, " "), address_text(found[0].address)))
             self.log_in(server="1")
-        elif found:
-            counts = [plural(each.members, "member") for each in found]
-            rows = ["%d  %s, %s" % row for row in zip(itertools.count(1), where, counts)]
-            said = "\n".join(["Several servers answered; name one:", *rows, namesakes(found)])
-            self.need = Need("server", {}, NO_ANSWER, said.rstrip())
         else:
-            self.need = Need("server", {}, NO_ANSWER, REFUSALS[NO_ANSWER])
+            self.need = Need("server", {}, NO_ANSWER, self._choices() if found else REFUSALS[NO_ANSWER])
+
+    def _end_look(self, result: Union[ServerFound, UsageError]) -> None:
+        """Go on with the server that was named, unless there is no such machine."""
+        if self.need is None or not self.need.searching:
+            return
+        if isinstance(result, UsageError):
+            self._ask("server", {"server": str(result)}, NO_ANSWER)
+        else:
+            self._asked = (result,)
+            self.log_in()
 
     def leave_room(self, why: str = "") -> None:
         """Leave the room, or stop trying to enter it, and ask anew."""
@@ -4961,7 +5047,7 @@ class ClientApp(App):
         """Take an event of a core, with the transcript that it is for, or with None what a search has found."""
         transcript, event = event
         if transcript is None:
-            self._end_search(event)
+            (self._end_look if isinstance(event, (ServerFound, UsageError)) else self._end_search)(event)
         if transcript is not self.transcript:
             return  # An older core's.
         if isinstance(event, UsageError):
@@ -4976,12 +5062,11 @@ class ClientApp(App):
             self._earlier_there = not event.beginning
         elif isinstance(event, Connected):
             self.entered = self._earlier_there = True
-            if self._unsent:
-                unsent, self._unsent = self._unsent, []
-                self.note("%s before was not sent; Up recalls what you typed." % plural(len(unsent), "message"))
-                # A private text must not become part of another one.
-                private = any(text.startswith("/") for text in unsent)
-                self.face.put_back(unsent[0] if private else "\n".join(unsent), "")
+            self.need = None
+            self._offer_at = time.monotonic() + OFFER_SECONDS
+        elif isinstance(event, Disconnected) and event.code and not self.face.finishes:
+            self.entered = False  # The client goes on with the old one meanwhile, and may be back before an answer.
+            self._ask("password", {"password": "Type the new one, or wait for the room to come back."}, event.code)
         elif isinstance(event, LoginFailed):
             self.entered = False
             field = LOGIN_FIELDS.get(event.code, "")
@@ -5152,7 +5237,7 @@ class ServerApp(App):
         lines = ["listening on " + address_text(self.bound), "room: " + display_text(server.room, " ")]
         for address in typed_addresses(self.bound):
             own = address == "::1" or address.startswith(("127.", "[::1]"))
-            where = "on this machine (the address reaches no other)" if own else "on other machines"
+            where = "on this machine only" if own else "on other machines"
             lines.append("%s: %s" % (where, join_command(address)))
         self._show(OPENED, [*lines, *self._notes])
 
@@ -5529,7 +5614,13 @@ class Terminal(Face):
             self.app.inbox.put(Typed(key))
 
     def close(self) -> None:
-        """Give the terminal back."""
+        """Leave on the screen what was typed and not sent, and give the terminal back."""
+        for text in [*self.app.waiting.values(), self._line.text]:
+            if text.strip():
+                self._tell("not sent: " + display_text(text))
+        self._give_back()
+
+    def _give_back(self) -> None:
         with contextlib.suppress(OutputClosed):
             write(self._erased() + "\x1b[?2004l")
         if self._saved is not None:
@@ -5543,7 +5634,7 @@ class Terminal(Face):
         if hasattr(signal, "SIGTSTP"):
             import termios
 
-            self.close()
+            self._give_back()
             # The whole group, as the terminal itself would: a shell script around it must stop too.
             os.kill(0, signal.SIGTSTP)
             self._set_raw()
@@ -5629,6 +5720,8 @@ class Terminal(Face):
     def _ask(self, need: Optional[Need]) -> None:
         """Say what is wrong, and ask for it with what Enter alone answers."""
         self._question = ""
+        if need is None or need.field == "password":
+            self._answer.set("")  # Half a password must not show as something else.
         if need is None:
             return
         for text in need.errors.values():
@@ -5639,10 +5732,11 @@ class Terminal(Face):
             self.app.end(3)
         if need.code == KICKED or need.searching:
             return
-        known = self.app.values.get(need.field, "")
+        known, login = self.app.values.get(need.field, ""), self.app.login
         mistyped = need.errors and not need.code
         default, form = "", "Press Enter to try again%s: "
         if need.field == "server":
+            known = address_text((login.server, login.port)) if login and login.port != PORT else known
             default = "1" if self.app.found else known
             form = "Server%s: " if default else "Server address%s: "
         elif need.field == "name":
@@ -5650,7 +5744,7 @@ class Terminal(Face):
             default = another_name(known) if need.code else usual
             form = "Your name%s: "
         elif need.field == "password":
-            form = "Password%s: "
+            default, form = self.app.default_password(), "Password%s: "
         self._question, self._default = form % (" [%s]" % default if default else ""), default
         if mistyped and need.field != "password":
             self._answer.offer(known)

@@ -685,7 +685,7 @@ class TextTest(unittest.TestCase):
 
 MESSAGES = [
     Hello(b"n" * 16),
-    Offer(b"n" * 16, b"c" * 20, b"s" * 8, 3, 1000, "Röom"),
+    Offer(b"n" * 16, b"c" * 20, b"s" * 8, 3, 1000, 1, "Röom"),
     Later(b"n" * 16, TRY_LATER),
     Login(b"n" * 16, b"c" * 20, b"y" * 32),
     Keys(b"n" * 16, b"y" * 32),
@@ -746,7 +746,7 @@ class WireTest(unittest.TestCase):
         )
         written = [b"".join(map(encode, MESSAGES)), b"".join(map(encode_entry, ENTRIES))]
         digests = [hashlib.blake2b(data, digest_size=8).hexdigest() for data in written]
-        self.assertEqual(["b0d22f49cf352cdc", "39f12446c6d5e2ce"], digests)
+        self.assertEqual(["53160167ae4f19ee", "39f12446c6d5e2ce"], digests)
 
     def test_the_fast_encoding_of_parts_is_the_same(self):
         for entry in [entry for entry in ENTRIES if entry.kind in (chat.TEXT, ACTION, PRIVATE)]:
@@ -1815,7 +1815,7 @@ class AdmissionTest(RoomCase):
         self.room("ann")
         search = Discovery(self.network.entropy, [SERVER, ("10.0.0.255", 11111)], self.network.now)
         self.network.cores[("10.0.1.99", 9)] = search
-        others = encode_unsealed(Offer(b"n" * 16, b"c" * 20, b"s" * 8, 1, 1, "Trap"))
+        others = encode_unsealed(Offer(b"n" * 16, b"c" * 20, b"s" * 8, 1, 1, 0, "Trap"))
         for data in (others, b"noise"):
             search.receive(data, SERVER, self.network.now)
         self.network.wake(("10.0.1.99", 9))
@@ -2375,6 +2375,15 @@ class TroubleTest(RoomCase):
                 self.run_for(10)
             self.assertEqual(codes, [event.code for event in ann.all(LoginFailed)])
             self.assertEqual([not codes] * 2, [ann.connected(), ann.client.deadline() is not None])
+
+    def test_who_waits_in_vain_because_the_password_is_another_one_is_told_so(self):
+        self.room("bob")
+        ann = self.arrive("ann", patience=20.0)
+        self.network.kill_server()
+        FalseServer(self.network, SERVER, guesses=99)
+        self.run_for(60)
+        told = [event.code for event in ann.all(Disconnected, LoginFailed)]
+        self.assertEqual(["", WRONG_PASSWORD, WRONG_PASSWORD], told)
 
     def test_a_sleep_of_the_server_or_of_the_whole_world_is_no_silence(self):
         for world in (True, False):
@@ -2990,7 +2999,7 @@ class AttackTest(RoomCase):
         for _ in range(60):
             nonce = self.network.entropy(16)
             keys = Session(b"evil", bytes(64), server=True).seal(Keys(nonce, bytes(32)))
-            others = (Later(nonce, TRY_LATER), Offer(nonce, bytes(20), bytes(8), 1, 9, "Trap"))
+            others = (Later(nonce, TRY_LATER), Offer(nonce, bytes(20), bytes(8), 1, 9, 0, "Trap"))
             self.inject(SERVER, ann.address, *map(encode_unsealed, others), keys, seconds=0.002)
         self.run_for(1)
         self.assertTrue(ann.connected())
@@ -3280,6 +3289,9 @@ class AttackTest(RoomCase):
                 false.guesses, false.advice = ((2, []), (0, [TRY_LATER]))[number % 2 * changing]
                 self.run_for(10)
             self.assertIs(State.RECONNECTING, ann.client.state)
+            self.assertEqual(
+                [1, 1], [[event.code for event in ann.all(Disconnected)].count(code) for code in ("", WRONG_PASSWORD)]
+            )
             self.assertLess(ann.client.dropped["forged"], 40)  # Ten minutes: two guesses a minute, and the first ones.
             self.assertGreater(len(false.inbox), 3)
 
@@ -3638,7 +3650,7 @@ class FalseServer(Peer):
     def answers(self, datagram):
         """Yield what it answers."""
         if datagram[1] == Hello.code:
-            yield encode_unsealed(Offer(decode_unsealed(datagram).nonce, bytes(20), self.id, 1, 9, "Trap"))
+            yield encode_unsealed(Offer(decode_unsealed(datagram).nonce, bytes(20), self.id, 1, 9, 0, "Trap"))
         elif datagram[1] == Login.code:
             login = decode_unsealed(datagram)
             for number in range(min(self.guesses, 5)):
@@ -4675,11 +4687,11 @@ def wait_for(find, failure, step=lambda: time.sleep(0.005)):
         step()
 
 
-def open_room(port=0, host="127.0.0.1", log=None, **options):
+def open_room(port=0, host="127.0.0.1", log=None, password="secret", **options):
     """Return a server and its sockets."""
     now, sockets = time.monotonic(), chat.open_server_sockets(host, port)
     log = log or Log(int(time.time() * 1000))
-    return Server(log, "secret", os.urandom, now, time.time() - now, **options), sockets
+    return Server(log, password, os.urandom, now, time.time() - now, **options), sockets
 
 
 def start_room(test, port=0, host="127.0.0.1", **options):
@@ -4917,7 +4929,7 @@ class NetworksTest(unittest.TestCase):
         for each, own in zip(heard, ("127.0.0.3", "127.0.0.5")):
             (hello, address), session = wait_for(lambda each=each: [each.hears()], "no search")[0], own.encode()[-8:]
             self.assertEqual((own, Hello), (address[0], type(decode_unsealed(hello))))
-            each.sendto(encode_unsealed(Offer(decode_unsealed(hello).nonce, bytes(20), session, 1, 9, own)), address)
+            each.sendto(encode_unsealed(Offer(decode_unsealed(hello).nonce, bytes(20), session, 1, 9, 0, own)), address)
         rooms = [found.room for found in searches.get(timeout=DEADLINE_SECONDS)]
         self.assertEqual(["127.0.0.3", "127.0.0.5"], sorted(rooms))
 
@@ -4980,8 +4992,8 @@ class Screen(chat.Face):
 class ClientAppTest(unittest.TestCase):
     """What lies between a person and a room is decided once, and right, for every face."""
 
-    def app(self, port="1", form=False, name="alice", server="127.0.0.1"):
-        app = chat.ClientApp({"server": server, "port": str(port), "name": name, "password": "secret"})
+    def app(self, port="1", form=False, name="alice", server="127.0.0.1", password="secret"):
+        app = chat.ClientApp({"server": server, "port": str(port), "name": name, "password": password})
         self.addCleanup(app.shut)
         return app, Screen(app, form)
 
@@ -5010,12 +5022,28 @@ class ClientAppTest(unittest.TestCase):
         self.lose(first, port, app, screen)
         conversation, bob = app.transcript, join(self, elsewhere, "bob")
         app.log_in(server="127.0.0.1:%d" % elsewhere)
-        screen.wait(lambda: app.entered)
+        screen.wait(lambda: screen.back)
         self.assertEqual((["for the first room"], 0), (screen.back, len(app.waiting)))
         self.assertIsNot(conversation, app.transcript)
         self.assertEqual([], app.transcript.on_way())
         app.enter("for the second")
         self.assertEqual("for the second", bob.wait_for(SAID).text)
+
+    def test_a_changed_password_is_asked_for_while_the_old_one_is_still_tried(self):
+        room, port = start_room(self)
+        app, screen = self.enter(port)
+        for answer in ({"password": "new"}, {}):
+            self.close(room, app, screen)
+            room, _ = start_room(self, port, password="another" if not answer else "new")
+            screen.wait(lambda: app.need)
+            self.assertEqual(("password", WRONG_PASSWORD, False), (app.need.field, app.need.code, app.entered))
+            if answer:
+                app.log_in(**answer)
+            else:
+                end_room(room)
+                start_room(self, port, password="new")
+            screen.wait(lambda: app.entered)
+            self.assertIsNone(app.need)
 
     def test_r_answers_who_wrote_last_and_the_answer_goes_to_nobody_else(self):
         _, port = start_room(self)
@@ -5038,7 +5066,7 @@ class ClientAppTest(unittest.TestCase):
         self.assertEqual(2, len(app.waiting))
         app.leave_room()
         app.log_in()
-        screen.wait(lambda: app.entered)
+        screen.wait(lambda: screen.back)
         self.assertEqual(["/msg alice psst"], screen.back)
 
     def test_what_was_typed_waits_for_the_same_room_under_another_name(self):
@@ -5096,6 +5124,23 @@ class ClientAppTest(unittest.TestCase):
         screen.wait(lambda: app.need.hint)
         app.inbox.put((None, rooms))
         screen.wait(lambda: "Two servers here are called" in app.need.hint)
+        listed = app.need.hint
+        app.log_in(server="4", password="")
+        self.assertEqual(("server", listed), (app.need.field, app.need.hint), "the list is there again")
+
+    def test_a_password_is_asked_for_when_the_server_is_known_and_the_default_offered_where_it_is_in_force(self):
+        (_, port), (_, public) = start_room(self), start_room(self, password=chat.PASSWORD)
+        for server, field, offered in (
+            ("no.such.machine.invalid", "server", ""),
+            ("127.0.0.1:%d" % port, "password", ""),
+            ("localhost:%d" % public, "password", chat.PASSWORD),
+        ):
+            app, screen = self.app(server=server, password="")
+            self.assertTrue(app.need.searching)
+            screen.wait(lambda app=app: not app.need.searching)
+            self.assertEqual((field, offered), (app.need.field, app.default_password()))
+        app.log_in(password="")
+        screen.wait(lambda: app.entered)
 
     def test_the_status_says_why_no_room_was_entered(self):
         for code, status in ((NO_ANSWER, 1), (TRY_LATER, 1), (WRONG_PASSWORD, 3), (KICKED, 3), (ROOM_FULL, 3)):

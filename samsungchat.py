@@ -5580,26 +5580,29 @@ class Terminal(Face):
         self._held_until = 0.0
         self._colour = not os.environ.get("NO_COLOR")
         self._foot: Tuple[Any, ...] = ()
-        self._row = 0
+        self._above: List[int] = []  # How wide each row is that was drawn above the caret's.
+        self._cell = self._columns = 0  # Where the caret is there, and how wide the terminal was.
         self._saved: Any = None
+        self._take_over()
         if os.name == "nt":
             os.system("")  # Switches the console's escape sequences on.
             start_thread(self._read_windows)
         else:
-            self._set_raw()
             start_thread(read_bytes, app.inbox, False)
-            signal.signal(signal.SIGWINCH, lambda *_: app.inbox.put(Typed("")))
+            for changed in (signal.SIGWINCH, signal.SIGCONT):
+                signal.signal(changed, lambda *_: app.inbox.put(Typed("")))
+
+    def _take_over(self) -> None:
+        if os.name != "nt":
+            import termios
+
+            self._saved = self._saved or termios.tcgetattr(0)
+            raw = termios.tcgetattr(0)
+            raw[0] &= ~(termios.IXON | termios.ICRNL | termios.INLCR)
+            raw[3] &= ~(termios.ICANON | termios.ECHO | termios.ISIG | termios.IEXTEN)
+            raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
+            termios.tcsetattr(0, termios.TCSADRAIN, raw)
         write("\x1b[?2004h")  # Bracketed paste, which also old terminals ignore without harm.
-
-    def _set_raw(self) -> None:
-        import termios
-
-        self._saved = termios.tcgetattr(0)
-        raw = termios.tcgetattr(0)
-        raw[0] &= ~(termios.IXON | termios.ICRNL | termios.INLCR)
-        raw[3] &= ~(termios.ICANON | termios.ECHO | termios.ISIG | termios.IEXTEN)
-        raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
-        termios.tcsetattr(0, termios.TCSADRAIN, raw)
 
     def _read_windows(self) -> None:
         import msvcrt  # type: ignore[import-not-found,unused-ignore]
@@ -5637,9 +5640,8 @@ class Terminal(Face):
             self._give_back()
             # The whole group, as the terminal itself would: a shell script around it must stop too.
             os.kill(0, signal.SIGTSTP)
-            self._set_raw()
+            self._take_over()
             termios.tcflush(0, termios.TCIFLUSH)  # What was typed while stopped was meant for the shell.
-            write("\x1b[?2004h")
 
     # --- what is typed
 
@@ -5647,6 +5649,8 @@ class Terminal(Face):
         """Take keys, and hand on what they ask for."""
         if text is None:
             self.app.stop()
+        if text == "" and is_terminal(sys.stdin):  # Who stopped it from outside has given the terminal to a shell.
+            self._take_over()
         for action, about in self._editor().feed(text or ""):
             self._act(action, about)
         self._draw()
@@ -5675,7 +5679,7 @@ class Terminal(Face):
             self._suspend()
         elif action == "redraw":
             write("\x1b[2J\x1b[H")
-            self._row = 0
+            self._above, self._cell = [], 0
 
     def put_back(self, text: str, reason: str) -> None:
         """Put a text into the line, where nothing is typed yet."""
@@ -5760,9 +5764,9 @@ class Terminal(Face):
         on_way, prompt, hidden = self._foot
         columns = shutil.get_terminal_size().columns
         rows, row, cell = self._editor().layout(prompt, columns, hidden)
-        for line in on_way:
-            text = paint_line(line, False).replace("\n", "\u21b5")
-            above += paint(shorten(text[:columns], columns - 2, text_width), "2", self._colour) + "\r\n"
+        waiting = [paint_line(line, False).replace("\n", "\u21b5")[:columns] for line in on_way]
+        waiting = [shorten(text, columns - 2, text_width) for text in waiting]
+        above += "".join(paint(text, "2", self._colour) + "\r\n" for text in waiting)
         up = "\x1b[%dA" % (len(rows) - 1 - row) if row < len(rows) - 1 else ""
         right = "\x1b[%dC" % cell if cell else ""
         shown, lead = "\r\n".join(rows), len(prompt)
@@ -5770,13 +5774,16 @@ class Terminal(Face):
             lead = lead if shown.startswith(prompt) else 0
             shown = shown[:lead] + paint(shown[lead:-1], "7", True) + " "
         text = self._erased() + above + shown + up + "\r" + right
-        self._row = row + len(on_way)
+        self._above, self._cell, self._columns = list(map(text_width, [*waiting, *rows[:row]])), cell, columns
         write(text)
 
     def _erased(self) -> str:
-        up = "\x1b[%dA" % self._row if self._row else ""
-        self._row = 0
-        return up + "\r\x1b[J"
+        columns, up = shutil.get_terminal_size().columns, len(self._above)
+        # A terminal that becomes narrower folds what was drawn; xterm alone cuts it.
+        if columns < self._columns and "XTERM_VERSION" not in os.environ:
+            up = sum(max(1, -(-width // columns)) for width in self._above) + self._cell // columns
+        self._above, self._cell = [], 0
+        return ("\x1b[%dA" % up if up else "") + "\r\x1b[J"
 
 
 # --- pipe, log

@@ -6428,7 +6428,7 @@ class OutsideWindowTest(OutsideCase):
             screen.press("Log in")
             screen.wait(lambda: screen.shows("Room B"))
             typed = screen.texts()[-1]
-            self.assertEqual("for A only", typed.get("1.0", "end-1c"))  # The person may send it, nobody else.
+            screen.wait(lambda: typed.get("1.0", "end-1c") == "for A only")  # The person may send it, nobody else.
             screen.say("for B")
             bob.event("message", text="for B")
             self.assertEqual(1, len(bob.events("message")), bob.events("message"))

@@ -197,7 +197,12 @@ VOUCHERS_MAX = 4  # That a client keeps: the true server's outlasts three false 
 SWEEP_SECONDS = 1.0
 TURN_SECONDS = 0.0001  # From a turn that left work undone to the next.
 SLEEP_SECONDS = 5.0  # A longer gap between turns was sleep, not silence.
-BEAT_SECONDS = (0.05, 0.3)  # After the newest entry: tail loss leaves no gap to see.
+BEAT_SECONDS = 0.15  # After the newest entry the head is said again: tail loss leaves no gap to see.
+LOSSY_AGE_SECONDS = 0.04  # Who has lacked an entry for two round trips and this loses much: ...
+LOSSY_ENTRIES = 30  # ... until so many entries later it is sent ...
+LOSSY_COUNT = 4  # ... the newest so many once more, so long after the newest one.
+LOSSY_SECONDS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45, 0.7, 1.0)
+HANDED_MAX = 64  # Of the last flushes it is known when they were.
 HEARTBEAT_SECONDS = 1.5  # Then to all, as long as nothing new comes: one hears soon that the server is gone.
 CLOSE_SECONDS = (0.05, 0.15)  # Between the times that SERVER_CLOSED is said.
 
@@ -207,7 +212,6 @@ TICK_SECONDS_MAX = 4.0  # A client looks at the clock this often, so that a long
 GRACE_SECONDS = 0.02  # Reordering, before a gap counts as loss.
 REPEATS_MAX = 20  # At the pace of the path, for what has not come; then they become rarer.
 RETRY_SECONDS = 0.1  # First repeat while no round trip is known; doubles up to ...
-RETRY_SECONDS_MIN = 0.02
 RETRY_SECONDS_MAX = 1.0
 ADVICE_SECONDS = 0.5  # A server that answers within this has not forgotten the session.
 UNANSWERED_SECONDS = 4.0  # Then the client says "reconnecting" and looks for the server anew.
@@ -1554,10 +1558,10 @@ class RoundTrip:
         """Return the time as it is told and shown."""
         return min(int(self.seconds * 1000 + 0.5), 0xFFFF)
 
-    def retry_seconds(self) -> float:
-        """Return how long to wait for an answer before the first repeat."""
-        seconds = self.seconds + 4 * self._deviation if self.seconds else RETRY_SECONDS
-        return min(max(seconds, RETRY_SECONDS_MIN), RETRY_SECONDS_MAX)
+    def repeat_seconds(self) -> float:
+        """Return how long to wait for an answer before a repeat, while the path is what loses: its usual time."""
+        seconds = max(self.seconds + self._deviation, GRACE_SECONDS) if self.seconds else RETRY_SECONDS
+        return min(seconds, RETRY_SECONDS_MAX)
 
 
 class TokenBucket:
@@ -1950,8 +1954,7 @@ class HalfOpen:
         self.pings = 0  # ... and so often, as far as its answer would have been heard.
 
 
-# When the head is said again, after the newest entry.
-_BEATS = dict(zip(("beat", "second beat", "heartbeat"), (*BEAT_SECONDS, HEARTBEAT_SECONDS)))
+_BEATS = {"beat": BEAT_SECONDS, "heartbeat": HEARTBEAT_SECONDS}  # When the head is said again, after the newest entry.
 _SERVER_TYPES = frozenset(kind.code for kind in (Offer, Later, Keys, Welcome, Refused, Entries, Room, Page, Challenge))
 
 
@@ -1999,6 +2002,9 @@ class Server(Core):
         self._turns = Turns()  # Members who have more than one turn takes.
         self._asked: Dict[Tuple[bytes, int], Tuple[Member, Any]] = {}
         self._took: Dict[bytes, Member] = {}
+        self._handed: Deque[Tuple[int, float]] = collections.deque(maxlen=HANDED_MAX)  # Heads, and when.
+        self._lossy: Dict[bytes, Tuple[Member, int]] = {}  # Who loses much, up to which head.
+        self._resent = 0  # How often, since the newest entry.
         self._yielded = False
         self._ticked_at = self._unheard_at = now
         self._alarms.update(sweep=now + SWEEP_SECONDS, heartbeat=now + HEARTBEAT_SECONDS)
@@ -2027,6 +2033,8 @@ class Server(Core):
         if (self.submitted or self._turns) and not self._sealed.stuck:
             self._take(now)
         self._flush(now)
+        if self._alarms.due("resend", now):
+            self._resend(now)
         self._beat(now)
         if self._alarms.due("close", now):
             self.done = not self._goodbyes
@@ -2242,6 +2250,8 @@ class Server(Core):
                 raise MalformedDatagram("cursor above the head")
             member.cursor = max(member.cursor, message.cursor)
             member.rtt_ms = message.rtt_ms
+            if message.cursor < head:
+                self._watch(member, message.cursor, now)
             for part in message.messages:
                 if member.taken < part.number <= member.taken + WINDOW_PARTS:
                     member.early.setdefault(part.number, part)
@@ -2260,6 +2270,17 @@ class Server(Core):
             self.leave(member, "left", now)
         elif not isinstance(message, Response):
             raise MalformedDatagram("not for a server")
+
+    def _watch(self, member: Member, cursor: int, now: float) -> None:
+        """Count a member as lossy if it has lacked something for longer than its path takes."""
+        oldest = now
+        for number, at in reversed(self._handed):
+            if number <= cursor:
+                break
+            oldest = at
+        if now - oldest > 2 * member.rtt_ms / 1000 + LOSSY_AGE_SECONDS:
+            self._lossy[member.id] = member, self._sealed.head + LOSSY_ENTRIES
+            self._alarms.setdefault("resend", now + LOSSY_SECONDS[0])
 
     # --- admission
 
@@ -2485,6 +2506,10 @@ class Server(Core):
             for kind in self._kinds:
                 self._outgoing += kind.deliver(after, records)
             self._alarms.update((name, now + seconds) for name, seconds in _BEATS.items())
+            self._handed.append((head, now))
+            if self._lossy:
+                self._resent = 0
+                self._alarms.sooner("resend", now + LOSSY_SECONDS[0])
         sealed.rekey = False
 
     def _commit(self, now: float) -> bool:
@@ -2571,6 +2596,22 @@ class Server(Core):
             else:
                 self._outgoing.append(self._sealed.entries(member, more, batch, member.echo))
         return ANSWER_WORK * max(len(cut), 1) + log.work - before
+
+    def _resend(self, now: float) -> None:
+        """Send the newest entries once more to those who lose much, until they are known to have them."""
+        head, behind = self._sealed.head, False
+        for member, until in list(self._lossy.values()):
+            if head > until or member.handle not in self._sealed.members:
+                del self._lossy[member.id]
+            elif member.cursor < head:
+                behind = True
+                for cut in batches(self.log, max(member.cursor, head - LOSSY_COUNT), head, member.id):
+                    if member.answers.take(ANSWER_WORK, now):
+                        self._outgoing.append(self._sealed.entries(member, 0, cut))
+        self._resent += 1
+        if behind and self._resent < len(LOSSY_SECONDS):
+            again_at = self._handed[-1][1] + LOSSY_SECONDS[self._resent]
+            self._alarms["resend"] = max(again_at, now + LOSSY_SECONDS[0])
 
     def _beat(self, now: float) -> None:
         """Say where the head is: soon after the newest entry to those not known to be there, then to all."""
@@ -3357,17 +3398,17 @@ class Client(Core):
     def _progress(self) -> None:
         """Something that was missing has come: what is still missing has all its time again."""
         self._repeats = 0
-        self._alarms.pop("retry", None)
 
     def _arm(self, now: float, repeat: bool) -> None:
         """Repeat while something is missing, at the pace of the path, which loss does not slow; but not for ever."""
         missing = self._stream.cursor < self._head or self._views or self._outbox.parts(again=True)
         if not missing and self._unanswered_at is None:
             self._progress()
+            self._alarms.pop("retry", None)
         elif repeat and self._repeats > REPEATS_MAX:
             self._retry.again(now)
         elif repeat or "retry" not in self._alarms:
-            self._retry.start(now, max(self._round_trip.retry_seconds(), GRACE_SECONDS), RETRY_SECONDS_MAX)
+            self._retry.start(now, self._round_trip.repeat_seconds(), RETRY_SECONDS_MAX)
 
     def _send(self, message: Message) -> int:
         """Seal a message for the server; return its counter."""

@@ -1529,18 +1529,18 @@ class DeliveryTest(unittest.TestCase):
     def setUp(self):
         self.entropy = entropy_of(random.Random(1).random)
 
-    def test_the_retry_time_follows_rfc_6298_and_has_bounds(self):
+    def test_the_repeat_time_follows_the_path_and_has_bounds(self):
         trip = RoundTrip()
-        self.assertEqual(RETRY_SECONDS, trip.retry_seconds())
+        self.assertEqual(RETRY_SECONDS, trip.repeat_seconds())
         trip.measure(0.1)
-        self.assertAlmostEqual(0.1 + 4 * 0.05, trip.retry_seconds())
+        self.assertAlmostEqual(0.1 + 0.05, trip.repeat_seconds())
         trip.measure(0.2)  # Deviation 3/4 * 0.05 + 1/4 * 0.1, then mean 7/8 * 0.1 + 1/8 * 0.2.
         self.assertAlmostEqual(0.1125, trip.seconds)
-        self.assertAlmostEqual(0.1125 + 4 * 0.0625, trip.retry_seconds())
-        for sample, seconds in [(0.0001, RETRY_SECONDS_MIN), (30.0, RETRY_SECONDS_MAX)]:
+        self.assertAlmostEqual(0.1125 + 0.0625, trip.repeat_seconds())
+        for sample, seconds in [(0.0001, chat.GRACE_SECONDS), (30.0, RETRY_SECONDS_MAX)]:
             for _ in range(100):
                 trip.measure(sample)
-            self.assertEqual(seconds, trip.retry_seconds())
+            self.assertEqual(seconds, trip.repeat_seconds())
 
     def test_a_bucket_allows_a_burst_and_then_its_rate_and_tells_when_it_is_ready(self):
         bucket, taken = TokenBucket(10, 20, 0.0), 0
@@ -2293,14 +2293,18 @@ class TalkTest(RoomCase):
         self.assertTrue(2 * 2 <= kinds["Sync"] <= 2 * 5, kinds)
         self.assertEqual(kinds["Sync"], kinds["Entries"])
 
-    def test_a_message_in_a_quiet_room_takes_one_datagram_in_and_one_to_each_and_the_beats(self):
+    def test_a_message_takes_one_datagram_in_and_one_to_each_and_one_beat_where_none_follows(self):
         ann, _, _ = self.room("ann", "bob", "cem")
         self.run_for(10)
         del self.network.wire[:]
         self.say("ann", "hello", seconds=1.2)
         ways = {(TYPE_NAMES[data[1]], source == ann.address) for source, _, data in self.network.wire}
         self.assertEqual({("Sync", True), ("Room", False)}, ways)
-        self.assertEqual({"Sync": 1, "Room": 3 * (1 + len(chat.BEAT_SECONDS))}, self.sent())
+        self.assertEqual({"Sync": 1, "Room": 3 * 2}, self.sent())
+        del self.network.wire[:]
+        for text in numbered(30):
+            self.say("bob", text, seconds=0.1)
+        self.assertEqual({"Sync": 30, "Room": 3 * 30}, self.sent())
 
     def sent_by(self, name, seconds):
         del self.network.wire[:]
@@ -4071,6 +4075,38 @@ class FiguresTest(RoomCase):
     def test_everything_arrives_at_thirty_per_cent_loss_within_20_seconds_and_at_fifty(self):
         self.assertAllArrives(0.3, 20)
         self.assertAllArrives(0.5, 120)
+
+    def delays(self, loss, pause, count, delay=0.001, jitter=0.02):
+        """Return how late ``count`` messages of eight people were at the others, sorted, and how many datagrams."""
+        people = self.room(*"abcdefgh", earlier=0, rate=0)
+        self.network.weather = Weather(loss, 0.0, delay, jitter)
+        for step in range(20):  # The path is known then.
+            self.say("abcdefgh"[step % 8], "before", pause)
+        self.run_for(5)
+        del self.network.wire[:]
+        delays, told = [], [len(person.heard) for person in people]
+
+        def count_new():
+            for at, person in enumerate(people):
+                new = [event for event in person.heard[told[at] :] if SAID(event)]
+                told[at] = len(person.heard)
+                delays.extend(self.network.now - float(event.text) for event in new)
+            return len(delays) == count * 7
+
+        for step in range(count):
+            people[step % 8].say(repr(self.network.now))
+            self.network.run(pause, lambda: count_new() and False)
+        self.assertTrue(self.network.run(30, count_new))
+        return sorted(delays), len(self.network.wire)
+
+    def test_a_message_is_late_by_a_few_round_trips_on_a_bad_path_not_by_seconds(self):
+        aims = [(0.0, 1 / 16, 0.03, 0.05, 10), (0.3, 1 / 16, 0.06, 0.4, 30), (0.5, 1 / 16, 0.12, 0.7, 32)]
+        for loss, pause, median, most, datagrams in [*aims, (0.5, 3.0, 0.12, 0.7, 150)]:
+            with self.subTest(loss=loss, pause=pause):
+                delays, sent = self.delays(loss, pause, 160 if pause < 1 else 48)
+                self.assertLess(delays[len(delays) // 2], median)
+                self.assertLess(delays[len(delays) * 99 // 100], most)
+                self.assertLess(sent, datagrams * len(delays) / 7)
 
 
 # ======================================================================================================

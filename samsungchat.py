@@ -5655,6 +5655,9 @@ class Terminal(Face):
                 key = names.get(msvcrt.getwch(), "")  # type: ignore[attr-defined,unused-ignore]
             elif key == "\r" and msvcrt.kbhit():  # type: ignore[attr-defined,unused-ignore]
                 key = "\x1b\r"  # More follows at once: this is a paste, and the line goes on.
+            elif "\ud800" <= key < "\udc00":  # The first half of an emoji.
+                pair = key + msvcrt.getwch()  # type: ignore[attr-defined,unused-ignore]
+                key = pair.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
             self.app.inbox.put(Typed(key))
 
     def close(self) -> None:
@@ -5759,7 +5762,8 @@ class Terminal(Face):
         if self.app.need is not self._need:
             self._need = self.app.need
             self._ask(self._need)
-        if self._drawn() != self._foot:
+        # Windows does not say that its console has another size.
+        if self._drawn() != self._foot or shutil.get_terminal_size().columns != self._columns:
             self._draw()
 
     def _ask(self, need: Optional[Need]) -> None:

@@ -12,12 +12,14 @@ is WeatherTest: whatever the weather, every member's view is the log.
 
 import argparse
 import ast
+import codecs
 import collections
 import contextlib
 import functools
 import gc
 import hashlib
 import heapq
+import importlib
 import io
 import json
 import os
@@ -25,6 +27,8 @@ import pathlib
 import queue
 import random
 import re
+import select
+import selectors
 import signal
 import socket
 import sqlite3
@@ -5953,13 +5957,18 @@ class Program:
 
     @staticmethod
     def open_terminal(columns):
-        import fcntl
         import pty
-        import termios
 
         master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        Program.resize(slave, columns)
         return master, slave
+
+    @staticmethod
+    def resize(terminal, columns):
+        import fcntl
+        import termios
+
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
 
     def type(self, text):
         os.write(self._input, text.encode())
@@ -6521,6 +6530,109 @@ class OutsideWindowTest(OutsideCase):
             screen.named("TLabel", "lose")  # "Close the room?", or in other words.
 
         self.use(person, "server", "--gui", "--host", "127.0.0.1", "--port", "0")
+
+
+LACKING = {  # What Python has here and not on Windows, as far as anybody might reach for it.
+    "os": "fork getuid geteuid getpgrp tcgetpgrp setsid set_blocking waitid uname mkfifo fchmod pread pwrite",
+    "signal": "SIGHUP SIGQUIT SIGALRM SIGWINCH SIGTSTP SIGCONT SIGSTOP SIGCHLD SIGPIPE SIGUSR1 SIGKILL alarm",
+    "select": "poll epoll",
+    "selectors": "PollSelector EpollSelector",
+    "socket": "SO_REUSEPORT MSG_DONTWAIT MSG_ERRQUEUE CMSG_LEN CMSG_SPACE",
+    "modules": "termios fcntl resource readline pwd grp pty tty",
+}
+
+
+class WindowsSocket(socket.socket):
+    """Says in recvfrom() that nobody listens where it has sent something: error 10054."""
+
+    sendmsg = None
+
+    def __init__(self, *arguments, **more):
+        super().__init__(*arguments, **more)
+        if self.type == socket.SOCK_DGRAM and self.family == socket.AF_INET:
+            self.setsockopt(socket.IPPROTO_IP, 11, 1)  # Linux keeps such errors in a queue: IP_RECVERR.
+
+    def recvfrom(self, size):
+        with contextlib.suppress(BlockingIOError):
+            super().recvmsg(1, 512, 0x2000)  # MSG_ERRQUEUE.
+            raise ConnectionResetError(10054, "An existing connection was forcibly closed by the remote host")
+        return super().recvfrom(size)
+
+
+class WindowsConsole:
+    """In place of msvcrt: keys come one by one as UTF-16 units, from a terminal of this system."""
+
+    def __init__(self):
+        import tty
+
+        self._decoder, self._units = codecs.getincrementaldecoder("utf-8")(), []
+        if os.isatty(0):
+            tty.setraw(0)
+
+    def getwch(self):
+        while not self._units:
+            data = self._decoder.decode(os.read(0, 1)).encode("utf-16-le")
+            self._units += map(chr, struct.unpack("<%dH" % (len(data) // 2), data))
+        return self._units.pop(0)
+
+    def kbhit(self):
+        return bool(self._units or select.select([0], [], [], 0)[0])
+
+
+def become_windows(words):
+    """Take from this process what Windows lacks, and load the program anew; at its window somebody has his say."""
+    import tkinter  # Loaded while all that it needs is here.
+
+    def mainloop(root, _=0):
+        screen = Pane(root)
+        screen.wait(lambda: screen.shows("who is here?"))
+        screen.say(words)
+        screen.wait(lambda: screen.shows("bye"))
+
+    clock, console, tkinter.Misc.mainloop = time.monotonic, WindowsConsole(), mainloop
+    for owner, names in LACKING.items():
+        for name in names.split():
+            vars(sys.modules.get(owner, sys)).pop(name, None)
+    sys.modules.update({**dict.fromkeys(LACKING["modules"].split()), "msvcrt": console})
+    sys.modules[pathlib.Path.__module__].WindowsPath = pathlib.PosixPath
+    selectors.DefaultSelector, socket.socket = selectors.SelectSelector, WindowsSocket
+    time.monotonic = lambda: clock() // 0.015625 * 0.015625  # It stands still for so long there.
+    sys.platform, os.name = "win32", "nt"
+    importlib.reload(chat)
+
+
+@unittest.skipIf(NO_WINDOWS or sys.platform != "linux", NO_WINDOWS or "it is Linux that is made to look like Windows")
+class WindowsTest(OutsideCase):
+    """Without what Windows lacks, and with what it does otherwise, all faces hear one another."""
+
+    def test_a_conversation_of_all_faces_goes_on_though_a_member_and_the_server_die(self):
+        like = "import test_samsungchat as test; test.become_windows('here I am \U0001f600')\n"
+        like = {"changed": like + "chat.QUIET_SECONDS, chat.UNANSWERED_SECONDS = 0.2, 0.5"}
+        server = self.serve(**like)
+        ann, bob = self.person(server.port, "ann", **like), self.member(server.port, "bob", **like)
+        gone, home = self.member(server.port, "gone", **like), temporary_folder(self)
+        window = self.start("client", "--gui", "127.0.0.1:%d" % server.port, "--name", "dan", APPDATA=home, **like)
+        ann.expect("dan joined")
+        gone.process.kill()
+        ann.type("x\xe0KI am ann \U0001f600 \r")  # The left arrow, and more.
+        bob.event("message", text="I am ann \U0001f600 x")
+        server.end()
+        ann.expect("reconnecting")
+        server = self.serve(port=server.port, terminal="all", **like)
+        ann.expect("again")
+        server.type("/who\r")
+        server.expect("ann  127")
+        bob.type("who is here?\n")
+        ann.expect("bob: who is here?(?s:.*)dan: here I am \U0001f600")
+        bob.event("message", text="here I am \U0001f600")
+        ann.type("half a line")
+        ann.expect("ann> half a line")
+        ann.resize(ann.terminal, 12)
+        ann.expect("ann> half a\r\n line")
+        ann.type("\x03bye\r")
+        self.assertEqual((0, "", ""), window.finish())
+        self.assertEqual(0, bob.finish("/quit\n")[0])
+        self.assertEqual(0, ann.finish("\x04")[0])
 
 
 class HistoryProgramTest(OutsideCase):

@@ -823,8 +823,12 @@ def encode_unsealed(message: Message) -> bytes:
 
 TEXT, ACTION, PRIVATE, JOINED, LEFT, NOTICE, STARTED, REFUSED, SKIP = range(1, 10)
 KIND_BITS, FIRST, LAST = 0x3F, 0x40, 0x80
-CLASSIC_TEXT = "not encrypted"  # In the text of a JOINED: this member uses the original program.
+CLASSIC_TEXT, OPERATOR = (
+    "not encrypted",
+    "operator",
+)  # In the text of a JOINED: the original program; who runs the server.
 HIDDEN, TRIMMED = 1, 2  # Why numbers are skipped.
+STANDS = frozenset((JOINED,))  # What a newcomer has to know, until another entry ends it.
 
 
 class Entry(Value):
@@ -1759,17 +1763,18 @@ def address_text(address: Any) -> str:
 # 9. Kinds of member
 # ======================================================================================================
 # A member is whatever the log is delivered to.  Kinds differ in how a batch reaches their members; each has one
-# deliver(), called once for all of them in a flush.  The sealed kind is here; another may be handed to the server.
+# deliver(), called once for all of them in a flush.  The operator's and the sealed kind are here; another may be
+# handed to the server.
 
 
 class Member:
-    """One who is in the room; ``joined`` is the number of its JOINED entry, ``handle`` what its kind finds it by.
+    """One who is in the room; ``handle`` is what its kind finds it by.
 
     Only who speaks the sealed protocol has a session, a cursor, a round trip, and what goes with them.
     """
 
     __slots__ = (
-        *("kind", "id", "name", "key", "handle", "address", "bucket", "answers", "joined", "joined_at", "heard_at"),
+        *("kind", "id", "name", "key", "handle", "address", "bucket", "answers", "joined_at", "heard_at"),
         *("messages", "taken", "told", "early", "session", "attempt", "welcome", "cursor", "echo", "rtt_ms"),
         *("unproven", "fresh"),
     )
@@ -1785,7 +1790,7 @@ class Member:
         """``taken`` is the highest number that the log has of it; ``told``, what is there for good."""
         self.kind, self.id, self.name, self.key, self.address = kind, ident, name, name_key(name), address
         self.handle, self.taken, self.told = address, taken, taken
-        self.joined = self.messages = self.attempt = self.cursor = self.echo = self.rtt_ms = 0
+        self.messages = self.attempt = self.cursor = self.echo = self.rtt_ms = 0
         self.early: Dict[int, Submission] = {}  # Parts that cannot be taken yet.
         self.unproven: Any = None  # An address from which it has spoken, and has not shown that it receives there.
         self.fresh = False  # Whether it had not been here before.
@@ -1832,6 +1837,85 @@ class Kind:
     def tell(self, members: Iterable[Any], what: str, now: float) -> Outgoing:
         """Return what tells how the log is ("stuck", "goes on"), why they are out ("left", "closed", ...) or "ask"s."""
         raise NotImplementedError
+
+
+class Happened(Value):
+    """An entry of the room's log, as a member meets it; reported once, in the order of the log.
+
+    ``seq`` is its number (of a long text the last part's), ``text`` its whole text.  ``earlier``: it stood there
+    before that member was (back) here.  ``number`` is not 0 where it is the member's own text of that number: its
+    receipt.  A SKIP stands for ``entry.count`` entries that the server no longer keeps.
+    """
+
+    seq: int
+    entry: Entry
+    text: str
+    earlier: bool = False
+    number: int = 0
+
+
+def happened(seq: int, entry: Entry, text: Optional[str], earlier: bool = False) -> Optional[Happened]:
+    """Return the event for an entry at ``seq``, ``text`` being that of its run; None where there is nothing to tell."""
+    silent = entry.kind == REFUSED or entry.kind == SKIP and entry.why != TRIMMED
+    return None if text is None or silent else Happened(seq, entry, text, earlier, 0)
+
+
+class Standing:
+    """What holds in the room: the entries that stand until another one ends them, each with its number."""
+
+    _TABLES: ClassVar[Dict[int, str]] = {JOINED: "members", LEFT: "members"}
+
+    def __init__(self, entries: Iterable[Tuple[int, Entry]] = ()) -> None:
+        """``members`` are by id; each is (the number where it began, its entry's number, the entry)."""
+        self.members: Dict[Any, Tuple[int, int, Entry]] = {}
+        for number, entry in entries:
+            self.take(number, entry)
+
+    def take(self, number: int, entry: Entry) -> Tuple[int, ...]:
+        """Take an entry in its turn; return the numbers of those that stand no longer."""
+        if entry.kind == STARTED:
+            self.members.clear()
+        if entry.kind not in self._TABLES:
+            return ()
+        table = getattr(self, self._TABLES[entry.kind])
+        key = entry.author
+        if entry.kind not in STANDS:
+            return table.pop(key, ())[:2]  # type: ignore[no-any-return]
+        first, before, _ = table.get(key, (number, number, entry))
+        if key in table or len(table) < ROSTER_MAX:
+            table[key] = first, number, entry
+        return () if before == first else (before,)
+
+    def entries(self) -> Iterator[Tuple[int, Entry]]:
+        """Yield all of it in the order in which it began."""
+        for first, _, entry in sorted(self.members.values(), key=lambda each: each[:2]):
+            yield first, entry
+
+
+class Operator(Kind):
+    """Who runs the server: what the log says is reported to its owner, and nothing is sent."""
+
+    note = OPERATOR
+    silent_seconds = float("inf")
+
+    def __init__(self, report: Callable[[Any], None]) -> None:
+        super().__init__()
+        self._report, self._runs = report, RunReader()
+
+    def deliver(self, after: int, records: Sequence[Tuple[int, Record]]) -> Outgoing:
+        """Report what the operator may see as a Happened."""
+        for member in self.members.values():
+            for number, record in records:
+                entry = decode_entry(record.data)
+                # SECURITY: test_the_operator_reads_only_what_is_said_to_all_or_to_him
+                event = happened(number, entry, self._runs.read(entry)) if record.visible(member.id) else None
+                if event is not None:
+                    self._report(replace(event, number=entry.number) if entry.author == member.id else event)
+        return []
+
+    def tell(self, members: Iterable[Member], what: str, now: float) -> Outgoing:
+        """Say nothing: the server's log does."""
+        return []
 
 
 class Ended:
@@ -1959,7 +2043,7 @@ _SERVER_TYPES = frozenset(kind.code for kind in (Offer, Later, Keys, Welcome, Re
 
 
 class Server(Core):
-    """The room.  Inputs: receive, tick, say, kick, pardon, bans, report, close.  Outputs: those of any core."""
+    """The room.  Inputs: receive, tick, say, speak, kick, pardon, bans, report, close.  Outputs: those of any core."""
 
     def __init__(
         self,
@@ -1972,8 +2056,11 @@ class Server(Core):
         members_max: int = MEMBERS_MAX,
         rate: float = RATE_PARTS,
         foreign: Optional[Callable[["Server", float], Any]] = None,
+        operator: str = "",
     ) -> None:
         """``entropy`` returns so many random bytes; ``foreign`` makes a kind of member that speaks plain text.
+
+        ``operator`` is the name of who runs the server, if that is somebody: a member who takes no seat.
 
         What is not of the sealed protocol goes to that kind's receive(text, address, now); it has tick(now) too.
         """
@@ -1991,7 +2078,8 @@ class Server(Core):
         if self._foreign is not None:
             self._kinds.append(self._foreign)
             self.receive_bytes = self._foreign.receive_bytes
-        self._standing: Dict[int, Record] = {}  # What a newcomer has to know, by its number.
+        self._holds = Standing()  # What a newcomer has to know, and its records by number.
+        self._standing: Dict[int, Record] = {}
         self._waiting = Turns()  # LOGINs by address: who asks again keeps his place.
         self._half_open: Dict[bytes, HalfOpen] = {}  # By session.
         self._places: Dict[str, List[TokenBucket]] = {}  # See _place().
@@ -2010,6 +2098,12 @@ class Server(Core):
         self._alarms.update(sweep=now + SWEEP_SECONDS, heartbeat=now + HEARTBEAT_SECONDS)
         self._goodbyes = list(CLOSE_SECONDS)
         self.append(Entry(STARTED, self.wall_ms(now), text="The room was opened."))
+        self.operator: Optional[Member] = None
+        if operator:
+            kind, ident = Operator(self.note), self._voucher(OPERATOR.encode())[:8]
+            self.operator = kind.members[""] = Member(kind, ident, operator, ("", 0), log.taken(ident))
+            self._kinds.append(kind)
+            self.join(self.operator, now)
         log.commit()
         log.forget(self.wall_ms(now))
         self._sealed.head = log.head
@@ -2057,11 +2151,24 @@ class Server(Core):
             marks = part is parts[0], part is parts[-1]
             self.append(Entry(NOTICE, self.wall_ms(now), text=part.decode("utf-8"), first=marks[0], last=marks[1]))
 
-    def kick(self, name: str, now: float) -> None:
-        """Remove a member; keep it out for BAN_SECONDS, and whoever is new from its place; raises UsageError."""
+    def speak(self, text: str, to_name: str, now: float, action: bool = False) -> None:
+        """Say something as the operator, to all or to one member; raises UsageError."""
+        assert self.operator is not None, "somebody has to be here who speaks"
+        to = self._named(to_name).id if to_name else b""
+        self.submit(self.operator, PRIVATE if to else ACTION if action else TEXT, text, to)
+
+    def _named(self, name: str) -> Member:
+        """Return the member of that name, who is not the operator; raises UsageError."""
         member = self.names.get(name_key(name))
         if member is None:
             raise UsageError("Nobody here is called %s." % display_text(name, " "), NO_SUCH_NAME)
+        if member is self.operator:
+            raise UsageError("%s is you." % display_text(name, " "))
+        return member
+
+    def kick(self, name: str, now: float) -> None:
+        """Remove a member; keep it out for BAN_SECONDS, and whoever is new from its place; raises UsageError."""
+        member = self._named(name)
         remember(self._bans, member.key, (member, now + BAN_SECONDS), BANS_MAX)
         self.leave(member, "kicked", now)
 
@@ -2082,7 +2189,7 @@ class Server(Core):
 
     def report(self) -> None:
         """Ask for a ServerReport among the events."""
-        here = self.names.values()
+        here = [member for member in self.names.values() if member is not self.operator]
         rows = [MemberRow(each.name, each.address, each.rtt_ms, each.messages, each.joined_at) for each in here]
         self._events.append(ServerReport(tuple(rows), self.members_max))
 
@@ -2136,7 +2243,7 @@ class Server(Core):
             return
         cookie = self._cookie(address, message.nonce, int(now))
         public = int(self.password == password_bytes(PASSWORD))
-        offer = Offer(message.nonce, cookie, self._id, len(self.names), self.members_max, public, self.room)
+        offer = Offer(message.nonce, cookie, self._id, self.seats(), self.members_max, public, self.room)
         self._outgoing.append(Datagram(encode_unsealed(offer), address))
 
     def _cookie(self, address: Any, nonce: bytes, second: int) -> bytes:
@@ -2338,7 +2445,11 @@ class Server(Core):
         closed = {address_place(member.address[0]) for member, _ in self._bans.values()}
         if address_place(address[0]) in closed and self.is_new(ident):
             return ADDRESS_CLOSED
-        return ROOM_FULL if len(self.names) >= self.members_max else ""
+        return ROOM_FULL if self.seats() >= self.members_max else ""
+
+    def seats(self) -> int:
+        """Return how many seats are taken."""
+        return len(self.names) - (self.operator is not None)
 
     def is_new(self, ident: bytes) -> bool:
         """Return whether nobody with that id is or was here, as far as the room and its log remember."""
@@ -2355,9 +2466,9 @@ class Server(Core):
         self.leave(newest[place], "crowded out", now)
         return True
 
-    def note(self, activity: Activity) -> None:
-        """Report something for the server's own log."""
-        self._events.append(activity)
+    def note(self, event: Any) -> None:
+        """Report something for the server's own log, or to the operator."""
+        self._events.append(event)
 
     def _join(self, half: HalfOpen, proof: Proof, known: Optional[Member], now: float) -> None:
         if known is not None and known.name != proof.name:
@@ -2376,7 +2487,7 @@ class Server(Core):
             remember(self._guests, ident, None, GUESTS_MAX)
         else:
             del self._sealed.members[member.handle]
-            self.note(Activity("back", member.name, half.address, members=len(self.names)))
+            self.note(Activity("back", member.name, half.address, members=self.seats()))
         member.early.clear()
         member.taken, member.told = max(member.taken, proof.oldest - 1), max(member.told, proof.oldest - 1)
         member.session, member.address, member.attempt = half.session, half.address, proof.attempt
@@ -2391,23 +2502,23 @@ class Server(Core):
 
     def join(self, member: Member, now: float) -> None:
         """Let a new member in: its JOINED stands as long as it is here."""
-        record = self.append(Entry(JOINED, self.wall_ms(now), member.id, name=member.name, text=member.kind.note))
-        member.joined, member.joined_at, member.heard_at = self.log.head, now + self.epoch, now
+        self.append(Entry(JOINED, self.wall_ms(now), member.id, name=member.name, text=member.kind.note))
+        member.joined_at, member.heard_at = now + self.epoch, now
         # SECURITY: test_logging_in_anew_again_and_again_gives_no_more_than_staying
         member.bucket, member.answers = (bucket.share(now) for bucket in self._place(member.address, now)[1:])
-        self._standing[member.joined] = record
         self.names[member.key] = self.members[member.id] = member
-        self.note(Activity("joined", member.name, member.address, members=len(self.names)))
+        if member is not self.operator:
+            self.note(Activity("joined", member.name, member.address, members=self.seats()))
 
     def leave(self, member: Member, why: str, now: float) -> None:
         """Remove a member, and tell it so."""
-        del self.names[member.key], self.members[member.id], self._standing[member.joined]
+        del self.names[member.key], self.members[member.id]
         del member.kind.members[member.handle]
         member.early.clear()
         self._sealed.rekey = True
         self._outgoing += member.kind.tell([member], why, now)
         self.append(Entry(LEFT, self.wall_ms(now), member.id, name=member.name, text=why))
-        self.note(Activity(why, member.name, member.address, members=len(self.names)))
+        self.note(Activity(why, member.name, member.address, members=self.seats()))
 
     def _sweep(self, now: float) -> None:
         """Drop what has had its time."""
@@ -2429,7 +2540,26 @@ class Server(Core):
         """Append an entry of the server's own, and return how the log keeps it."""
         record = Record(encode_entry(entry), entry.time, entry.author, 0)
         self.log.append([record])
+        self._keep(entry, record)
         return record
+
+    def _keep(self, entry: Entry, record: Record) -> None:
+        """Let what is newest in the log stand, if it is of such a kind, and what it ends no longer."""
+        for number in self._holds.take(self.log.head, entry):
+            self._standing.pop(number, None)
+        if entry.kind in STANDS:
+            self._standing[self.log.head] = record
+
+    def submit(self, member: Member, kind: int, text: str, to: bytes = b"") -> None:
+        """Have what somebody says who numbers nothing taken in its turn; raises UsageError."""
+        parts = split_parts(clean_text(text))
+        if len(member.early) + len(parts) > WINDOW_PARTS:
+            raise UsageError("Too much is waiting to be sent; try again in a moment.", FULL)
+        for part in parts:
+            number = member.taken + len(member.early) + 1
+            mark = kind | FIRST * (part is parts[0]) | LAST * (part is parts[-1])
+            member.early[number] = Submission(number, mark, to, part)
+        self.submitted[member.id] = member
 
     def _take(self, now: float) -> None:
         """Append what members have submitted, as far as their buckets and this turn allow; the rest a message each."""
@@ -2645,29 +2775,14 @@ class State(enum.Enum):
 
 
 class Connected(Value):
-    """In the room, or again after a gap; ``members`` are (id, name), ``classic`` the ids of those not encrypted."""
+    """In the room, or again after a gap; ``members`` are (id, name), ``standing`` the (number, entry) of what holds."""
 
     room: str
     name: str
     member: bytes
     members: Tuple[Tuple[bytes, str], ...]
     again: bool
-    classic: Tuple[bytes, ...] = ()
-
-
-class Happened(Value):
-    """An entry of the room's log, as this client meets it; reported once, in the order of the log.
-
-    ``seq`` is its number (of a long text the last part's), ``text`` its whole text.  ``earlier``: it stood there
-    before this client was (back) here.  ``number`` is not 0 where it is this client's own text of that number: its
-    receipt.  A SKIP stands for ``entry.count`` entries that the server no longer keeps.
-    """
-
-    seq: int
-    entry: Entry
-    text: str
-    earlier: bool = False
-    number: int = 0
+    standing: Tuple[Tuple[int, Entry], ...] = ()
 
 
 class Queued(Value):
@@ -2861,12 +2976,6 @@ class Stream:
                 yield self.cursor, entry if entry.count == covered else replace(entry, count=covered)
 
 
-def happened(seq: int, entry: Entry, text: Optional[str], earlier: bool = False) -> Optional[Happened]:
-    """Return the event for an entry at ``seq``, ``text`` being that of its run; None where there is nothing to tell."""
-    silent = entry.kind == REFUSED or entry.kind == SKIP and entry.why != TRIMMED
-    return None if text is None or silent else Happened(seq, entry, text, earlier, 0)
-
-
 class Pages(Stream):
     """A view of the log up to ``until``, read page by page; see Pull."""
 
@@ -2986,8 +3095,8 @@ class Client(Core):
         self._first = 1  # The first number that was reported, or would have been.
         self._views: Dict[int, Pages] = {}
         self._shown: Dict[bytes, int] = {}
-        self._members: Dict[bytes, Entry] = {}  # The JOINED of who is here: as the view had it, and the log behind it.
-        self._members_as_of = 0
+        self._standing = Standing()  # What holds here: as the view had it, and the log behind it.
+        self._standing_as_of = 0
         self._held: List[Any] = []  # What happened in the room, until the members are known.
         self._stuck = False
         # Writing.
@@ -3031,10 +3140,12 @@ class Client(Core):
         """Put a text on its way; raises UsageError."""
         entry = queued.entry
         if entry.kind == PRIVATE:
-            here = [ident for ident, each in self._members.items() if name_key(each.name) == name_key(entry.to_name)]
+            here = [
+                each for _, _, each in self._standing.members.values() if name_key(each.name) == name_key(entry.to_name)
+            ]
             if not here:
                 raise UsageError("Nobody here is called %s. Nothing was sent." % entry.to_name, NO_SUCH_NAME)
-            queued = replace(queued, entry=replace(entry, to=here[0]))
+            queued = replace(queued, entry=replace(entry, to=here[0].author))
         self._outbox.add(queued, split_parts(entry.text))
         self._events.append(queued)
 
@@ -3104,20 +3215,14 @@ class Client(Core):
             return
         for event in events:
             self._events.append(event)
-            if isinstance(event, Happened) and not event.earlier and event.seq > self._members_as_of:
-                entry = event.entry
-                if entry.kind == JOINED and len(self._members) < ROSTER_MAX:
-                    self._members[entry.author] = entry
-                elif entry.kind == LEFT:
-                    self._members.pop(entry.author, None)
-                elif entry.kind == STARTED:
-                    self._members.clear()
+            if isinstance(event, Happened) and not event.earlier and event.seq > self._standing_as_of:
+                self._standing.take(event.seq, event.entry)
 
     def _report_connected(self) -> None:
         # Its own JOINED may be newer than the view, and is not reported.
-        names = {self._id: self._name, **{ident: entry.name for ident, entry in self._members.items()}}
-        classic = tuple(ident for ident, entry in self._members.items() if entry.text == CLASSIC_TEXT)
-        self._events.append(Connected(self._room, self._name, self._id, tuple(names.items()), self._returns, classic))
+        here = tuple(self._standing.entries())
+        names = {self._id: self._name, **{entry.author: entry.name for _, entry in here if entry.kind == JOINED}}
+        self._events.append(Connected(self._room, self._name, self._id, tuple(names.items()), self._returns, here))
         self._returns = True
         held, self._held = self._held, []
         self._report(*held)
@@ -3202,7 +3307,7 @@ class Client(Core):
         if not welcome.resumed:
             self._stream, self._runs = Stream(welcome.start, welcome.start_time), RunReader()
             self._first = welcome.start + 1
-            self._members.clear()
+            self._standing = Standing()
             asked = self._views.pop(EARLIER, None)
             if asked is not None:
                 self.earlier(asked.count, now)
@@ -3349,8 +3454,7 @@ class Client(Core):
             return
         del self._views[page.view]
         if page.view == STANDING:
-            self._members = {entry.author: entry for _, entry in view.entries if entry.kind == JOINED}
-            self._members_as_of = view.until
+            self._standing, self._standing_as_of = Standing(view.entries), view.until
             self._report_connected()
         else:
             runs, self._first = RunReader(), view.start + 1
@@ -3605,16 +3709,11 @@ class Classic(Kind):
         """Have what somebody says taken in its turn; more than may wait is lost, as anything is in this protocol."""
         member.heard_at = now
         try:
-            parts = split_parts(clean_text(text))
-        except UsageError:
-            raise MalformedDatagram("size of a text") from None
-        if self.stuck or len(member.early) + len(parts) > WINDOW_PARTS:
-            raise MalformedDatagram("too much at once")
-        for part in parts:
-            number = member.taken + len(member.early) + 1
-            mark = TEXT | FIRST * (part is parts[0]) | LAST * (part is parts[-1])
-            member.early[number] = Submission(number, mark, b"", part)
-        self._room.submitted[member.id] = member
+            if self.stuck:
+                raise UsageError(CLASSIC_WORDS["stuck"], FULL)
+            self._room.submit(member, TEXT, text)
+        except UsageError as fault:
+            raise MalformedDatagram("too much at once" if fault.code == FULL else "size of a text") from None
 
     def deliver(self, after: int, records: Sequence[Tuple[int, Record]]) -> Outgoing:
         """Return each entry as text for all who may see it, but for nobody his own."""
@@ -3696,7 +3795,8 @@ class ClassicClient(Client):
         elif self.state is State.CONNECTING and text == CLASSIC_WELCOME:
             self._enter(State.CONNECTED)
             own = member_id(self._name.encode("utf-8"))
-            self._events.append(Connected("original room", self._name, own, ((own, self._name),), False, (own,)))
+            here = ((0, Entry(JOINED, at, own, name=self._name, text=CLASSIC_TEXT)),)
+            self._events.append(Connected("original room", self._name, own, ((own, self._name),), False, here))
             self._events.append(Happened(0, Entry(NOTICE, at), CLASSIC_NOTICE))
         elif self.state is State.CONNECTING and text in CLASSIC_REFUSALS:
             self._fail(CLASSIC_REFUSALS[text])
@@ -3752,7 +3852,11 @@ CLIENT_COMMANDS: Dict[str, Tuple[str, str]] = {
 }
 SERVER_COMMANDS: Dict[str, Tuple[str, str]] = {
     "who": ("", "list the members with address, round trip and messages"),
-    "say": ("TEXT", "announce something to all"),
+    "announce": ("TEXT", "announce something to all; so does /say"),
+    "say": ("TEXT", ""),
+    "msg": ("NAME TEXT", "say something to one member only, as the operator"),
+    "r": ("TEXT", "answer the last private message"),
+    "me": ("TEXT", "say what you do, as the operator"),
     "kick": ("NAME", "remove a member, and let in nobody new from its address, for ten minutes"),
     "bans": ("", "list who is kept out, and for how long still"),
     "pardon": ("NAME", "let somebody in again, and who is new from there"),
@@ -3802,7 +3906,7 @@ def parse_server(text: str, port: int) -> Tuple[str, int]:
 
 def commands_help(commands: Dict[str, Tuple[str, str]]) -> List[str]:
     """Return one line for each command, and how to send a slash."""
-    rows = [(("/%s %s" % (name, arguments)).rstrip(), about) for name, (arguments, about) in commands.items()]
+    rows = [(("/%s %s" % (name, arguments)).rstrip(), about) for name, (arguments, about) in commands.items() if about]
     rows += [("//TEXT", "say something that starts with a slash")] if "msg" in commands else []
     width = max(len(row) for row, _ in rows)
     return ["%-*s  %s" % (width, *row) for row in rows]
@@ -3869,7 +3973,7 @@ class Transcript:
         self._reading = True
         self._unread: Optional[Line] = None
         self._id = b""
-        self._members: Dict[bytes, Tuple[str, bool]] = {}  # Names, and whether what they are sent is not encrypted.
+        self.standing = Standing()
         self._spoke: Dict[str, None] = {}  # Names, who spoke last at the end.
         self._key = 0
         self._day: Optional[datetime.date] = None
@@ -3887,10 +3991,11 @@ class Transcript:
             return self._apply_earlier(event)
         if isinstance(event, Connected):
             self.room, self.name, self._id = display_text(event.room, " "), display_text(event.name, " "), event.member
-            self._members = {ident: (display_text(name, " "), ident in event.classic) for ident, name in event.members}
+            own = [(0, Entry(JOINED, author=ident, name=name)) for ident, name in event.members]
+            self.standing = Standing([*own, *event.standing])
             self._earlier, self.status = False, replace(self.status, state=State.CONNECTED)
             words = "Connected again to %s as %s; %s here." if event.again else "Welcome to %s, %s; %s here."
-            return [self.note(words % (self.room, self.name, plural(len(self._members), "member")))]
+            return [self.note(words % (self.room, self.name, plural(len(self.standing.members), "member")))]
         if isinstance(event, Queued):
             self._on_way[event.number] = self._message(event.entry, event.entry.text, "pending")
         elif isinstance(event, (Sent, NotSent)):
@@ -3905,7 +4010,7 @@ class Transcript:
             self.status = replace(event, state=State.CONNECTING) if early else event
         elif isinstance(event, Listed):
             here = self.described().values()
-            return [self.note("%s here: %s" % (plural(len(self._members), "member"), ", ".join(here)))]
+            return [self.note("%s here: %s" % (plural(len(self.standing.members), "member"), ", ".join(here)))]
         elif isinstance(event, ServerStuck):
             if event.stuck:
                 return [self.note("The server's disk is full: messages wait until there is room on it.", "error")]
@@ -3919,13 +4024,15 @@ class Transcript:
         return list(self._on_way.values())
 
     def described(self) -> Dict[str, str]:
-        """Return those here, in order: by name, safe to show, with a mark where what they are sent is not encrypted."""
-        here = sorted(self._members.values(), key=lambda member: name_key(member[0]))
-        return {name: name + " (%s)" % CLASSIC_TEXT * classic for name, classic in here}
+        """Return those here, the operator first, then by name, safe to show; each with how it is listed."""
+        here = [entry for _, _, entry in self.standing.members.values()]
+        here.sort(key=lambda entry: (entry.text != OPERATOR, name_key(entry.name)))
+        names = [(display_text(entry.name, " "), display_text(entry.text, " ")) for entry in here]
+        return {name: "%s (%s)" % (name, mark) if mark else name for name, mark in names}
 
     def is_classic(self, author: bytes) -> bool:
         """Return whether somebody here uses the original program, whose messages are not encrypted."""
-        return self._members.get(author, ("", False))[1]
+        return author in self.standing.members and self.standing.members[author][2].text == CLASSIC_TEXT
 
     def names(self) -> List[str]:
         """Return the other members for completion: who spoke last first."""
@@ -3955,6 +4062,8 @@ class Transcript:
     def _apply_happened(self, event: Happened) -> List[Line]:
         entry, at = event.entry, event.entry.time / 1000
         self._on_way.pop(event.number, None)
+        if not event.earlier:  # What holds is newer than that.
+            self.standing.take(event.seq, entry)
         if entry.kind == SKIP:
             return [self.note(entry_words(entry) + ".")]
         lines = []
@@ -3999,12 +4108,8 @@ class Transcript:
         return bool(name) and bool(re.search(r"(?<!\w)%s(?!\w)" % name, name_key(text[:MENTION_CHARACTERS])))
 
     def _came_or_went(self, entry: Entry, earlier: bool) -> Line:
-        """Note who is here; collapse a run of joins and leaves into one line."""
+        """Collapse a run of joins and leaves into one line."""
         name = display_text(entry.name, " ")
-        if not earlier:  # The list of members is newer.
-            self._members.pop(entry.author, None)
-            if entry.kind == JOINED:
-                self._members[entry.author] = (name, entry.text == CLASSIC_TEXT)
         if self.presence is None:
             self._came = {}
             self.presence = self._line("presence", "", entry.time / 1000, earlier=earlier)
@@ -4049,7 +4154,7 @@ def entry_words(entry: Entry) -> str:
     if entry.kind == SKIP:
         return plural(entry.count, "earlier line") + " no longer available"
     if entry.kind == JOINED:
-        return "joined (%s)" % CLASSIC_TEXT if entry.text == CLASSIC_TEXT else "joined"
+        return "joined (%s)" % display_text(entry.text, " ") if entry.text else "joined"
     return PRESENCE_WORDS.get(entry.text) or display_text(entry.text, " ")
 
 
@@ -4077,10 +4182,14 @@ def json_object(event: Any, classic: bool = False) -> Optional[Dict[str, Any]]:
 
     ``classic``: the author of the entry is not encrypted.
     """
+    found: Dict[str, Any]
     if isinstance(event, Connected):
-        names = sorted((name for _, name in event.members), key=name_key)
-        again = {"again": True} if event.again else {}
-        return {"event": "connected", "room": event.room, "name": event.name, "members": names, **again}
+        operator = [entry.name for _, entry in event.standing if entry.kind == JOINED and entry.text == OPERATOR]
+        names = sorted((name for _, name in event.members), key=lambda name: (name not in operator, name_key(name)))
+        found = {"event": "connected", "room": event.room, "name": event.name, "members": names}
+        if operator:
+            found["operator"] = operator[0]
+        return {**found, "again": True} if event.again else found
     if isinstance(event, Listed):
         return {"event": "members", "members": list(event.names)}
     if isinstance(event, NotSent):
@@ -4092,7 +4201,7 @@ def json_object(event: Any, classic: bool = False) -> Optional[Dict[str, Any]]:
     if not isinstance(event, Happened):
         return {"event": "disconnected"} if isinstance(event, Disconnected) else None
     entry = event.entry
-    found: Dict[str, Any] = {"event": "notice", "seq": event.seq, "time": entry.time / 1000}
+    found = {"event": "notice", "seq": event.seq, "time": entry.time / 1000}
     if entry.kind == SKIP:
         return {**found, "time": None, "text": entry_words(entry)}
     if entry.kind == JOINED:
@@ -5258,6 +5367,7 @@ class ServerApp(App):
         self.question: Optional[Tuple[str, str, Callable[[], None]]] = None  # The question, the word for yes, the act.
         self._open_room, self.port, self._notes = open_room, port, notes
         self.here: Dict[str, None] = {}  # The members' names, safe to show.
+        self.operator = ""  # Its name, if the room has one: then what is typed is said.
         self._sure = self._ending = False
         self._report_at = 0.0
 
@@ -5273,6 +5383,7 @@ class ServerApp(App):
             self.tell("error", self.trouble)
             return
         self.port, self.trouble, self.bound = port, "", sockets[0].getsockname()
+        self.operator = self.transcript.name = server.operator.name if server.operator else ""
         self.loop = Loop(server, sockets, self.inbox.put)
         self.loop.start()
         lines = ["listening on " + address_text(self.bound), "room: " + display_text(server.room, " ")]
@@ -5303,6 +5414,10 @@ class ServerApp(App):
                 self.here.pop(name, None)
             self.tell(level, sentence.format(name=name, address=address, why=why, members=event.members))
             self._report_at = 0.0
+        elif isinstance(event, Happened):
+            shown = self.transcript.apply(event)
+            if event.entry.kind in (TEXT, ACTION, PRIVATE):  # The rest stands in the log of what happens.
+                self.face.show(event, shown)
         elif isinstance(event, ServerReport):
             self.report = event
             lines = ["%d of %d members" % (len(event.members), event.members_max)]
@@ -5332,9 +5447,17 @@ class ServerApp(App):
         self._sure = False
         try:
             command = parse_input(text, SERVER_COMMANDS) if text.strip() else Command("")
-            if command.name == "say" and not (self.face.form or text[1:4].lower() == "say"):
-                raise UsageError("Write /say TEXT to announce something, /help for the commands.")
-            if command.name == "say":
+            to_name = command.to_name
+            if command.name == "r":
+                to_name = self.transcript.correspondent
+                if not to_name:
+                    raise UsageError("Nobody has written to you alone yet.")
+            spoken = command.name in ("msg", "r", "me") or command.name == "say" and text[:4].lower() != "/say"
+            if spoken and not self.operator and (not self.face.form or command.name != "say"):
+                raise UsageError("There is no operator in this room; write /say TEXT to announce something.")
+            if spoken and self.operator:
+                self.speak(command.text, command.name == "me", to_name)
+            elif command.name in ("say", "announce"):
                 self.announce(command.text)
             elif command.name == "kick":
                 self.call(lambda core, now: core.kick(command.to_name, now))
@@ -5351,8 +5474,15 @@ class ServerApp(App):
         except UsageError as fault:
             self.face.put_back(text, str(fault))
 
+    def speak(self, text: str, action: bool = False, to_name: str = "") -> None:
+        """Say something as the operator, to all or to one member; raises UsageError."""
+        text = clean_text(text)
+        if self.loop is None:
+            raise UsageError("The room is not open.")
+        self.call(lambda core, now: core.speak(text, to_name, now, action))
+
     def announce(self, text: str) -> None:
-        """Say something to all; raises UsageError."""
+        """Announce something to all; raises UsageError."""
         text = clean_text(text)
         if self.loop is None:
             raise UsageError("The room is not open.")
@@ -7031,8 +7161,8 @@ class ServerWindow(Window):
         place: Dict[str, Any] = {"columnspan": 2, "sticky": "e", "pady": (S, 0)}
         self.remove = put(self.table.frame, "Ghost.TButton", 0, 1, text="Remove", command=self.table.choose, **place)
         on(self.table.tree, "<<TreeviewSelect>>", self.update)
-        hint = "Announce something to all, or /help"
-        self.composer = Composer(self, root, hint, "Announce", lambda _: [], row=4, columnspan=2)
+        hint = "Say something to all, /announce it, or /help"
+        self.composer = Composer(self, root, hint, "Send", lambda _: [], row=4, columnspan=2)
         self.fault_labels = (self.composer.note,)
         self.log = View(self, root, "log", row=3)
         put(self.log.frame, "Caption.TLabel", text="Activity", sticky="w", padx=L, pady=(M, XS))
@@ -7060,7 +7190,7 @@ class ServerWindow(Window):
             self.port.complain("0 to 65535")
 
     def enter(self, text: str) -> None:
-        """Hand on an announcement, or a command."""
+        """Hand on what is said, or a command."""
         self.app.enter(text)
 
     def show(self, event: Any, lines: Sequence[Line]) -> None:
@@ -7185,6 +7315,8 @@ def argument_parser() -> argparse.ArgumentParser:
     _add(server, "--host", "address to listen on (default: %(default)s; :: for IPv6 too)", "ADDRESS", "0.0.0.0")
     _add(server, "--port", "UDP port (default: %(default)s; 0: any free)", "N", PORT, (0, 65535))
     _add(server, "--room", "name of the room (default: %(default)s)", "NAME", ROOM)
+    operator = "name under which who runs the server is in the room (default: %(default)s)"
+    _add(server, "--operator", operator, "NAME", OPERATOR)
     _add(server, "--history", "keep the room's history in this file (default: in memory)", "FILE")
     _add(server, "--keep", "with --history: forget what is older (default: keep all)", "DAYS", None, (1, 36500))
     size = "with --history: most megabytes, beyond which the oldest entries go (default: %d)" % HISTORY_MEGABYTES
@@ -7244,6 +7376,9 @@ def run_server(options: argparse.Namespace) -> int:
     note = "warning: the default password is in use; anybody can know it (--password-file sets another)"
     notes = [] if given else [note]
     tune_process()
+    root = opened_root(options, sys.stdout)
+    both = is_terminal(sys.stdin) and is_terminal(sys.stdout)
+    operator = clean_name(options.operator) if both or root is not None else ""  # Else nobody is there.
 
     def open_room(port: int) -> Tuple[Server, List[socket.socket]]:
         with contextlib.ExitStack() as opened:
@@ -7254,15 +7389,13 @@ def run_server(options: argparse.Namespace) -> int:
             now = time.monotonic()
             limits = (options.max_members, options.rate)
             foreign = functools.partial(Classic, admitted=options.classic, most=options.classic_max)
-            server = Server(log, password, os.urandom, now, time.time() - now, room, *limits, foreign)
+            server = Server(log, password, os.urandom, now, time.time() - now, room, *limits, foreign, operator)
             opened.pop_all()  # From now on they are the loop's.
         return server, sockets
 
     app = ServerApp(open_room, options.port, notes)
-    root = opened_root(options, sys.stdout)
     if root is not None:
         return ServerWindow(root, app, read_settings(), room, password, "".join(notes)).run()
-    both = is_terminal(sys.stdin) and is_terminal(sys.stdout)
     return (Terminal(app) if both else PlainLog(app)).run()
 
 

@@ -1848,6 +1848,62 @@ class AdmissionTest(RoomCase):
         self.assertTrue(self.come("bob", places=((eve, 11111), SERVER)).connected())
 
 
+class OperatorTest(RoomCase):
+    """Who runs the server is a member, whom nobody can be taken for, and who sits on nobody's seat."""
+
+    USUAL = {"operator": "operator", "classic": True}
+
+    def read(self):
+        """Return what the operator was told that people said."""
+        return [event.text for event in self.network.server_events if is_one(event, (SAID,))]
+
+    def test_the_operator_reads_only_what_is_said_to_all_or_to_him(self):
+        ann, bob = self.room("ann", "bob")
+        self.say("ann", "x" * 2000)
+        self.say("ann", "between us", to_name="bob")
+        self.say("ann", "help", to_name="Operator")
+        self.assertEqual(["x" * 2000, "help"], self.read())
+        self.assertSent("ann", 3)
+
+    def test_the_operator_speaks_to_all_and_to_one_and_is_told_what_stands_in_the_log(self):
+        self.room("ann", "bob")
+        self.order("speak", "hello", "")
+        self.order("speak", "psst", "ANN")
+        self.assertHeard("ann", "hello", "psst")
+        self.assertHeard("bob", "hello")
+        own = [(event.text, event.number) for event in self.network.server_events if is_one(event, (RECEIPT,))]
+        self.assertEqual([("hello", 1), ("psst", 2)], own)
+
+    def test_nobody_gets_the_operators_name_or_removes_him_and_he_takes_no_seat(self):
+        self.room("ann", members_max=2)
+        for name in ("operator", "OPERATOR", "\uff4fperator"):
+            self.assertRefused(self.come(name), USERNAME_TAKEN)
+        self.assertEqual([USERNAME_TAKEN], Original(self.network, "Operator").login())
+        self.assertRaises(UsageError, self.kick, "operator")
+        self.arrive("bob")
+        self.assertRefused(self.come("cem"), ROOM_FULL)
+        self.assertEqual(["ann", "bob"], sorted(self.members()))
+
+    def test_the_operator_is_the_first_in_every_list_and_marked(self):
+        transcript = chat.Transcript()
+        self.room("ann", operator="zoe")
+        connected = self.arrive("bob").all(Connected)[-1]
+        transcript.apply(connected)
+        self.assertEqual(["zoe (operator)", "ann", "bob"], list(transcript.described().values()))
+        found = chat.json_object(connected)
+        self.assertEqual((["zoe", "ann", "bob"], "zoe"), (found["members"], found["operator"]))
+
+    def test_the_operator_stays_the_same_over_a_restart_that_remembers(self):
+        self.room("ann", remembers=True)
+        self.order("speak", "before", "")
+        self.network.restart_server()
+        self.run_for(10)
+        self.order("speak", "after", "")
+        self.assertHeard("ann", "before", "after")
+        self.say("ann", "help", to_name="operator")
+        self.assertEqual(["help"], self.read())
+
+
 class ClassicTest(RoomCase):
     """The original program's clients are admitted in their own words, where the server is told to."""
 
@@ -1942,7 +1998,7 @@ class ClassicTest(RoomCase):
         self.assertEqual([first], [event.text for event in ann.all(NOTICED)])
         self.assertEqual({CLASSIC_TEXT}, {event.entry.text for event in ann.all(CAME)})
         connected = self.arrive("bob").all(Connected)[0]
-        self.assertEqual({"old", "new"}, {name for ident, name in connected.members if ident in connected.classic})
+        self.assertEqual({"old", "new"}, {entry.name for _, entry in connected.standing if entry.text})
         self.kick("old")
         self.kick("new")
         last = "Nobody uses the original program any more: the room is encrypted again."
@@ -2142,7 +2198,8 @@ class ClassicClientTest(unittest.TestCase):
             self.assertEqual(code, failed.code)
             self.client.login("ann", "pass word", [SERVER], self.now)
         connected, notice = self.come_in()
-        self.assertEqual(("ann", (connected.member,)), (connected.name, connected.classic))
+        marked = [entry.author for _, entry in connected.standing if entry.text == CLASSIC_TEXT]
+        self.assertEqual(("ann", [connected.member]), (connected.name, marked))
         self.assertIn("not confirmed", notice.text)
         self.assertIs(State.CONNECTED, self.client.state)
 
@@ -5201,7 +5258,14 @@ def hostile_events():
     room = [chat.Happened(seq, entry, HOSTILE, seq % 2 == 0) for seq, entry in enumerate(entries, 1)]
     queued = chat.Queued(1, entries[2])
     return [
-        chat.Connected(HOSTILE, HOSTILE, b"a", ((b"a", HOSTILE), (b"b", "b" + HOSTILE)), True, (b"b",)),
+        chat.Connected(
+            HOSTILE,
+            HOSTILE,
+            b"a",
+            ((b"a", HOSTILE), (b"b", "b" + HOSTILE)),
+            True,
+            ((1, Entry(JOINED, 0, b"b", name="b" + HOSTILE, text=chat.CLASSIC_TEXT)),),
+        ),
         *room,
         queued,
         replace(room[2], number=1),
@@ -6351,7 +6415,8 @@ class TerminalTest(OutsideCase):
     def test_the_server_takes_commands_and_announces_nothing_by_mistake(self):
         server = self.serve(terminal="all")
         bob = self.member(server.port, "bob")
-        self.check(server, ("hello\r", "/say TEXT"), ("\x15/who\r", "1 of 1000 members"))  # Ctrl-U: it stands there.
+        self.check(server, ("hello\r", "operator: hello"), ("/who\r", "1 of 1000 members"))
+        self.assertEqual("operator", bob.event("message", text="hello")["from"])
         self.check(server, ("/kick nobody\r", "Nobody here is called nobody."), ("\x15/say lunch\r", "lunch"))
         bob.event("notice", text="lunch")  # Who is kicked in the same turn does not hear it any more.
         self.check(server, ("\x03", "1 member here; Ctrl-C once more closes"), ("/kick \t", "> /kick bob "))
@@ -6361,7 +6426,7 @@ class TerminalTest(OutsideCase):
         self.assertEqual(["lunch"], [event["text"] for event in bob.events("notice")])
         code, shown, _ = server.finish("/quit\r/quit\r")
         self.assertEqual((0, 1), (code, shown.count("closing the room")))
-        self.check(self.serve(terminal="stdin"), ("/who\n", "0 of 1000 members"))
+        self.check(self.serve(terminal="stdin"), ("/who\n", "0 of 1000 members"), ("hello\n", "write /say TEXT"))
 
 
 class Pane:
@@ -6738,7 +6803,7 @@ class ServerProgramTest(OutsideCase):
         import fcntl
         import termios
 
-        server = self.serve(terminal="stdin", changed="chat.LOG_LINES_MAX = 9")
+        server = self.serve(terminal="stdin", changed="chat.LOG_LINES_MAX = 30")
         log = server.process.stdout
         fcntl.fcntl(log, 1031, 4096)  # F_SETPIPE_SZ: as small as a pipe can be.
 

@@ -28,7 +28,6 @@ import time
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SOURCE = os.path.join(ROOT, "samsungchat.py")
 OPERATORS = {  # What each is called, and what takes its place.
     ast.Lt: ("<", "<="),
     ast.LtE: ("<=", "<"),
@@ -175,10 +174,10 @@ def in_order(traced, node):
     )
 
 
-def noticed(data, arguments, limit=None):
-    """Run Python with the arguments beside such a source; return what noticed that it is broken, or None."""
+def noticed(root, data, arguments, limit=None):
+    """Run Python with the arguments on a copy with such a source; return what noticed that it is broken, or None."""
     with tempfile.TemporaryDirectory() as folder:
-        place = shutil.copytree(ROOT, os.path.join(folder, "copy"), ignore=shutil.ignore_patterns(".git"))
+        place = shutil.copytree(root, os.path.join(folder, "copy"), ignore=shutil.ignore_patterns(".git"))
         with open(os.path.join(place, "samsungchat.py"), "wb") as file:
             file.write(data)
         command = [sys.executable, "-B", *arguments]
@@ -212,20 +211,25 @@ def main():
     if options.trace:
         sys.path.insert(0, os.getcwd())
         sys.exit(trace(options.cases, options.trace))
-    with open(SOURCE, encoding="utf-8") as file:
-        source = file.read()
     with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "traced")
-        found = noticed(source.encode(), [os.path.abspath(__file__), "--trace", path, *options.cases])
-        if found:
-            sys.exit("the suite fails without any mutation: %s" % found)
-        with open(path) as file:
-            traced = json.load(file)
+        root = shutil.copytree(ROOT, os.path.join(folder, "root"), ignore=shutil.ignore_patterns(".git"))
+        try_all(options, root, os.path.join(folder, "traced"))
+
+
+def try_all(options, root, path):
+    """Trace the tests of the repository at ``root``, which nobody changes meanwhile, and try a sample there."""
+    with open(os.path.join(root, "samsungchat.py"), encoding="utf-8") as file:
+        source = file.read()
+    found = noticed(root, source.encode(), [os.path.abspath(__file__), "--trace", path, *options.cases])
+    if found:
+        sys.exit("the suite fails without any mutation: %s" % found)
+    with open(path) as file:
+        traced = json.load(file)
 
     def trial(mutation):
         tests, seconds = in_order(traced, mutation.node)
-        command = ["-m", "unittest", "-f", *tests]
-        found = tests and noticed(broken(source, mutation), command, 30 + 2 * options.jobs * seconds)
+        command, limit = ["-m", "unittest", "-f", *tests], 30 + 2 * options.jobs * seconds
+        found = tests and noticed(root, broken(source, mutation), command, limit)
         section = section_of(source, mutation.node)
         place = "line %d, %s, %s" % (mutation.node.lineno, section[1], ".".join(mutation.names))
         what = "%s: %s -> %s" % (mutation.kind, " ".join(ast.unparse(mutation.node).split())[:160], mutation.text[:160])

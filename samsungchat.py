@@ -4096,7 +4096,7 @@ class Transcript:
         name, private = display_text(entry.name, " "), ""
         kind = "action" if entry.kind == ACTION else "message"
         if entry.kind == PRIVATE:
-            own = state or entry.author == self._id
+            own = entry.author == self._id
             private = "to " + display_text(entry.to_name, " ") if own else "from " + name
             self.correspondent = self.correspondent if own else name
         mention = not (state or earlier) and (entry.kind == PRIVATE or self._mentioned(text))
@@ -4105,7 +4105,7 @@ class Transcript:
 
     def _mentioned(self, text: str) -> bool:
         name = re.escape(name_key(self.name))
-        return bool(name) and bool(re.search(r"(?<!\w)%s(?!\w)" % name, name_key(text[:MENTION_CHARACTERS])))
+        return bool(re.search(r"(?<!\w)%s(?!\w)" % name, name_key(text[:MENTION_CHARACTERS])))
 
     def _came_or_went(self, entry: Entry, earlier: bool) -> Line:
         """Collapse a run of joins and leaves into one line."""
@@ -4267,8 +4267,6 @@ class LineEditor:
         if self._rest != "\x1b" or data[:1] in ("[", "O"):  # Else Escape was pressed alone, which asks for nothing.
             data = self._rest + data
         while data:
-            if data[0] != "\t":
-                self._choices = []
             if data.startswith(_PASTE):
                 text, end, rest = data[len(_PASTE) :].partition(_PASTE_END)
                 if not end:
@@ -4300,7 +4298,7 @@ class LineEditor:
             self.recall(_RECALLS[key])
         elif key in ("\x1b\r", "\x1b\n"):
             self.insert("\n")
-        elif key >= " " and not key.startswith("\x1b"):
+        elif key >= " ":  # Escape sequences are below it.
             self.insert(key)
         return []
 
@@ -4373,7 +4371,7 @@ class LineEditor:
                 row, cell = len(rows) - 1, width
             rows[-1] += text
             width += size
-        top = max(0, min(row - EDITOR_ROWS_MAX + 1, len(rows) - EDITOR_ROWS_MAX))
+        top = max(0, row - EDITOR_ROWS_MAX + 1)
         return rows[top : top + EDITOR_ROWS_MAX], row - top, cell
 
 
@@ -4534,7 +4532,7 @@ def _described(character: str) -> str:
         return ""
     if unicodedata.category(character) == "So":
         return ":%s:" % unicodedata.name(character, "symbol").lower()
-    return plain if plain and max(plain) < "\U00010000" else "\u25a1"
+    return plain if max(plain) < "\U00010000" else "\u25a1"
 
 
 def shorten(text: str, width: int, measure: Callable[[str], int]) -> str:

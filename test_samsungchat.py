@@ -4430,7 +4430,8 @@ class TranscriptTest(unittest.TestCase):
     def setUp(self):
         self.transcript = chat.Transcript()
         members = ((b"a", "alice"), (b"b", "bob"), (b"c", "carol"))
-        self.transcript.apply(chat.Connected("Lab", "alice", b"a", members, False))
+        self.entered = chat.Connected("Lab", "alice", b"a", members, False)
+        self.transcript.apply(self.entered)
 
     def shown(self, event):
         return [line for line in self.transcript.apply(event) if line.kind != "day"]
@@ -4450,7 +4451,8 @@ class TranscriptTest(unittest.TestCase):
         self.assertEqual(["alice", "bob", "carol"], list(self.transcript.described()))
 
     def test_own_lines_take_their_place_in_the_log(self):
-        self.assertEqual("pending", self.queue(1, "mine").state)
+        mine = self.queue(1, "mine alice")
+        self.assertEqual(("pending", False, False), (mine.state, mine.earlier, mine.mention))
         self.assertEqual(["his\n    text"], [line.text for line in self.shown(said("bob", "his\n\ttext"))])
         (mine,) = self.shown(said("alice", "mine", number=1))
         self.assertEqual(("mine", "sent", []), (mine.text, mine.state, self.transcript.on_way()))
@@ -4463,7 +4465,8 @@ class TranscriptTest(unittest.TestCase):
         self.assertEqual([], self.transcript.on_way())
 
     def test_a_new_day_has_a_line_of_its_own_whatever_clock_is_wrong(self):
-        self.assertEqual(["day", "message"], self.kinds(said("bob", "x", at=2**64 - 1)))
+        day, line = self.transcript.apply(said("bob", "x", at=2**64 - 1))
+        self.assertEqual(("Thursday, 01 January 1970", "message"), (day.text, line.kind))
         for at, day in ((2**63, []), (1_700_172_800_000, ["day"]), (1_700_000_000_000, ["day"])):
             self.assertEqual([*day, "message"], self.kinds(said("bob", "x", at=at)))
         for number in (1, 2):  # By the clock here it is 1970.
@@ -4506,12 +4509,44 @@ class TranscriptTest(unittest.TestCase):
     def test_mentions_are_whole_words_and_not_from_history(self):
         for text, mention in (("Alice: look", True), ("malice", False), ("hey ALICE!", True), ("alice2", False)):
             with self.subTest(text):
-                self.assertEqual(mention, self.shown(said("bob", text))[-1].mention)
+                line = self.shown(said("bob", text))[-1]
+                self.assertEqual((mention, 4), (line.mention, line.colour))  # It is the same on every screen.
         self.assertFalse(self.shown(said("bob", "alice", earlier=True))[-1].mention)
+        self.assertTrue(self.shown(said("bob", "psst", kind=PRIVATE, to_name="alice"))[-1].mention)
 
     def test_earlier_lines_are_set_apart_on_both_sides(self):
         lines = self.shown(said("bob", "old", earlier=True)) + self.shown(said("bob", "new"))
         self.assertEqual(["earlier", "old", "now", "new"], [line.text for line in lines])
+        (first,) = self.shown(happened(JOINED, author=b"d", name="dan"))
+        divider, second = self.shown(happened(JOINED, author=b"e", name="erin", earlier=True))
+        self.assertEqual(("earlier", "erin joined"), (divider.text, second.text))
+        self.assertEqual((1_700_000_000, True, False), (second.at, second.earlier, first.earlier))
+        self.transcript.apply(self.entered)  # What has come meanwhile is earlier, too.
+        self.assertEqual(["earlier", "old"], [line.text for line in self.shown(said("bob", "old", earlier=True))])
+
+    def test_what_is_read_back_is_a_block_of_its_own_before_all_others(self):
+        (last,) = self.shown(said("bob", "x"))
+        own = happened(PRIVATE, "psst", author=b"a", name="alice", to_name="bob", earlier=True)
+        lines = self.shown(chat.EarlierRead((own, said("bob", "alice", earlier=True)), True))
+        self.assertEqual(["the beginning", "psst", "alice", "end of what is earlier"], [line.text for line in lines])
+        self.assertEqual(("to bob", False), (lines[1].private, lines[2].mention))
+        self.assertEqual("earlier", self.shown(chat.EarlierRead((own,), False))[0].text)
+        keys = [line.key for line in (last, *lines, *self.shown(said("bob", "y")))]
+        self.assertEqual(sorted(set(keys)), keys)
+
+    def test_what_happens_is_said_in_a_sentence(self):
+        for event, kind, text in (
+            (self.entered, "presence", "Welcome to Lab, alice; 3 members here."),
+            (replace(self.entered, again=True), "presence", "Connected again to Lab as alice; 3 members here."),
+            (chat.ServerStuck(True), "error", "The server's disk is full: messages wait until there is room on it."),
+            (chat.ServerStuck(False), "presence", "The server's disk has room again; what waited is sent."),
+            (chat.Disconnected("It is gone."), "error", "It is gone. Trying again; what you type is kept."),
+            (chat.EarlierRead((), True), "presence", "Nothing was said before."),
+            (happened(SKIP, count=1), "presence", "1 earlier line no longer available."),
+            (happened(NOTICE, "soon"), "notice", "soon"),
+            (happened(STARTED, "the room is open"), "notice", "the room is open"),
+        ):
+            self.assertEqual([(kind, text)], [(line.kind, line.text) for line in self.shown(event)])
 
     def test_unread_messages_are_counted_while_nobody_looks_and_the_first_has_a_line_above(self):
         kinds = []
@@ -4527,6 +4562,10 @@ class TranscriptTest(unittest.TestCase):
             self.assertEqual(title, self.transcript.title())
         more = [["unread", "message"], ["message"], ["message"], ["gone", "unread", "message"]]
         self.assertEqual([["message"], *more], kinds)
+        for uncounted in (happened(NOTICE, "x"), said("bob", "x", earlier=True), said("alice", "x", number=1)):
+            self.shown(uncounted)
+            self.assertEqual(1, self.transcript.unread)
+        self.assertEqual("SamsungChat", chat.Transcript().title())
 
     def test_who_spoke_last_is_completed_first(self):
         self.assertEqual(["bob", "carol"], self.transcript.names())
@@ -4534,12 +4573,29 @@ class TranscriptTest(unittest.TestCase):
         self.assertEqual(["carol", "bob"], self.transcript.names())
 
     def test_a_status_says_the_truth_in_a_few_words(self):
-        for *status, text in (
-            (State.CONNECTED, 0, 3, 0, "connected, 3 ms"),
-            (State.CONNECTED, 2, 3, 4, "waiting for the server since 4 s, 2 waiting"),
-            (State.RECONNECTING, 0, 3, 12, "reconnecting since 12 s"),
+        for *status, text, level in (
+            (State.CONNECTED, 0, 3, 0, "connected, 3 ms", "good"),
+            (State.CONNECTED, 2, 3, 4, "waiting for the server since 4 s, 2 waiting", "warning"),
+            (State.CONNECTED, 0, 3, 1, "waiting for the server since 1 s", "warning"),
+            (State.CONNECTED, 0, 0, 0, "connected", "good"),
+            (State.CONNECTING, 0, 0, 0, "connecting", "warning"),
+            (State.RECONNECTING, 0, 3, 12, "reconnecting since 12 s", "error"),
+            (State.LEAVING, 1, 3, 0, "leaving, 1 waiting", "error"),
         ):
-            self.assertEqual(text, chat.status_text(chat.Status(*status)))
+            status = chat.Status(*status)
+            self.assertEqual((text, level), (chat.status_text(status), chat.status_level(status)))
+
+    def test_who_is_logged_in_but_has_not_got_the_members_yet_is_still_connecting(self):
+        fresh, connected = chat.Transcript(), chat.Status(State.CONNECTED, 0, 3, 0)
+        self.assertEqual(chat.Status(State.IDLE, 0, 0, 0), fresh.status)
+        for event, state in (
+            (replace(connected, state=State.RECONNECTING), State.RECONNECTING),
+            (connected, State.CONNECTING),
+            (self.entered, State.CONNECTED),
+            (connected, State.CONNECTED),
+        ):
+            fresh.apply(event)
+            self.assertEqual(replace(connected, state=state), fresh.status)
 
 
 class CommandTest(unittest.TestCase):
@@ -4552,16 +4608,22 @@ class CommandTest(unittest.TestCase):
             ("/me waves", "me", "waves"),
             ("/msg bob  two words", "msg", "two words", "bob"),
             ("/msg bob one\ntwo", "msg", "one\ntwo", "bob"),
-            ("/who", "who"),
+            ("/WHO", "who"),
             *((page, "say", page) for page in ("// a comment\nint x;", "/etc/hosts\n127.0.0.1", "/* C */\nreturn;")),
         ):
             with self.subTest(text):
                 self.assertEqual(chat.Command(*command), chat.parse_input(text, chat.CLIENT_COMMANDS))
 
     def test_what_is_no_command_is_refused(self):
-        for text in ("/", "/quti", "/msg", "/msg bob", "/me", "/ me x", "/\x1b[2J"):
-            with self.subTest(text), self.assertRaisesRegex(UsageError, "^[^\x1b]+$"):
-                chat.parse_input(text, chat.CLIENT_COMMANDS)
+        for commands, *texts in (
+            (chat.CLIENT_COMMANDS, "/", "/quti", "/msg", "/msg bob", "/me", "/ me x", "/\x1b[2J"),
+            (chat.SERVER_COMMANDS, "/", "/msg bob x", "/kick", "/kick ", "/say  "),
+        ):
+            for text in texts:
+                with self.subTest(text), self.assertRaisesRegex(UsageError, "^[^\x1b]+$") as refused:
+                    chat.parse_input(text, commands)
+                if "no command" in str(refused.exception):
+                    self.assertEqual("msg" in commands, "begins with two" in str(refused.exception))
 
     def test_numbers_that_are_none_are_told(self):
         for text in ("", "\u00b2", "-1", "1.5", "9" * 10, "9" * 5000, "x"):
@@ -4586,6 +4648,7 @@ class CommandTest(unittest.TestCase):
             ("@al", "@alice: "),
             ("/m", "/msg ", "/me "),
             ("/msg be", "/msg Bea "),
+            ("amsg ",),
             ("x",),
             ("",),
         ):
@@ -4595,14 +4658,15 @@ class CommandTest(unittest.TestCase):
     def test_servers_are_written_in_five_ways(self):
         for text, *server in (
             ("lab1", "lab1", 11111),
-            ("lab1:7", "lab1", 7),
+            ("lab1:1", "lab1", 1),
+            ("lab1:65535", "lab1", 65535),
             ("[::1]:7", "::1", 7),
             ("[::1]", "::1", 11111),
             ("::1", "::1", 11111),
         ):
             self.assertEqual(tuple(server), chat.parse_server(text, 11111))
         self.assertEqual(("7", 11111), chat.read_server("7", 11111, []))  # No choice: none was found.
-        no_port = ("lab:0", "lab:70000", "lab1:" + "9" * 5000, "[::1]:123456789")
+        no_port = ("lab:0", "lab:65536", "lab1:" + "9" * 5000, "[::1]:123456789")
         for text in ("", "a b", "lab:x", "[::1", "a:b:c", *no_port):
             with self.subTest(text), self.assertRaisesRegex(UsageError, "from 1 to" if text in no_port else "HOST"):
                 chat.parse_server(text, 11111)
@@ -4629,6 +4693,8 @@ class LineEditorTest(unittest.TestCase):
             ("日本\x02x", "日x本", 2),
             ("\x1b[5~\x1bOP\x00a", "a", 1),
             ("ab", "\x1b", "[", "D", "X", "aXb", 2),
+            ("ab", "\x1b", "[D", "X", "aXb", 2),
+            ("x\x1b[A", "x", 1),
             ("a", "\x1b", "xy", "axy", 3),  # Escape alone asks for nothing.
             ("never sent\x03\x1b[A", "never sent", 10),
         ):
@@ -4644,6 +4710,10 @@ class LineEditorTest(unittest.TestCase):
         self.assertEqual("draft", editor.text)
         lines = "".join("%d\r" % number for number in range(300))
         self.assertEqual(str(300 - chat.HISTORY_LINES_MAX), self.type(lines + "\x1b[A" * 300).text)
+        self.assertEqual(["a", "b", "a"], self.type("a\rb\r  \rb\ra\r").history)
+        question = chat.LineEditor(remembers=False)
+        question.feed("secret\r\x1b[A")
+        self.assertEqual("", question.text)
 
     def test_a_paste_of_many_lines_goes_in_whole_and_is_not_sent(self):
         editor = self.type("x\x1b[200~one\rtw", "o\nthree\r\n\x1b[20", "1~y")
@@ -4654,25 +4724,33 @@ class LineEditorTest(unittest.TestCase):
         self.type("a\x03\x03\t\x1a\x0c\x04")
         names = [name for name, _ in self.actions]
         self.assertEqual(["interrupt", "complete", "suspend", "redraw", "eof"], names)
+        self.assertEqual("b", self.type("ab\t\x01\x04").text)  # Ctrl-D is the end only where nothing stands.
+        self.assertEqual([("complete", "")], self.actions)
 
     def test_an_offered_line_is_replaced_by_typing_and_edited_by_an_arrow(self):
-        keys = {"x": "x", "\x7f": "", "\x1b[D!": "bo!b", "\x1b[200~page\x1b[201~": "page", "\r": ""}
-        for key, text in keys.items():
+        keys = {"x": "x|", "\x7f": "|", "\x1b[D!": "bo!|b", "\x1b[200~page\x1b[201~": "page|", "\r": "|"}
+        for key, shown in keys.items():
             editor = chat.LineEditor()
             editor.offer("bob")
             editor.feed(key)
-            self.assertEqual((text, False), (editor.text, editor.selected))
+            editor.insert("|")
+            self.assertEqual((shown, False), (editor.text, editor.selected))
 
     def test_tab_cycles(self):
         editor = self.type("b")
         for text in ("bob: ", "bea: ", "bob: "):
-            editor.complete(lambda before: ["bob: ", "bea: "])
+            editor.complete(lambda before: ["bob: ", "bea: "] * (before == "b"))
             self.assertEqual(text, editor.text)
+        editor.feed("c")
+        editor.complete(lambda before: [before + "arol "])
+        self.assertEqual("bob: carol ", editor.text)
 
     def test_rows_never_reach_the_last_cell(self):
         rows, row, cell = self.type("日本語 " * 20).layout("name> ", 31)
         self.assertTrue(all(chat.text_width(each) <= 30 for each in rows))
         self.assertEqual((len(rows) - 1, chat.text_width(rows[-1]) - 1), (row, cell))
+        for text, columns, rows in (("x" * 10, 9, ["> xxxxxx", "xxxx "]), ("日ab", 2, ["> ", "日", "ab", " "])):
+            self.assertEqual(rows, self.type(text).layout("> ", columns)[0])
 
     def test_a_hidden_line_shows_nothing_of_it(self):
         rows, _, cell = self.type("secret").layout("Password: ", 80, hidden=True)
@@ -4680,8 +4758,12 @@ class LineEditorTest(unittest.TestCase):
         self.assertEqual(["> a\u21b5b "], self.type("a\x1b\rb").layout("> ", 80)[0])
 
     def test_a_page_shows_only_the_rows_around_the_caret(self):
-        rows, row, _ = self.type("\x1b[200~" + "x" * 2000 + "\x1b[201~\x01").layout("> ", 41)
-        self.assertEqual((chat.EDITOR_ROWS_MAX, 0, "> x"), (len(rows), row, rows[0][:3]))
+        editor, most = self.type("".join("%3d," % number for number in range(500))), chat.EDITOR_ROWS_MAX
+        for cursor, row, first in ((0, 0, "> "), (40 * most - 3, most - 1, "> "), (40 * most - 2, most - 1, "9, ")):
+            editor.cursor = cursor
+            rows, *place = editor.layout("> ", 41)
+            self.assertEqual((most, row), (len(rows), place[0]))
+            self.assertEqual(first, rows[0][: len(first)])
 
 
 class OutputTest(unittest.TestCase):
@@ -4738,19 +4820,29 @@ class OutputTest(unittest.TestCase):
             self.assertEqual("".join(text.split()), "".join("".join(rows).split()))
 
     def test_json_objects_are_the_contract(self):
-        text = {"seq": 1, "time": 1.7e9, "from": "bob", "kind": "text", "private": False}
+        stamp = {"seq": 1, "time": 1.7e9}
+        text = {**stamp, "from": "bob", "kind": "text", "private": False}
         connected = chat.Connected("Lab", "al", b"", ((b"1", "bob"), (b"2", "al")), True)
         private = said("bob", "psst", kind=PRIVATE, to_name="al")
         for event, name, fields in (
             (said("bob", "a\nb", seq=5), "message", {**text, "seq": 5, "text": "a\nb"}),
             (private, "message", {**text, "text": "psst", "private": True, "to": "al"}),
             (connected, "connected", {"room": "Lab", "name": "al", "members": ["al", "bob"], "again": True}),
+            (chat.Listed(("al",)), "members", {"members": ["al"]}),
+            (happened(JOINED, name="bob"), "joined", {**stamp, "name": "bob"}),
+            (happened(JOINED, chat.CLASSIC_TEXT, name="bob"), "joined", {**stamp, "name": "bob", "classic": True}),
+            (happened(LEFT, chat.CLASSIC_TEXT, name="bob"), "left", {**stamp, "name": "bob", "why": chat.CLASSIC_TEXT}),
+            (happened(NOTICE, "x", earlier=True), "notice", {**stamp, "text": "x", "earlier": True}),
+            (happened(SKIP, count=3), "notice", {**stamp, "time": None, "text": "3 earlier lines no longer available"}),
+            (chat.Sent(9, True), "sent", {"seq": 0, "number": 9}),
+            (chat.Disconnected("x"), "disconnected", {}),
             (chat.NotSent(7, "TOO_LONG", "x", "why"), "not_sent", {"number": 7, "code": "TOO_LONG", "text": "why"}),
             (happened(seq=8, number=3), "sent", {"seq": 8, "number": 3}),
             (chat.LoginFailed("KICKED", "out"), "refused", {"code": "KICKED", "text": "out"}),
         ):
             self.assertEqual({"event": name, **fields}, chat.json_object(event))
         self.assertTrue(chat.json_object(private, classic=True)["classic"])
+        self.assertIsNone(chat.json_object(chat.Sent(9, False)))
 
     def test_a_terminal_shows_no_colour_where_none_is_wanted(self):
         line = chat.Line(1, "message", "one\ntwo", 0.0, "bob", 3, mention=True)
@@ -5204,10 +5296,10 @@ class ClientAppTest(unittest.TestCase):
 
     def test_a_found_server_is_chosen_by_number_or_room(self):
         rooms = [chat.ServerFound(room, 1, 9, ("10.0.0.%d" % at, at)) for at, room in ((1, "Lab"), (2, "Hall"))]
-        for text, place in (("2", ("10.0.0.2", 2)), ("lab ", ("10.0.0.1", 1)), ("10.0.0.9", ("10.0.0.9", 7))):
-            self.assertEqual(place, chat.read_server(text, 7, rooms))
-        for text in ("3", "0", " "):
-            with self.assertRaises(UsageError):
+        for text, host, port in (("1", 1, 1), ("hall", 2, 2), ("lab ", 1, 1), ("10.0.0.9", 9, 7)):
+            self.assertEqual(("10.0.0.%d" % host, port), chat.read_server(text, 7, rooms))
+        for text, said in (("3", "from 1 to 2"), ("0", "from 1 to 2"), (" ", "choose one found")):
+            with self.assertRaisesRegex(UsageError, said):
                 chat.read_server(text, 7, rooms)
         self.assertEqual("", chat.namesakes(rooms))
 
@@ -5448,15 +5540,51 @@ class ScreenModelForWindowsTest(unittest.TestCase):
                 self.assertGreaterEqual(_contrast(ink, surface), 4.5, (ink, surface))
 
     def test_links_end_where_the_sentence_goes_on(self):
-        text = "see https://a.org/x_(y), (http://b.de/). ftp://c http:// javascript:alert(1)"
+        text = "see https://a.org/x_(yy), (http://b.de). ftp://c http://... javascript:alert(1)"
         pieces = chat.split_links(text)
-        self.assertEqual(["https://a.org/x_(y)", "http://b.de/"], [piece for link, piece in pieces if link])
+        self.assertEqual(["https://a.org/x_(yy)", "http://b.de"], [piece for link, piece in pieces if link])
         self.assertEqual(text, "".join(piece for _, piece in pieces))
 
     def test_code_is_told_from_prose(self):
         prose, fenced = "a list:\nmilk\nbread\nand tea", "look\n```py\nx = 1\n```\nnice"
         self.assertEqual([[(True, POEM)], [(False, prose)]], [chat.split_code(text) for text in (POEM, prose)])
         self.assertEqual([(False, "look"), (True, "x = 1"), (False, "nice")], chat.split_code(fenced))
+        self.assertEqual([(True, "x"), (False, "a;\nb;")], chat.split_code("```\nx\n```\na;\nb;"))
+        for text, is_code in (("import this", False), ("a;\nb;", True), ("a;\nb\nc", True), ("a;\nb\nc\nd", False)):
+            self.assertEqual([(is_code, text)], chat.split_code(text))
+
+    def styled(self, line, before=None):
+        """Return what a window draws of a line, behind each piece its styles."""
+        runs = itertools.groupby(chat.line_runs(line, before), key=lambda run: run[1])
+        pieces = ["%s[%s]" % ("".join(text for text, _ in each), " ".join(tags)) for tags, each in runs]
+        return "".join(pieces).replace("\n", "/").replace(chat.local_time(line.at).strftime("%H:%M"), "9:41")
+
+    def test_each_kind_of_line_has_its_styles(self):
+        gap, code = "/[plain gap]", "c\n```\n1\n2\n3\n```"
+        head = "bob[{0} head name3]  private %s[{0} head secret]  9:41/[{0} head time]"
+        to_carol, coded = {"private": "to carol", "state": "sent"}, "{0} code top]2/[{0} code]3/[{0} code bottom]"
+        for kind, text, fields, drawn in (
+            ("divider", "now", {}, "from now on/[system divider]"),
+            ("unread", "new", {}, "new/[system unread]/[system rule]"),
+            ("log", "x", {"state": "good"}, "9:41:00  [plain time]x/[plain body good]"),
+            ("notice", "x", {}, gap + "Announcement[{0} head accent]  9:41/[{0} head time]x/[{0} body]"),
+            ("action", "x", {}, gap + "bob[{0} head name3] [{0} head action]x[{0} action]  9:41[{0} time]/[{0}]"),
+            ("message", "x", to_carol, gap + head % "to carol" + "x[{0} body]\u00a0\u00a0\u2713[{0} sent]/[{0} body]"),
+            ("message", code, {"private": "from bob"}, gap + head % "to you" + "c/[{0} body]1/[" + coded),
+        ):
+            row = "notice" if kind == "notice" else "private" if fields else "plain"
+            self.assertEqual(drawn.format(row), self.styled(chat.Line(1, kind, text, 0.0, "bob", 3, **fields)))
+
+    def test_a_message_goes_on_under_the_name_of_the_one_before(self):
+        before = chat.Line(1, "message", "x", 1000.0, "bob", mention=True)
+        self.assertEqual("x/[mention body]", self.styled(before, before))
+        self.assertEqual("x/[mention body]", self.styled(replace(before, at=999.0 + chat.GROUP_SECONDS), before))
+        for change in (
+            *({"kind": "notice"}, {"name": "eve"}, {"private": "from bob"}, {"mention": False}, {"earlier": True}),
+            *({"state": "sent"}, {"at": 999.0}, {"at": 1000.0 + chat.GROUP_SECONDS}),
+        ):
+            with self.subTest(change):
+                self.assertIn(" head ", self.styled(replace(before, **change), before))
 
     def test_what_is_gone_has_no_row(self):
         self.assertEqual([], chat.line_runs(chat.Line(1, "gone", "")))
@@ -5473,7 +5601,9 @@ class ScreenModelForWindowsTest(unittest.TestCase):
 
     def test_what_a_tk_cannot_draw_is_described(self):
         self.assertEqual(chat.drawable("hi \U0001f600!", False), "hi :grinning face:!")
-        self.assertEqual(chat.drawable("\U0001d54f \U00020000", False), "X \u25a1")
+        self.assertEqual(chat.drawable("\U0001d54f \U00020000 \U00010000", False), "X \u25a1 \u25a1")
+        skin = "\U0001f44d\U0001f3fb\U0001f44d\U0001f3ff"
+        self.assertEqual(chat.drawable(skin + "\u2764\ufe0f", False), ":thumbs up sign:" * 2 + ":heavy black heart:")
         self.assertEqual(chat.drawable("\u2713 \uc548\ub155", False), "\u2713 \uc548\ub155")
 
     def test_a_login_form_says_what_is_wrong_where_it_is(self):
@@ -5481,6 +5611,9 @@ class ScreenModelForWindowsTest(unittest.TestCase):
         self.assertEqual((None, ["name", "password", "port", "server"]), (values, sorted(errors)))
         values, errors = chat.read_login({"server": "lab1:5", "port": "11111", "name": "bob", "password": "x"}, ())
         self.assertEqual(values, chat.LoginValues("lab1", 5, "bob", "x"))
+        for port in ("0", "65536", "x"):  # The server is not to blame.
+            _, errors = chat.read_login({"server": "lab1", "port": port, "name": "bob", "password": "x"}, ())
+            self.assertEqual({"port": "1 to 65535"}, errors)
 
     def test_places_are_counted_as_tk_counts(self):
         self.assertEqual(chat.find_places("a\n\U0001f600 The the", "the", 2), [("2.3", "2.6"), ("2.7", "2.10")])
@@ -5489,7 +5622,7 @@ class ScreenModelForWindowsTest(unittest.TestCase):
     def test_a_name_that_is_too_long_ends_in_an_ellipsis(self):
         for width in range(1, 8):
             self.assertEqual(chat.shorten("abcdefgh", width, len), "abcdefgh"[: width - 1] + "\u2026")
-        self.assertEqual(chat.shorten("abc", 5, len), "abc")
+        self.assertEqual(["abc", "abc"], [chat.shorten("abc", width, len) for width in (3, 5)])
 
 
 def _contrast(one, other):

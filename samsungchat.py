@@ -3878,9 +3878,8 @@ def parse_input(text: str, commands: Dict[str, Tuple[str, str]]) -> Command:
     if text.startswith("//"):
         return Command("say", text[1:])
     if word not in commands:
-        shown = display_text(word, " ")
-        more = "; a text that starts with a slash begins with two" if "msg" in commands else ""
-        raise UsageError("There is no command /%s; /help lists them%s." % (shown, more))
+        said = "There is no command /%s; /help lists them; a text that starts with a slash begins with two."
+        raise UsageError(said % display_text(word, " "))
     arguments = commands[word][0]
     to_name, _, rest = rest.partition(" ") if "NAME" in arguments else ("", "", rest)
     if ("NAME" in arguments and not to_name) or ("TEXT" in arguments and not rest.strip()):
@@ -3907,7 +3906,7 @@ def parse_server(text: str, port: int) -> Tuple[str, int]:
 def commands_help(commands: Dict[str, Tuple[str, str]]) -> List[str]:
     """Return one line for each command, and how to send a slash."""
     rows = [(("/%s %s" % (name, arguments)).rstrip(), about) for name, (arguments, about) in commands.items() if about]
-    rows += [("//TEXT", "say something that starts with a slash")] if "msg" in commands else []
+    rows.append(("//TEXT", "say something that starts with a slash"))
     width = max(len(row) for row, _ in rows)
     return ["%-*s  %s" % (width, *row) for row in rows]
 

@@ -4617,13 +4617,11 @@ class CommandTest(unittest.TestCase):
     def test_what_is_no_command_is_refused(self):
         for commands, *texts in (
             (chat.CLIENT_COMMANDS, "/", "/quti", "/msg", "/msg bob", "/me", "/ me x", "/\x1b[2J"),
-            (chat.SERVER_COMMANDS, "/", "/msg bob x", "/kick", "/kick ", "/say  "),
+            (chat.SERVER_COMMANDS, "/", "/earlier", "/kick", "/kick ", "/say  "),
         ):
             for text in texts:
-                with self.subTest(text), self.assertRaisesRegex(UsageError, "^[^\x1b]+$") as refused:
+                with self.subTest(text), self.assertRaisesRegex(UsageError, "^[^\x1b]+$"):
                     chat.parse_input(text, commands)
-                if "no command" in str(refused.exception):
-                    self.assertEqual("msg" in commands, "begins with two" in str(refused.exception))
 
     def test_numbers_that_are_none_are_told(self):
         for text in ("", "\u00b2", "-1", "1.5", "9" * 10, "9" * 5000, "x"):

@@ -5,9 +5,9 @@
 # ///
 """SamsungChat: a chatroom over UDP for the machines of one network, in one file.
 
-    python samsungchat.py server
-    python samsungchat.py client
-    python samsungchat.py --help
+    python3 samsungchat.py server
+    python3 samsungchat.py client
+    python3 samsungchat.py --help
 
 The room is a log.  The server numbers every message, join, leave and notice; a member is a cursor into that
 log.  Delivery, repair after loss, history for late joiners and catching up after sleep are one mechanism:

@@ -3559,10 +3559,7 @@ class Discovery(Core):
         # Safe, as only programs on this machine can send from there; elsewhere a copied id hides nobody.
         own = {address: offer.server for address, offer in self._offers.items() if address[0].startswith("127.")}
         left = [each for each in self._offers.items() if each[0] in own or each[1].server not in own.values()]
-        return [
-            ServerFound(offer.room, offer.members, offer.members_max, address, bool(offer.public))
-            for address, offer in left
-        ]
+        return [ServerFound(each.room, each.members, each.members_max, at, bool(each.public)) for at, each in left]
 
     def tick(self, now: float) -> None:
         """Ask again where it is time; end where it is over."""
@@ -5078,11 +5075,14 @@ class ClientApp(App):
         if given.get("password") == "":
             self.values["password"] = self.default_password()
         values, errors = read_login(self.values, self.found)
-        if list(errors) == ["password"] and "password" not in given and self._look_there():
-            return
-        if values is None:
+        if list(errors) == ["password"] and not self._classic and not self._named()[1]:
+            self._look(self._named()[0], given)
+        elif values is None:
             self._ask(next(iter(errors)), {name: text for name, text in errors.items() if name in given})
-            return
+        else:
+            self._log_in(values)
+
+    def _log_in(self, values: LoginValues) -> None:
         if self.login is not None and (values.server, values.port) != (self.login.server, self.login.port):
             self._renew()
         self.login, self.need, self.transcript.name = values, None, values.name
@@ -5092,37 +5092,40 @@ class ClientApp(App):
         addresses = functools.partial(resolve, values.server, values.port)
         self.call(lambda core, _: core.login(name, password, addresses(), time.monotonic()))
 
-    def _place(self) -> Tuple[str, int]:
-        """Return host and port of the server that is named; raises UsageError."""
-        return read_server(self.values["server"], whole_number(self.values["port"]), self.found)
+    def _named(self) -> Tuple[Tuple[str, int], List[ServerFound]]:
+        """Return host and port of the server that is named, and what it has answered; raises UsageError."""
+        place = read_server(self.values["server"], whole_number(self.values["port"]), self.found)
+        return place, [each for each in (*self.found, *self._asked) if each.address[:2] == place]
 
     def default_password(self) -> str:
         """Return the default password where the room that is named says that it is in force, else ""."""
         with contextlib.suppress(UsageError):
-            place = self._place()
-            return PASSWORD * any(each.public and each.address[:2] == place for each in (*self.found, *self._asked))
+            return PASSWORD * any(each.public for each in self._named()[1])
         return ""
 
-    def _look_there(self) -> bool:
-        """Ask the server that is named what it is, before a password is asked for; return whether that is needed."""
-        place = self._place()
-        known = any(each.address[:2] == place for each in (*self.found, *self._asked))
-        if known or self._classic or self.face.form:
-            return False
-        self.need = Need("password", {}, "", "Looking for %s ..." % address_text(place), True)
-        here = ServerFound("", 0, 0, place)
+    def _look(self, place: Tuple[str, int], given: Dict[str, str]) -> None:
+        """Ask the server there what it is, then go on to log in."""
+        self.need = need = Need("password", {}, "", "Looking for %s ..." % address_text(place), True)
 
-        def tell(found: Sequence[ServerFound]) -> None:
-            self.inbox.put((None, replace(here, public=any(each.public for each in found))))
+        def go_on(found: Any) -> None:
+            if self.need is not need:
+                return
+            if isinstance(found, UsageError):
+                self._ask("server", {"server": str(found)}, NO_ANSWER)
+            else:
+                self._asked = [ServerFound("", 0, 0, place, any(each.public for each in found))]
+                self.log_in(**given)
+
+        def tell(found: Any) -> None:
+            self.inbox.put((None, functools.partial(go_on, found)))
 
         def look() -> None:
             try:
                 start_discovery(place[1], tell, place[0])
             except UsageError as fault:
-                self.inbox.put((None, fault))
+                tell(fault)
 
         threading.Thread(target=look, daemon=True).start()  # To find the address may take seconds.
-        return True
 
     def _ask(self, field: str, errors: Dict[str, str], code: str = "") -> None:
         """Have the face ask; where nothing but a server lacks, and a form does not show those found, search first."""
@@ -5134,11 +5137,7 @@ class ClientApp(App):
 
     def _choices(self) -> str:
         """Return the servers that were found, each with its number."""
-        rows = [
-            "%d  %s at %s, %s"
-            % (at, display_text(each.room, " "), address_text(each.address), plural(each.members, "member"))
-            for at, each in enumerate(self.found, 1)
-        ]
+        rows = ["%d  %s" % (at, found_text(each)) for at, each in enumerate(self.found, 1)]
         return "\n".join(["On this network; type a number or a name:", *rows, namesakes(self.found)]).rstrip()
 
     def pass_time(self, now: float) -> None:
@@ -5173,16 +5172,6 @@ class ClientApp(App):
         else:
             self.need = Need("server", {}, NO_ANSWER, self._choices() if found else REFUSALS[NO_ANSWER])
 
-    def _end_look(self, result: Union[ServerFound, UsageError]) -> None:
-        """Go on with the server that was named, unless there is no such machine."""
-        if self.need is None or not self.need.searching:
-            return
-        if isinstance(result, UsageError):
-            self._ask("server", {"server": str(result)}, NO_ANSWER)
-        else:
-            self._asked = (result,)
-            self.log_in()
-
     def leave_room(self, why: str = "") -> None:
         """Leave the room, or stop trying to enter it, and ask anew."""
         self._renew()
@@ -5194,7 +5183,7 @@ class ClientApp(App):
         """Take an event of a core, with the transcript that it is for, or with None what a search has found."""
         transcript, event = event
         if transcript is None:
-            (self._end_look if isinstance(event, (ServerFound, UsageError)) else self._end_search)(event)
+            event() if isinstance(event, functools.partial) else self._end_search(event)
         if transcript is not self.transcript:
             return  # An older core's.
         if isinstance(event, UsageError):
@@ -7396,13 +7385,6 @@ def run_server(options: argparse.Namespace) -> int:
     return (Terminal(app) if both else PlainLog(app)).run()
 
 
-_EXPORT_COMPLAINTS = {
-    errno.EEXIST: "%s is there already; choose another name.",
-    errno.ENOENT: "The folder of %s does not exist; make it, or choose another name.",
-    errno.ENOSPC: "There is no space left for %s: the export is not whole.",
-}
-
-
 def export_history(path: str, target: str, as_json: bool) -> int:
     """Write a history as text or JSON lines; return the exit status.  Raises UsageError and LogFailure."""
     if target == "-" and sys.stdout is None:
@@ -7414,14 +7396,16 @@ def export_history(path: str, target: str, as_json: bool) -> int:
             out = sys.stdout if target == "-" else files.enter_context(open(target, "x", encoding="utf-8"))
             out.writelines(itertools.chain([first], lines))
             out.flush()
-    except BrokenPipeError:  # The reader has seen enough.
-        discard_output()
+    except FileExistsError:
+        raise LogFailure("%s is there already; choose another name." % target) from None
     except OSError as fault:
         if target == "-":
             discard_output()
-        other = "%s cannot be written; check the folder and your rights to it."
-        place = "standard output" if target == "-" else target
-        raise LogFailure(_EXPORT_COMPLAINTS.get(fault.errno or 0, other) % place) from None
+        if not isinstance(fault, BrokenPipeError):  # Else the reader has seen enough.
+            full = "There is no space left for %s: the export is not whole."
+            other = "%s cannot be written; check the folder and your rights."
+            sentence = full if fault.errno == errno.ENOSPC else other
+            raise LogFailure(sentence % ("standard output" if target == "-" else target)) from None
     return 0
 
 
@@ -7473,22 +7457,18 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             encoding = None if stream.isatty() else "utf-8"
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
     try:
-        options = argument_parser().parse_args(arguments)
-    except (SystemExit, OSError):
         try:
+            options = argument_parser().parse_args(arguments)
+        except (SystemExit, OSError):
             write("")  # What is left of --help.
-        except OutputClosed as fault:
-            complain(str(fault))
-            return 1
-        raise
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    # SECURITY: test_all_that_a_program_writes_is_its_owner_s_alone
-    os.umask(0o077)
-    for needed in (hashlib, hmac):
-        vars(needed)  # Loads it, while there is one thread.
-    try:
+            raise
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # SECURITY: test_all_that_a_program_writes_is_its_owner_s_alone
+        os.umask(0o077)
+        for needed in (hashlib, hmac):
+            vars(needed)  # Loads it, while there is one thread.
         return run_server(options) if options.role == "server" else run_client(options)
-    except (UsageError, LogFailure) as fault:
+    except (UsageError, LogFailure, OutputClosed) as fault:
         complain(str(fault))
         return 2 if isinstance(fault, UsageError) else 1
     except OSError as fault:

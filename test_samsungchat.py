@@ -6975,7 +6975,7 @@ class ServerProgramTest(OutsideCase):
             ("--history", files[0], 2, "is not a history of SamsungChat"),
             ("--history", none, 2, "cannot be opened"),
             ("--history", room, "--export", files[0], 1, "is there already; choose another name"),
-            ("--history", room, "--export", none, 1, "The folder of .* does not exist"),
+            ("--history", room, "--export", none, 1, "check the folder"),
             ("--history", none, "--export", "-", 2, "There is no file"),
             ("--room", "", 2, "room's name"),
             ("--port", "99999", 2, "0 to 65535"),

@@ -4976,11 +4976,7 @@ class App:
 
     def complete(self, before: str) -> List[str]:
         """Return what the text before the caret may be completed to."""
-        return complete(before, self.names(), self.commands)
-
-    def names(self) -> List[str]:
-        """Return the names that may be completed."""
-        return self.transcript.names()
+        return complete(before, self.transcript.names(), self.commands)
 
     def help(self) -> List[str]:
         """Return a line for each command, and the keys of the face."""
@@ -5079,10 +5075,8 @@ class ClientApp(App):
             self._look(self._named()[0], given)
         elif values is None:
             self._ask(next(iter(errors)), {name: text for name, text in errors.items() if name in given})
-        else:
-            self._log_in(values)
-
-    def _log_in(self, values: LoginValues) -> None:
+        if values is None:
+            return
         if self.login is not None and (values.server, values.port) != (self.login.server, self.login.port):
             self._renew()
         self.login, self.need, self.transcript.name = values, None, values.name
@@ -5313,7 +5307,7 @@ ACTIVITY: Dict[str, Tuple[str, str]] = {
     "kept out": ("plain", "{name} ({address}) is kept out for {why} more, and whoever is new at that address"),
     "none kept out": ("plain", "nobody is kept out"),
     "pardoned": ("good", "{name} ({address}) may come in again, and whoever is new at that address"),
-    "refused": ("error", "refused {name} from {address}: {why}"),
+    "refused": ("error", "refused {name} from {address}, who is told: {why}"),
     "abandoned": ("error", "login from {address} was not completed: wrong password, or the connection broke"),
     "foreign": ("plain", "{address} tried to log in with the original program; a server with --classic admits it"),
     "stuck": ("plain", "{why} Messages wait until then."),
@@ -5327,17 +5321,6 @@ def join_command(address: str) -> str:
         "py" if os.name == "nt" else os.path.basename(sys.executable or "python3"),
         address,
     )
-
-
-REFUSED_WORDS = {
-    USERNAME_TAKEN: "the name is in use",
-    USERNAME_INVALID: "the name cannot be used",
-    WRONG_PASSWORD: "the password is wrong",
-    ROOM_FULL: "the room is full",
-    KICKED: "removed less than ten minutes ago",
-    ADDRESS_CLOSED: "somebody at that address was removed less than ten minutes ago",
-    ANOTHER_LOGIN: "the place in the room is another login's",
-}
 
 
 class ServerApp(App):
@@ -5391,8 +5374,7 @@ class ServerApp(App):
         """Take an event of the server; what strangers have written in it is made safe to show."""
         if isinstance(event, Activity):
             level, sentence = ACTIVITY[event.what]
-            name, why = display_text(event.name, " "), display_text(event.why, " ")
-            why = REFUSED_WORDS.get(event.why, why)
+            name, why = display_text(event.name, " "), display_text(REFUSALS.get(event.why, event.why), " ")
             address = address_text(event.address) if event.address else ""
             if event.what in ("joined", "back"):
                 self.here[name] = None
@@ -5522,9 +5504,9 @@ class ServerApp(App):
             self._sure = True
             self._show(None, ["%s here; Ctrl-C once more closes the room." % plural(len(self.here), "member")])
 
-    def names(self) -> List[str]:
-        """Return the names that may be completed."""
-        return list(self.here)
+    def complete(self, before: str) -> List[str]:
+        """Return what the text before the caret may be completed to."""
+        return complete(before, list(self.here), self.commands)
 
     def shut(self) -> None:
         """Leave the network: the members are told."""
@@ -6930,6 +6912,7 @@ class LoginForm:
     def _choose(self, found: ServerFound) -> None:
         self.server.value.set(address_text(found.address).rpartition(":")[0])
         self.port.value.set(str(found.address[1]))
+        self.password.value.set(self.password.value.get() or PASSWORD * found.public)
         self.server.complain("")
 
 

@@ -5712,9 +5712,11 @@ class ClientWindowTest(WindowTest):
             window.login.button.invoke()
 
     def test_a_server_on_the_network_is_offered(self):
+        _, self.port = start_room(self, room="Lab 1", password=chat.PASSWORD)
         window = self.open_client(self.port, "alice", server="")
         form = window.login
         self.wait(window, lambda: form.server.value.get() == "127.0.0.1")
+        self.assertEqual(chat.PASSWORD, form.password.value.get())
         self.assertIn("Lab 1, 0 members", form.offered.entrycget(0, "label"))
         form.server.value.set("lab:x")
         self.press(window, form.server.entry, "Return")

@@ -255,6 +255,7 @@ PRESENCE_NAMES_MAX = 8  # Of a run of joins and leaves.
 PRESENCE_SECONDS = 1.0  # A terminal waits so long for more of them.
 MESSAGE_ROWS_MAX = 200  # Of a terminal that one message may fill.
 ON_WAY_ROWS_MAX = 5  # Own texts on their way that a terminal shows above its prompt.
+BACK_SECONDS = 4.0  # A window says so long that the connection is back.
 OFFER_SECONDS = 1.0  # What was not sent in another room is offered below what was said before in this one.
 WAIT_SECONDS = 0.5  # For something to happen; on Windows a Ctrl-C is not delivered earlier.
 
@@ -265,6 +266,8 @@ GROUP_SECONDS = 300  # Messages of one author closer than this stand under one n
 SEARCH_SECONDS = 3.0  # A login form looks for servers again after this.
 REPORT_SECONDS = 1.0  # A server's window asks for its members this often.
 ASK_SYSTEM_SECONDS = 1.0  # For a program that is asked for the system's theme.
+CODE_ROWS_MAX = 20  # Of a block in a window, until somebody asks for more.
+TEXT_COLUMNS = 80  # Widest row of a conversation in a window: longer ones are hard to read.
 FOUND_SPANS_MAX = 1000  # Places that a search in a window marks.
 SETTING_CHARACTERS_MAX = 255
 PASTE_CHARACTERS_MAX = 65536  # What goes into the entry, to be shortened there.
@@ -3783,8 +3786,8 @@ class ClassicClient(Client):
             raise MalformedDatagram("not from the server")
         text, at = decode_text(datagram).rstrip("\r\n"), self.wall_ms(now)
         if self.state is State.CONNECTED and text not in (CLASSIC_WELCOME, ""):
-            self._head += 1
-            entry, said = Entry(NOTICE, at), text[3:] if text.startswith("-- ") else text
+            self._head += 1  # What the server says is a fact like a start, and need not alert anybody.
+            entry, said = Entry(STARTED, at), text[3:] if text.startswith("-- ") else text
             name, colon, rest = text.partition(": ")
             if colon and 0 < len(name) <= NAME_CHARACTERS_MAX and not text.startswith("-- "):
                 entry, said = Entry(TEXT, at, member_id(name.encode("utf-8")), name=name), rest
@@ -3794,7 +3797,7 @@ class ClassicClient(Client):
             own = member_id(self._name.encode("utf-8"))
             here = ((0, Entry(JOINED, at, own, name=self._name, text=CLASSIC_TEXT)),)
             self._events.append(Connected("original room", self._name, own, ((own, self._name),), False, here))
-            self._events.append(Happened(0, Entry(NOTICE, at), CLASSIC_NOTICE))
+            self._events.append(Happened(0, Entry(STARTED, at), CLASSIC_NOTICE))
         elif self.state is State.CONNECTING and text in CLASSIC_REFUSALS:
             self._fail(CLASSIC_REFUSALS[text])
 
@@ -3968,7 +3971,7 @@ class Transcript:
         self.unread = 0
         self._reading = True
         self._unread: Optional[Line] = None
-        self._id = b""
+        self.own: Dict[bytes, None] = {}  # Ids that the person has or had, before leaving and coming back.
         self.standing = Standing()
         self._spoke: Dict[str, None] = {}  # Names, who spoke last at the end.
         self._key = 0
@@ -3986,7 +3989,8 @@ class Transcript:
         if isinstance(event, EarlierRead):
             return self._apply_earlier(event)
         if isinstance(event, Connected):
-            self.room, self.name, self._id = display_text(event.room, " "), display_text(event.name, " "), event.member
+            self.room, self.name = display_text(event.room, " "), display_text(event.name, " ")
+            self.own[event.member] = None
             own = [(0, Entry(JOINED, author=ident, name=name)) for ident, name in event.members]
             self.standing = Standing([*own, *event.standing])
             self._earlier, self.status = False, replace(self.status, state=State.CONNECTED)
@@ -4074,25 +4078,29 @@ class Transcript:
             self.presence = None
         if entry.kind in (JOINED, LEFT):
             return [*lines, self._came_or_went(entry, event.earlier)]
-        if entry.kind in (NOTICE, STARTED):
+        if entry.kind == STARTED:
             return [*lines, self._line("notice", display_text(event.text), at, earlier=event.earlier)]
-        if not (event.number or event.earlier or self._reading):
+        state = "sent" if event.number or entry.author in self.own else ""
+        if not (state or event.earlier or self._reading):
             self.unread += 1
             if self.unread == 1:  # It goes below a line of its own, of which there is one.
                 lines += [replace(self._unread, kind="gone")] if self._unread else []
                 self._unread = self._line("unread", "new")
                 lines.append(self._unread)
-        if not event.number:
+        if entry.kind == NOTICE:  # What is announced concerns everybody.
+            more: Dict[str, Any] = {"mention": not event.earlier, "earlier": event.earlier}
+            return [*lines, self._line("notice", display_text(event.text), at, **more)]
+        if not state:
             name = display_text(entry.name, " ")
             remember(self._spoke, name, None, MEMBERS_MAX)
-        return [*lines, self._message(entry, event.text, "sent" if event.number else "", event.earlier)]
+        return [*lines, self._message(entry, event.text, state, event.earlier)]
 
     def _message(self, entry: Entry, text: str, state: str, earlier: bool = False) -> Line:
         """Return the line of what somebody said; ``state`` is "" unless this client said it."""
         name, private = display_text(entry.name, " "), ""
         kind = "action" if entry.kind == ACTION else "message"
         if entry.kind == PRIVATE:
-            own = entry.author == self._id
+            own = entry.author in self.own
             private = "to " + display_text(entry.to_name, " ") if own else "from " + name
             self.correspondent = self.correspondent if own else name
         mention = not (state or earlier) and (entry.kind == PRIVATE or self._mentioned(text))
@@ -4129,7 +4137,7 @@ class Transcript:
         if not event.events:
             return [self.note("Nothing was said before.")]
         past = Transcript()
-        past.name, past.room, past._id, past._key, past._earlier = self.name, self.room, self._id, self._key, True
+        past.name, past.room, past.own, past._key, past._earlier = self.name, self.room, self.own, self._key, True
         top = past._line("divider", "the beginning" if event.beginning else "earlier")
         found = {line.key: line for each in event.events for line in past.apply(each)}
         end = past._line("divider", "end of what is earlier")
@@ -4376,16 +4384,16 @@ class LineEditor:
 
 # The colours of a theme: surfaces, and texts and names that are readable on each of them.  Every pair has a contrast of
 # at least 4.5 : 1 (WCAG 2.1, 1.4.3); the accent also carries the background as text.
-_COLOURS = "background surface own mention code border text muted accent error good warning"
+_COLOURS = "background surface own mention private found code border text muted accent error good warning"
 _COLOURS += "".join(" name%d" % number for number in range(NAME_COLOURS))
 _THEMES = {
     "light": (
-        "#ffffff #f4f6f9 #e9eeff #fff3c4 #f0f2f5 #d5dae1 #1b1f24 #5a6470 #1428a0 #b3261e #1b7a3a #855300",
-        "#0b57d0 #b3261e #1b7a3a #8a4b00 #6a3ab2 #00666b #a0226e #55610a",
+        "#ffffff #f4f6f9 #e9eeff #fff3c4 #f7e6fb #ffd75e #f0f2f5 #d5dae1 #1b1f24 #5a6470 #1428a0",
+        "#b3261e #1b7a3a #855300 #0b57d0 #b3261e #1b7a3a #8a4b00 #6a3ab2 #00666b #a0226e #55610a",
     ),
     "dark": (
-        "#15171c #1d2027 #222b4d #463a10 #22262e #343a45 #e7e9ec #9da7b3 #8ea6ff #ff8f85 #74d493 #ecb955",
-        "#8ab4ff #ff9a8f #7ddc9a #f0b35a #c9a6ff #6fd6d9 #ff9bd0 #c3d166",
+        "#15171c #1d2027 #222b4d #463a10 #3d2245 #7a5a00 #22262e #343a45 #e7e9ec #9da7b3 #8ea6ff",
+        "#ff8f85 #74d493 #ecb955 #8ab4ff #ff9a8f #7ddc9a #f0b35a #c9a6ff #6fd6d9 #ff9bd0 #c3d166",
     ),
 }
 PALETTES = {theme: dict(zip(_COLOURS.split(), " ".join(rows).split())) for theme, rows in _THEMES.items()}
@@ -4517,9 +4525,29 @@ def split_code(text: str) -> List[Tuple[bool, str]]:
 _EMOJI = re.compile("[\u231a\u231b\u23e9-\u23fa\u2600-\u2712\u2714-\u27bf\u2b1b-\u2b55\ufe0f\U00010000-\U0010ffff]")
 
 
+_FLAG = "[\U0001f1e6-\U0001f1ff]{2}"
+_SEQUENCE = re.compile(
+    _FLAG + "|(?:.[\ufe0f\U0001f3fb-\U0001f3ff]{0,2}\u200d)+.|\ufe0f?\u20e3|[\ufe0f\U0001f3fb-\U0001f3ff]"
+)
+
+
 def drawable(text: str, emoji: bool) -> str:
-    """Return the text with what a Tk cannot draw replaced: emoji by their names, what else it is by a box."""
+    """Return the text with what a Tk cannot draw replaced: emoji by their names, what else it is by a box.
+
+    No Tk draws several characters as one: flags and the like become a word in brackets, marks of skin colour go.
+    """
+    text = _SEQUENCE.sub(lambda match: _sequence_word(match.group()), text)
     return text if emoji else _EMOJI.sub(lambda match: _described(match.group()), text)
+
+
+def _sequence_word(sequence: str) -> str:
+    """Return in brackets what a flag is of, or the characters that are joined are; where they are no emoji, those."""
+    if re.match(_FLAG, sequence):
+        return "[flag %s]" % "".join(chr(ord(letter) - 0x1F1E6 + 65) for letter in sequence)
+    parts = [part for part in sequence if unicodedata.category(part) == "So"]
+    if "\u200d" not in sequence or not parts:
+        return re.sub("[\ufe0f\u20e3\U0001f3fb-\U0001f3ff]", "", sequence)
+    return "[%s]" % ", ".join(unicodedata.name(part, "symbol").lower() for part in parts[:8])
 
 
 def _described(character: str) -> str:
@@ -4527,7 +4555,7 @@ def _described(character: str) -> str:
     if character == "\ufe0f" or "\U0001f3fb" <= character <= "\U0001f3ff":
         return ""
     if unicodedata.category(character) == "So":
-        return ":%s:" % unicodedata.name(character, "symbol").lower()
+        return "[%s]" % unicodedata.name(character, "symbol").lower()
     return plain if max(plain) < "\U00010000" else "\u25a1"
 
 
@@ -4560,7 +4588,8 @@ def line_runs(line: Line, before: Optional[Line] = None) -> List[Run]:
     if line.kind == "gone":
         return []
     if line.kind == "help":
-        return [(line.text + "\n", ("plain", "code"))]
+        title: List[Run] = [("\n", ("plain", "gap")), ("Commands\n", ("card", "head"))]
+        return [*title, (line.text + "\n", ("card",))]
     if line.kind in ("presence", "error", "divider", "day", "unread"):
         rule: List[Run] = [("\n", ("system", "rule"))] if line.kind == "unread" else []
         return [(_DIVIDERS.get(line.text, line.text) + "\n", ("system", line.kind)), *rule]
@@ -4570,7 +4599,7 @@ def line_runs(line: Line, before: Optional[Line] = None) -> List[Run]:
     claims = {"notice": line.kind == "notice", "private": line.private, "own": line.state, "mention": line.mention}
     row = next((row for row, claimed in claims.items() if claimed), "plain")
     name, colour = ("Announcement", "accent") if line.kind == "notice" else (line.name, "name%d" % line.colour)
-    head: List[Run] = [("\n", ("plain", "gap")), (name, (row, "head", colour))]
+    head: List[Run] = [("\n", ("plain", "gap")), (name, (row, "head", "who", colour))]
     state: List[Run] = [(_STATES[line.state], (row, line.state))] if line.state else []
     if line.kind == "action":
         end = [("  " + clock[:5], (row, "time")), *state, ("\n", (row,))]
@@ -4583,11 +4612,14 @@ def line_runs(line: Line, before: Optional[Line] = None) -> List[Run]:
         if not is_code:
             runs += [*_body(text, row, "body"), ("\n", (row, "body"))]
             continue
-        last = text.count("\n")
+        last, folds = text.count("\n"), text.count("\n") >= CODE_ROWS_MAX
         for at, each in enumerate(text.split("\n")):  # The first and the last have room above and below.
-            runs.append((each + "\n", (row, "code", *("top",) * (at == 0), *("bottom",) * (at == last))))
-    last_text, tags = runs.pop() if runs else ("\n", (row, "body"))  # A text may be nothing but fences.
-    return [*runs, (last_text[:-1], tags), *state, ("\n", tags)]
+            tags = {"top": at == 0, "bottom": at == last, "fold": folds and at >= CODE_ROWS_MAX}
+            runs.append((each + "\n", (row, "code", *(tag for tag, holds in tags.items() if holds))))
+        if folds:
+            runs.append(("%s \u25be\n" % plural(last + 1 - CODE_ROWS_MAX, "more line"), (row, "more")))
+    last_text, styles = runs.pop() if runs else ("\n", (row, "body"))  # A text may be nothing but fences.
+    return [*runs, (last_text[:-1], styles), *state, ("\n", styles)]
 
 
 def _continues(before: Optional[Line], line: Line) -> bool:
@@ -4610,19 +4642,28 @@ def status_level(status: Status) -> str:
     return "warning" if status.state is State.CONNECTING else "error"
 
 
-def find_places(text: str, needle: str, astral: int) -> List[Tuple[str, str]]:
+def find_places(text: str, needle: str, astral: int, within: Sequence[str]) -> List[Tuple[str, str]]:
     """Return where a text holds another, whatever its case, as a Tk Text's "line.column" of both ends.
 
-    ``astral`` is how many columns a character beyond the BMP takes there.  Ours, because Tk's own search without
-    case ends the program at such a character (Tk 8.6.13).
+    ``within`` are the ends of the ranges that count, in any order; ``astral`` is how many columns a character beyond
+    the BMP takes there.  Ours, because Tk's own search without case ends the program at such a character (Tk 8.6.13).
     """
     places, pattern = [], re.compile(re.escape(needle), re.IGNORECASE)
+    ends = map(_position, within)
+    spans = sorted(zip(ends, ends))
     for row, line in enumerate(text.split("\n") if needle else (), 1):
         for match in pattern.finditer(line):
             heads = (line[:column] for column in match.span())
             start, end = (len(head) + (astral - 1) * sum(character > "\uffff" for character in head) for head in heads)
-            places.append(("%d.%d" % (row, start), "%d.%d" % (row, end)))
+            at = bisect.bisect_right(spans, ((row, start), (float("inf"), 0)))
+            if at and spans[at - 1][1] >= (row, end):
+                places.append(("%d.%d" % (row, start), "%d.%d" % (row, end)))
     return places
+
+
+def _position(index: str) -> Tuple[int, int]:
+    line, column = index.split(".")
+    return int(line), int(column)
 
 
 # ======================================================================================================
@@ -4978,6 +5019,10 @@ class App:
         """Return what the text before the caret may be completed to."""
         return complete(before, self.transcript.names(), self.commands)
 
+    def addressee(self, text: str) -> Tuple[str, int]:
+        """Return whom alone a text reaches that is being typed, and how many characters say so; else "" and 0."""
+        return "", 0
+
     def help(self) -> List[str]:
         """Return a line for each command, and the keys of the face."""
         return [*commands_help(self.commands), *[self.face.keys] * bool(self.face.keys)]
@@ -5043,7 +5088,8 @@ class ClientApp(App):
         self._number = 0
         self._unsent: List[str] = []  # Those that were meant for a room that was left.
         self._sure = self._finishing = self._earlier_there = False
-        self._search_at = self._offer_at = 0.0
+        self._search_at = self._offer_at = self._back_until = 0.0
+        self._lost = self._invitation = ""
         self._asked: Sequence[ServerFound] = ()  # The server that was named, if it has answered.
 
     def start(self) -> None:
@@ -5056,7 +5102,8 @@ class ClientApp(App):
         self.call(lambda core, now: core.leave(now))
         self._unsent += self.waiting.values()
         self.waiting, self._sure, self.entered = {}, False, False
-        self.transcript = transcript = Transcript()
+        own, self.transcript = self.transcript.own, Transcript()
+        self.transcript.own, transcript = own, self.transcript
         client = (ClassicClient if self._classic else Client)(os.urandom, 0.0, self._earlier, self.face.patience)
         self.loop = start_client(client, lambda event: self.inbox.put((transcript, event)))
 
@@ -5192,8 +5239,13 @@ class ClientApp(App):
             self._earlier_there = not event.beginning
         elif isinstance(event, Connected):
             self.entered = self._earlier_there = True
+            self._back_until = time.monotonic() + BACK_SECONDS * event.again
+            if self.login is not None and not self._classic:  # Those of the original have no such command.
+                self._invitation = self._invite(self.login.server, self.login.port)
             self.need = None
             self._offer_at = time.monotonic() + OFFER_SECONDS
+        elif isinstance(event, Disconnected) and not event.code:
+            self._lost = event.text
         elif isinstance(event, Disconnected) and event.code and not self.face.finishes:
             self.entered = False  # The client goes on with the old one meanwhile, and may be back before an answer.
             self._ask("password", {"password": "Type the new one, or wait for the room to come back."}, event.code)
@@ -5244,6 +5296,29 @@ class ClientApp(App):
                 self.call(lambda core, now: core.say(command.text, now, action, command.to_name, number))
         except UsageError as fault:
             self.take((self.transcript, NotSent(self._number, fault.code, text, str(fault))))
+
+    def addressee(self, text: str) -> Tuple[str, int]:
+        """Return whom alone a text reaches that is being typed, and how many characters say so; else "" and 0."""
+        match = re.match(r"/(?:msg\s+(\S+)|r) +", text, re.IGNORECASE)
+        name = display_text(match.group(1) or self.transcript.correspondent, " ") if match else ""
+        return (name, match.end()) if match and name else ("", 0)
+
+    def connection(self) -> Tuple[str, str]:
+        """Return what is to be said of a connection that is lost or is back, and its level; "" while all is well."""
+        status = self.transcript.status
+        if status.state is State.RECONNECTING:
+            words = "%s Trying again since %d s; what you type is kept and sent then."
+            return words % (self._lost, status.silent), "error"
+        return ("Connected again.", "good") if time.monotonic() < self._back_until else ("", "")
+
+    def invitation(self) -> str:
+        """Return what others type to come in, while nobody else is here, or ""."""
+        return self._invitation if self.entered and len(self.transcript.described()) == 1 else ""
+
+    def _invite(self, host: str, port: int) -> str:
+        """Return what is typed on other machines to come in where this client did."""
+        here = host == "localhost" or host.startswith(("127.", "::1"))
+        return join_command(typed_addresses(("0.0.0.0" if here else host, port))[0])
 
     def fetch_earlier(self) -> None:
         """Show more of what was said before, if there is more and it was not asked for yet."""
@@ -6188,13 +6263,15 @@ STYLES = {
     " insertcolor=accent selectbackground=accent selectforeground=background selectbackground:!focus=accent"
     " selectforeground:!focus=background background:disabled=background foreground:disabled=muted",
     "Rule.TFrame": "background=border",
-    "Field.TFrame": "relief=raised borderwidth=1 ring:focus=accent",
+    "Field.TFrame": "relief=raised borderwidth=1 fill:alternate=private ring:focus=accent",
     "Bold.TLabel": "font=ChatBold",
     "Title.TLabel": "font=ChatTitle",
     "Muted.TLabel": "foreground=muted",
     "Small.TLabel": "font=ChatSmall foreground=muted",
     "Caption.TLabel": "font=ChatSmallBold foreground=muted",
-    **{level + ".TLabel": "font=ChatSmall foreground=" + level for level in ("error", "good", "warning")},
+    **{level + ".TLabel": "font=ChatSmall foreground=" + level for level in ("accent", "error", "good", "warning")},
+    "Bar.TLabel": "font=ChatSmallBold foreground=background padding=16,7 fill=error",
+    "good.Bar.TLabel": "fill=good",
     "TButton": "padding=12,7 width=0 borderwidth=1 focusthickness=0 anchor=center fill=background bordercolor=border"
     " ring:focus=accent fill:disabled=surface fill:pressed=background+18 fill:active=background+9"
     " foreground:disabled=muted",
@@ -6223,12 +6300,14 @@ WIDGETS = {
 }
 TAGS = {
     "plain": "row=background indent=16 spacing3=4",
-    **{name: "row=%s indent=16 spacing3=4" % name for name in ("own", "mention")},
-    **dict.fromkeys(("private", "notice"), "row=surface indent=16 spacing3=4"),
+    **{name: "row=%s indent=16 spacing3=4" % name for name in ("own", "mention", "private")},
     "system": "row=background indent=16 spacing3=4 spacing1=8 font=ChatSmall foreground=muted justify=center",
     "head": "font=ChatBold spacing1=8",
     "action": "font=ChatItalic",
-    "code": "font=ChatCode row=code wrap=char spacing1=1 spacing3=1",
+    "code": "font=ChatCode row=code lmargin1=28 lmargin2=46 rmargin=28 wrap=char spacing1=1 spacing3=1",
+    "more": "font=ChatSmall foreground=accent row=code lmargin1=28 rmargin=28 spacing1=4 spacing3=8",
+    "fold": "elide=true",
+    "card": "font=ChatCode row=surface indent=16 lmargin2=46 spacing1=1 spacing3=1",
     "top": "spacing1=8",
     "bottom": "spacing3=8",
     "gap": "font=ChatRule spacing1=4 spacing3=0",
@@ -6236,13 +6315,15 @@ TAGS = {
     **dict.fromkeys(("time", "pending", "unconfirmed"), "font=ChatSmall foreground=muted"),
     "sent": "font=ChatSmall foreground=good",
     "failed": "font=ChatSmall foreground=error",
-    "secret": "font=ChatSmall foreground=accent",
+    "secret": "font=ChatSmallBold foreground=accent",
     **{level: "foreground=" + level for level in ("accent", "error", "good", "warning")},
     "day": "font=ChatSmallBold spacing1=16",
     "unread": "font=ChatSmallBold foreground=accent justify=right spacing3=0",
     "rule": "font=ChatRule background=accent spacing1=0 spacing3=0",
     "link": "foreground=accent underline=true",
-    "found": "background=mention+20 foreground=text",
+    "notice": "row=accent foreground=background underlinefg=background indent=16 spacing3=4",
+    "addressee": "background=private foreground=text",
+    "found": "background=found foreground=text",
     "here": "background=warning foreground=background",
 }
 ICON = ((6, 4, 42, 8), (2, 8, 46, 30), (6, 30, 42, 34), (8, 34, 22, 38), (8, 38, 16, 42), (8, 42, 11, 45))  # A bubble.
@@ -6276,8 +6357,8 @@ def apply_theme(root: Any, colours: Dict[str, str], zoom: int) -> None:
         for name in tags if kind in ("Text", "Treeview") else ():
             known = widget.tag_configure(name)  # Text came to colour margins with Tk 8.6.6.
             widget.tag_configure(name, **{option: value for option, value in tags[name].items() if option in known})
-        if kind == "Text":
-            widget.tag_raise("sel")
+        for name in (*tags, "sel") if kind == "Text" else ():
+            widget.tag_raise(name)
     if "ChatIcon" not in root.tk.splitlist(root.tk.call("image", "names")):
         root.tk.call("image", "create", "photo", "ChatIcon", "-width", 48, "-height", 48)
         for box in ICON:
@@ -6396,6 +6477,12 @@ class Window(Face):
         root.geometry("%dx%d" % (min(px(root, width), room[0]), min(px(root, height), room[1])))
         root.minsize(px(root, 340), px(root, 400))
         self.command_key = "Command" if root.tk.call("tk", "windowingsystem") == "aqua" else "Control"
+        root.event_delete("<<LineStart>>", "<Control-a>")  # That is Emacs', and X11's only.
+        root.event_add("<<SelectAll>>", "<%s-a>" % self.command_key)
+        for kind in ("Text", "TEntry"):
+            root.bind_class(kind, "<Control-BackSpace>", self._delete_word)
+        for key in ("Return", "KP_Enter"):
+            root.bind_class("TButton", "<%s>" % key, lambda event: event.widget.invoke())
         for keys, by in (("plus equal KP_Add", 1), ("minus KP_Subtract", -1), ("0 KP_0", 0)):
             for key in keys.split():
                 on(root, "<%s-%s>" % (self.command_key, key), functools.partial(self.zoom_by, by))
@@ -6438,6 +6525,7 @@ class Window(Face):
     def add_menu(self, parent: Any, entries: Sequence[Tuple[str, str, Callable[[], Any]]], **place: Any) -> None:
         """Add a button with a menu of these (label, key, act), and of what every window can do."""
         _, menu = menu_button(parent, "Ghost.TButton", "Menu", **place)
+        menu.configure(postcommand=lambda: self.composer.type_on(""))  # What has the focus then gets it back.
         own = (
             ("Switch theme", "", self.switch_theme),
             ("Larger text", "+", lambda: self.zoom_by(1)),
@@ -6446,6 +6534,13 @@ class Window(Face):
         for label, key, act in (*entries, *own):
             keys = key and "%s %s  " % (self.command_key.replace("Control", "Ctrl"), key)
             menu.add_command(label="  %s  " % label, accelerator=keys, command=act)
+
+    def _delete_word(self, event: Any) -> None:
+        """Delete what is selected, or the word before the caret."""
+        widget, text = event.widget, event.widget.winfo_class() == "Text"
+        if not (widget.tag_ranges("sel") if text else widget.selection_present()):
+            widget.event_generate("<<SelectPrevWord>>")
+        widget.event_generate("<<Clear>>")
 
     def switch_theme(self) -> None:
         """Turn light to dark or dark to light, at once and for good."""
@@ -6499,6 +6594,7 @@ class Window(Face):
 
 
 _CUT = Line(0, "divider", "lines that were here are no longer shown")
+UNCOPIED = (*_STATES, "time", "more")  # Tags of what is beside a text.
 READING_KEYS = ("Up", "Down", "Left", "Right", "Prior", "Next", "Home", "End", "Escape", "Shift_L", "Shift_R")
 
 
@@ -6509,9 +6605,11 @@ class View:
     unread, the newest may change: a line with its key takes its place.
     """
 
-    def __init__(self, window: Window, parent: Any, name: str, **place: Any) -> None:
+    def __init__(self, window: Window, parent: Any, name: str, columns: int = 0, **place: Any) -> None:
+        """``columns`` is how many letters a row is wide at most; 0 is all that there is room for."""
         self.following = True
         self._window = window
+        self._columns = columns
         self.frame = put(parent, "TFrame", sticky="nswe", **place)
         self.text = tk.Text(self.frame, name=name, wrap="word", width=1, height=1, borderwidth=0, cursor="arrow")
         self.text.configure(highlightthickness="1.5p", insertwidth="0.75p", padx=0, pady=0)
@@ -6525,10 +6623,12 @@ class View:
         seen = "<MouseWheel> <Button-4> <Button-5> <KeyRelease> <B1-Motion> <ButtonRelease-1>"
         on(self.text, seen, lambda: self.frame.after_idle(self.look))
         on(self.text, "<ButtonRelease-1>", lambda: window.composer.type_on(""))
-        on(self.text, "<Configure>", lambda: self.following and self.text.see("end"))
+        on(self.text, "<Configure>", self._follow)
+        self.text.tag_bind("more", "<ButtonRelease-1>", lambda event: self.unfold("@%d,%d" % (event.x, event.y)))
         self.text.tag_bind("link", "<ButtonRelease-1>", self._open_link)
-        self.text.tag_bind("link", "<Enter>", lambda _: self.text.configure(cursor="hand2"))
-        self.text.tag_bind("link", "<Leave>", lambda _: self.text.configure(cursor="arrow"))
+        for tag in ("link", "more"):
+            self.text.tag_bind(tag, "<Enter>", lambda _: self.text.configure(cursor="hand2"))
+            self.text.tag_bind(tag, "<Leave>", lambda _: self.text.configure(cursor="arrow"))
 
     def clear(self) -> None:
         """Forget everything."""
@@ -6571,13 +6671,56 @@ class View:
             self.text.delete("foot", "end-1c")
             self.text.insert("end", *self._pieces(on_way, self._before))
             self.text.mark_set("foot", foot)
+        self._follow()
         if self.following:
-            self.text.see("end")
             self._jump.place_forget()
         else:
             text, style = ("%d new" % new, "Primary.TButton") if new else ("Latest", "TButton")
             self._jump.configure(text=text, style=style)
             self._jump.place(in_=self.text, relx=0.5, rely=1.0, y="-9p", anchor="s")
+
+    def _follow(self) -> None:
+        self._fit()
+        if self.following:
+            self.text.see("end")
+
+    def _fit(self) -> None:
+        """Keep rows readable, in the middle of a wide window."""
+        wide = int(self.text.tk.call("font", "measure", "ChatBody", "x" * self._columns)) + 2 * px(self.text, 16)
+        margin = max((self.text.winfo_width() - wide) // 2, 0) if self._columns else 0
+        if margin != int(str(self.text.cget("padx"))):
+            self.text.configure(padx=margin)
+
+    def around(self, tag: str, at: str) -> str:
+        """Return what the range of a tag holds that is there, or ""."""
+        place = self.text.tag_prevrange(tag, at + " +1c")
+        return str(self.text.get(*place)) if place and self.text.compare(at, "<", place[1]) else ""
+
+    def code(self, at: str) -> str:
+        """Return the block of code that is there, what is folded too, or ""."""
+        if not {"code", "more"}.intersection(self.text.tag_names(at)):
+            return ""
+        top = self.text.tag_prevrange("top", at + " lineend")[0]
+        return str(self.text.get(top, self.text.tag_nextrange("bottom", top)[1])).rstrip("\n")
+
+    def selected(self) -> str:
+        """Return what is selected, but no times and no ticks."""
+        if not self.text.tag_ranges("sel"):
+            return ""
+        tags, pieces = set(self.text.tag_names("sel.first")), []
+        for what, value, _ in self.text.dump("sel.first", "sel.last", text=True, tag=True):
+            if what == "text":
+                pieces.append("\n" * value.count("\n") if tags.intersection(UNCOPIED) else value)
+            else:
+                (tags.add if what == "tagon" else tags.discard)(value)
+        return "".join(pieces)
+
+    def unfold(self, at: str) -> None:
+        """Show the rest of the code that is there, or above."""
+        fold = self.text.tag_prevrange("fold", at + " +1c")
+        self.text.tag_remove("fold", *fold)
+        self.text.delete(*self.text.tag_nextrange("more", fold[1]))
+        self.look()
 
     def show_before(self, lines: Sequence[Line]) -> None:
         """Show lines that belong before all others; what is seen stays in its place, and of too many the newest go."""
@@ -6602,8 +6745,9 @@ class View:
         self._window.update()
 
     def to_end(self) -> None:
-        """Go to the end and follow it from now on."""
+        """Go to the end and follow it from now on; what is typed next goes where it can be sent."""
         self.following = True
+        self._window.composer.type_on("")
         self._window.update()
 
     def _key(self, event: Any) -> Optional[str]:
@@ -6611,7 +6755,7 @@ class View:
         if event.keysym in READING_KEYS or re.match(r"F\d", event.keysym):
             return None
         if event.state & (0x8 if sys.platform == "darwin" else 0x4):
-            return "break" if event.keysym.lower() in tuple("dkhtoivxyz") else None
+            return "break" if event.keysym.lower() in (*"dkhtoivxyz", "backspace") else None
         if event.char.isprintable() and event.char:
             self._window.composer.type_on(event.char)
         return "break"
@@ -6619,9 +6763,13 @@ class View:
     def _open_link(self, event: Any) -> None:
         place = self.text.tag_prevrange("link", "@%d,%d+1c" % (event.x, event.y))
         if place and not self.text.tag_ranges("sel"):
-            import webbrowser
+            self.open_link(self.text.get(*place))
 
-            start_thread(webbrowser.open, self.text.get(*place))
+    def open_link(self, link: str) -> None:
+        """Open a page in the browser of the system."""
+        import webbrowser
+
+        start_thread(webbrowser.open, link)
 
 
 class Field:
@@ -6665,6 +6813,7 @@ class Composer:
         self.button = put(box, "Primary.TButton", 0, 1, text=button, command=self.enter, sticky="s")
         self.button.grid(padx="1.5p", pady="1.5p")
         self.note = put(frame, "error.TLabel", 1, sticky="we", pady=(XS, 0), wraplength="240p")
+        self._box = box
         bind = functools.partial(on, self.text)
         bind("<Return> <KP_Enter>", self.enter)
         bind("<Shift-Return>", lambda: self.type_on("\n"))
@@ -6675,7 +6824,7 @@ class Composer:
         bind("<FocusOut>", lambda: box.state(["!focus"]))
         bind("<<Modified>>", self._changed)
         bind("<Configure>", self._grow)
-        bind("<<Paste>>", self._refuse_paste)
+        bind("<<Paste>>", self._paste)
         self._changed()
 
     def get(self) -> str:
@@ -6728,11 +6877,25 @@ class Composer:
         size = len(text.encode("utf-8", "replace"))
         words = "{:,} of {:,} bytes".format(size, TEXT_BYTES_MAX) if 4 * size > 3 * TEXT_BYTES_MAX else ""
         self.show_note(words, "error" if size > TEXT_BYTES_MAX else "Small")
+        self._address(text, not words)
         if text:
             self.hint.place_forget()
         else:
             self.hint.place(x=S, rely=0.5, anchor="w", bordermode="outside")
         self._grow()
+
+    def _address(self, text: str, told: bool) -> None:
+        """Show whom alone what is typed will reach, and in words if so told."""
+        name, length = self._window.app.addressee(text)
+        self.text.tag_remove("addressee", "1.0", "end")
+        self.text.tag_add("addressee", "1.0", "1.0 +%dc" % length)
+        self._box.state(["alternate" if name else "!alternate"])
+        if name and told:
+            self.show_note("Only %s will read this. Escape: all." % name, "accent")
+
+    def address_all(self) -> None:
+        """Make what is typed for one member a message to all."""
+        self.text.delete("1.0", "1.0 +%dc" % self._window.app.addressee(self.get())[1])
 
     def _grow(self) -> None:
         rows = min(self._rows("1.0", "end-1c") + 1, EDITOR_ROWS_MAX)
@@ -6740,14 +6903,16 @@ class Composer:
             self.text.configure(height=rows)
             self.text.see("insert")
 
-    def _refuse_paste(self) -> Optional[str]:
-        """Leave in the clipboard what is so long that Tk would take seconds to lay it out, only to be refused."""
+    def _paste(self) -> Optional[str]:
+        """Replace what is selected; leave in the clipboard what would take Tk seconds to lay out, to be refused."""
         with contextlib.suppress(tk.TclError):
             size = len(self.text.clipboard_get())
             if size > PASTE_CHARACTERS_MAX:
                 words = "{:,} characters cannot be pasted; at most {:,} bytes fit."
                 self.show_note(words.format(size, TEXT_BYTES_MAX), "error")
                 return "break"
+            if self.text.tag_ranges("sel"):  # On X11 Tk would leave it.
+                self.text.delete("sel.first", "sel.last")
         return None
 
     def _rows(self, start: str, end: str) -> int:
@@ -6955,15 +7120,21 @@ class FindBar:
         """Look for what was typed: at the last place, for that is mostly meant, or so many further than before."""
         view, text, count = self._window.view, self._window.view.text, len(self._places)
         astral = int(text.tk.call("string", "length", "\U0001f600"))
-        self._places = find_places(text.get("1.0", "end-1c"), self.needle.get(), astral)[-FOUND_SPANS_MAX:]
+        within = [str(end) for tag in ("body", "action", "code") for end in text.tag_ranges(tag)]
+        self._places = find_places(text.get("1.0", "end-1c"), self.needle.get(), astral, within)
         if len(self._places) != count:
             self._at = -1
         self._at = (self._at + by) % max(len(self._places), 1)
-        for tag, places in (("found", self._places), ("here", self._places[self._at : self._at + 1])):
+        for tag, places in (
+            ("found", self._places[-FOUND_SPANS_MAX:]),
+            ("here", self._places[self._at : self._at + 1]),
+        ):
             text.tag_remove(tag, "1.0", "end")
             for place in places:
                 text.tag_add(tag, *place)
         if self._places:
+            if "fold" in text.tag_names(self._places[self._at][0]):
+                view.unfold(self._places[self._at][0])
             text.see(self._places[self._at][0])
             view.following = False
             view.frame.after_idle(view.look)
@@ -6991,7 +7162,14 @@ class ClientWindow(Window):
         self.here = put(header, "Small.TLabel", 0, 1, sticky="w", padx=S)
         put(header, "Ghost.TButton", 0, 2, text="Members", command=functools.partial(self.place_members, True))
         put(chat, "Rule.TFrame", 1, height=1, **wide)
-        self.view = View(self, chat, "conversation", row=3)
+        self.view = View(self, chat, "conversation", TEXT_COLUMNS, row=3)
+        self.bar = ttk.Label(self.view.frame)
+        self.invited = put(self.view.frame, "Surface.TFrame", 2, columnspan=2, sticky="we", padding=[L, S])
+        put(self.invited, "Small.TLabel", text="Nobody else is here yet. Others come in with", sticky="w")
+        self.invitation = put(self.invited, "TLabel", 1, sticky="we", wraplength="240p")
+        copy = put(self.invited, "TButton", 0, 1, rowspan=2, text="Copy", padx=(S, 0))
+        copy.configure(command=lambda: self._copy(app.invitation()))
+        self.menu = tk.Menu(self.view.text, tearoff=False)
         self.find = FindBar(self, chat, row=2)
         self.members = MemberTable(chat, {"Member": 176}, self.start_private, row=2, column=1, rowspan=3)
         self.composer = Composer(self, chat, "Write a message", "Send", app.complete, row=4)
@@ -7012,7 +7190,10 @@ class ClientWindow(Window):
         root.protocol("WM_DELETE_WINDOW", lambda: self.act(app.quit))
         on(root, "<%s-f>" % self.command_key, self.find.open)
         on(root, "<Escape>", self._escape)
-        on(root, "<<Copy>>", lambda: root.tk.call("tk_textCopy", self.view.text))
+        typed = self.composer.text
+        on(root, "<<Copy>>", lambda: None if root.focus_get() is typed and typed.tag_ranges("sel") else self._copy())
+        for event in ("<Button-2>" if self.command_key == "Command" else "<Button-3>", "<Menu>", "<Shift-F10>"):
+            self.view.text.bind(event, self._open_menu)
         on(root, "<FocusIn> <FocusOut>", lambda: root.after_idle(self.update))
         remembered = {"server": settings.server, "name": settings.name or default_name()}
         for name, text in app.values.items():
@@ -7023,6 +7204,7 @@ class ClientWindow(Window):
         """Show the column of members where it was asked for, or where there is room for it; or else than now."""
         if turn:
             self._members_wanted = not self.members.frame.winfo_manager()
+            self.composer.type_on("")
         wide = self.chat.winfo_width() >= px(self.chat, 640)
         show_if(wide if self._members_wanted is None else self._members_wanted, self.members.frame)
 
@@ -7038,9 +7220,44 @@ class ClientWindow(Window):
         self.app.enter(text)
         self.view.to_end()
 
+    def _copy(self, text: str = "") -> None:
+        """Copy a text, or what is selected."""
+        text = text or self.view.selected()
+        if text:
+            self.root.clipboard_clear()
+            self.root.clipboard_append(text)
+
+    def _open_menu(self, event: Any) -> str:
+        """Offer what can be done with what is there."""
+        view, keyed = self.view, event.type == tk.EventType.KeyPress
+        x, y = (view.text.bbox("insert") or (0, 0))[:2] if keyed else (event.x, event.y)
+        at = view.text.index("insert" if keyed else "@%d,%d" % (x, y))
+        link, code, said = view.around("link", at), view.code(at), view.around("body", at) or view.around("action", at)
+        self.menu.delete(0, "end")
+        for text, label in ((view.selected() or said.strip(), "Copy"), (code, "Copy code"), (link, "Copy link")):
+            if text:
+                self.menu.add_command(label="  %s  " % label, command=functools.partial(self._copy, text))
+        if link:
+            self.menu.add_command(label="  Open link  ", command=functools.partial(self.view.open_link, link))
+        who = view.text.tag_prevrange("who", at + " lineend") if said or code or view.around("who", at) else ()
+        for name in [name for name in self.app.transcript.names() if who and self.drawn(name) == view.text.get(*who)]:
+            self.menu.add_command(label="  Mention %s  " % name, command=functools.partial(self._mention, name))
+            private = functools.partial(self.start_private, name)
+            self.menu.add_command(label="  Private message to %s  " % name, command=private)
+        if self.menu.index("end") is not None:
+            self.composer.type_on("")  # What has the focus gets it back.
+            self.menu.tk_popup(view.text.winfo_rootx() + x, view.text.winfo_rooty() + y)
+        return "break"
+
+    def _mention(self, name: str) -> None:
+        """Begin what is typed with a name, or name somebody in it."""
+        self.composer.type_on(name + (" " if self.composer.get().strip() else ": "))
+
     def _escape(self) -> None:
-        if self.app.entered:
+        if self.app.entered and self.find.frame.winfo_manager():
             self.find.close()
+        elif self.app.entered:
+            self.composer.address_all()
         elif self.app.need is None:
             self.act(self.app.leave_room)
 
@@ -7089,6 +7306,11 @@ class ClientWindow(Window):
         self.room.configure(text=cut(self.room, self.drawn(transcript.room), room, "ChatBold"))
         self.where.configure(text=self.drawn("  \u00b7  ".join((transcript.name, transcript.room, server))))
         self.state.configure(text=status_text(transcript.status), style=status_level(transcript.status) + ".TLabel")
+        words, level = app.connection()
+        self.bar.configure(text=words, style=level + ".Bar.TLabel", wraplength=self.view.frame.winfo_width())
+        self.bar.place(in_=self.view.frame, relwidth=1) if words else self.bar.place_forget()
+        self.invitation.configure(text=app.invitation())
+        show_if(app.invitation(), self.invited)
         view.update(transcript.on_way(), transcript.unread)
 
 

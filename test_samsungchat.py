@@ -4562,10 +4562,23 @@ class TranscriptTest(unittest.TestCase):
             self.assertEqual(title, self.transcript.title())
         more = [["unread", "message"], ["message"], ["message"], ["gone", "unread", "message"]]
         self.assertEqual([["message"], *more], kinds)
-        for uncounted in (happened(NOTICE, "x"), said("bob", "x", earlier=True), said("alice", "x", number=1)):
+        for uncounted in (happened(STARTED, "x"), said("bob", "x", earlier=True), said("alice", "x", number=1)):
             self.shown(uncounted)
             self.assertEqual(1, self.transcript.unread)
         self.assertEqual("SamsungChat", chat.Transcript().title())
+
+    def test_an_announcement_concerns_everybody_who_is_there(self):
+        self.transcript.read(False)
+        lines = self.shown(happened(NOTICE, "lunch"))
+        self.assertEqual([("unread", False), ("notice", True)], [(line.kind, line.mention) for line in lines])
+        self.assertEqual("(1) Lab", self.transcript.title())
+        self.assertFalse(self.shown(happened(NOTICE, "breakfast", earlier=True))[-1].mention)
+        self.assertEqual([False], [line.mention for line in self.shown(happened(STARTED, "it is on again"))[1:]])
+
+    def test_who_comes_back_knows_what_is_his(self):
+        self.transcript.apply(chat.Connected("Lab", "alice", b"new", ((b"new", "alice"),), False))
+        mine, his = (self.shown(said("alice", "x", author=author, earlier=True))[-1] for author in (b"a", b"b"))
+        self.assertEqual(["sent", ""], [mine.state, his.state])
 
     def test_who_spoke_last_is_completed_first(self):
         self.assertEqual(["bob", "carol"], self.transcript.names())
@@ -5281,6 +5294,37 @@ class ClientAppTest(unittest.TestCase):
         app.shut()
         self.assertEqual((1, "2 messages not confirmed."), (app.code, app.last_words))
 
+    def test_a_lost_connection_and_its_return_are_said_and_then_forgotten(self):
+        room, port = start_room(self)
+        app, screen = self.enter(port)
+        self.assertEqual(("", ""), app.connection())
+        self.close(room, app, screen)
+        self.assertRegex(" ".join(app.connection()), r"has closed the room\. Trying again since \d s.* kept .* error$")
+        with mock.patch.object(chat, "BACK_SECONDS", 0.5):
+            start_room(self, port)
+            screen.wait(lambda: app.connection() == ("Connected again.", "good"))
+            screen.wait(lambda: app.connection() == ("", ""))
+
+    def test_who_is_alone_is_told_how_others_come_in(self):
+        _, port = start_room(self)
+        with mock.patch.object(chat, "networks", lambda: [("10.1.1.5", ""), ("127.0.0.1", "")]):
+            app, screen = self.enter(port)
+        self.assertRegex(app.invitation(), r"\S+ samsungchat.py client 10\.1\.1\.5:%d$" % port)
+        join(self, port, "bob")
+        screen.wait(lambda: app.invitation() == "")
+
+    def test_it_is_known_whom_alone_a_text_reaches_while_it_is_typed(self):
+        app, _ = self.app(form=True)
+        for text, reached in (
+            ("/msg bob  hi", ("bob", 10)),
+            ("/MSG bob", ("", 0)),
+            ("/r hi", ("", 0)),
+            ("hi", ("", 0)),
+        ):
+            self.assertEqual(reached, app.addressee(text))
+        app.transcript.apply(happened(PRIVATE, "psst", name="carol", author=b"c"))
+        self.assertEqual(("carol", 3), app.addressee("/r hi"))
+
     def test_a_form_searches_for_servers_once_at_a_time_and_again(self):
         with mock.patch.multiple(chat, start_discovery=mock.DEFAULT, SEARCH_SECONDS=0.01) as patched:
             app, screen = self.app(form=True, server="")
@@ -5528,9 +5572,10 @@ class ScreenModelForWindowsTest(unittest.TestCase):
     def test_every_text_is_readable_on_every_surface_and_button(self):
         for palette in chat.PALETTES.values():
             inks = ["text", "muted", "accent", "error", "good", "warning", *map("name%d".__mod__, range(8))]
-            surfaces = ["background", "surface", "own", "mention", "code"]
+            surfaces = ["background", "surface", "own", "mention", "private", "code"]
             pairs = [(palette[ink], palette[surface]) for ink in inks for surface in surfaces]
-            pairs.append((palette["background"], palette["warning"]))
+            pairs += [(palette["background"], palette[fill]) for fill in ("warning", "error", "good")]
+            pairs.append((palette["text"], palette["found"]))
             for ink, fill in (("background", "accent"), ("text", "background")):
                 shares = (0, 0.09, 0.18)  # As it is, pointed at, pressed.
                 pairs += [(palette[ink], chat.blend(palette[fill], palette["text"], share)) for share in shares]
@@ -5559,14 +5604,14 @@ class ScreenModelForWindowsTest(unittest.TestCase):
 
     def test_each_kind_of_line_has_its_styles(self):
         gap, code = "/[plain gap]", "c\n```\n1\n2\n3\n```"
-        head = "bob[{0} head name3]  private %s[{0} head secret]  9:41/[{0} head time]"
+        head = "bob[{0} head who name3]  private %s[{0} head secret]  9:41/[{0} head time]"
         to_carol, coded = {"private": "to carol", "state": "sent"}, "{0} code top]2/[{0} code]3/[{0} code bottom]"
         for kind, text, fields, drawn in (
             ("divider", "now", {}, "from now on/[system divider]"),
             ("unread", "new", {}, "new/[system unread]/[system rule]"),
             ("log", "x", {"state": "good"}, "9:41:00  [plain time]x/[plain body good]"),
-            ("notice", "x", {}, gap + "Announcement[{0} head accent]  9:41/[{0} head time]x/[{0} body]"),
-            ("action", "x", {}, gap + "bob[{0} head name3] [{0} head action]x[{0} action]  9:41[{0} time]/[{0}]"),
+            ("notice", "x", {}, gap + "Announcement[{0} head who accent]  9:41/[{0} head time]x/[{0} body]"),
+            ("action", "x", {}, gap + "bob[{0} head who name3] [{0} head action]x[{0} action]  9:41[{0} time]/[{0}]"),
             ("message", "x", to_carol, gap + head % "to carol" + "x[{0} body]\u00a0\u00a0\u2713[{0} sent]/[{0} body]"),
             ("message", code, {"private": "from bob"}, gap + head % "to you" + "c/[{0} body]1/[" + coded),
         ):
@@ -5584,6 +5629,21 @@ class ScreenModelForWindowsTest(unittest.TestCase):
             with self.subTest(change):
                 self.assertIn(" head ", self.styled(replace(before, **change), before))
 
+    def test_long_code_is_folded_after_twenty_rows_and_loses_nothing(self):
+        for count, folded, more in (
+            (20, 0, []),
+            (21, 1, ["1 more line \u25be"]),
+            (200, 180, ["180 more lines \u25be"]),
+        ):
+            text = "\n".join("  x = %d;" % number for number in range(count))
+            runs = chat.line_runs(chat.Line(1, "message", text, name="bob"))
+            self.assertEqual(more, [piece for piece, tags in runs if "more" in tags and piece.strip()])
+            self.assertEqual(folded, sum("fold" in tags for _, tags in runs))
+            self.assertEqual(text, "".join(piece for piece, tags in runs if "code" in tags).rstrip("\n"))
+
+    def test_help_is_a_card_of_its_own(self):
+        self.assertEqual({"plain", "card"}, {tags[0] for _, tags in chat.line_runs(chat.Line(1, "help", "/who"))})
+
     def test_what_is_gone_has_no_row(self):
         self.assertEqual([], chat.line_runs(chat.Line(1, "gone", "")))
 
@@ -5598,11 +5658,19 @@ class ScreenModelForWindowsTest(unittest.TestCase):
             self.assertEqual(chat.parse_settings(text), chat.Settings())
 
     def test_what_a_tk_cannot_draw_is_described(self):
-        self.assertEqual(chat.drawable("hi \U0001f600!", False), "hi :grinning face:!")
+        self.assertEqual(chat.drawable("hi \U0001f600!", False), "hi [grinning face]!")
         self.assertEqual(chat.drawable("\U0001d54f \U00020000 \U00010000", False), "X \u25a1 \u25a1")
         skin = "\U0001f44d\U0001f3fb\U0001f44d\U0001f3ff"
-        self.assertEqual(chat.drawable(skin + "\u2764\ufe0f", False), ":thumbs up sign:" * 2 + ":heavy black heart:")
+        self.assertEqual(chat.drawable(skin + "\u2764\ufe0f", False), "[thumbs up sign]" * 2 + "[heavy black heart]")
         self.assertEqual(chat.drawable("\u2713 \uc548\ub155", False), "\u2713 \uc548\ub155")
+        family, flag = "\U0001f468\u200d\U0001f469\U0001f3fd\u200d\U0001f467", "\U0001f1ee\U0001f1e9"
+        for emoji, thumb in ((True, "\U0001f44d"), (False, "[thumbs up sign]")):
+            self.assertEqual(
+                "[man, woman, girl] [flag ID] 1", chat.drawable(family + " %s 1\ufe0f\u20e3" % flag, emoji)
+            )
+            self.assertEqual(thumb, chat.drawable("\U0001f44d\U0001f3fd", emoji))
+        joined = "\u0915\u094d\u200d\u0937 \u0645\u06cc\u200c\u062e"  # Not emoji: these scripts need their joiners.
+        self.assertEqual(joined, chat.drawable(joined, True))
 
     def test_a_login_form_says_what_is_wrong_where_it_is(self):
         values, errors = chat.read_login({"server": "", "port": "0", "name": "two words", "password": ""}, ())
@@ -5614,8 +5682,10 @@ class ScreenModelForWindowsTest(unittest.TestCase):
             self.assertEqual({"port": "1 to 65535"}, errors)
 
     def test_places_are_counted_as_tk_counts(self):
-        self.assertEqual(chat.find_places("a\n\U0001f600 The the", "the", 2), [("2.3", "2.6"), ("2.7", "2.10")])
-        self.assertEqual(chat.find_places("a", "", 2), [])
+        text, within = "a the\n\U0001f600 The the", ["2.0", "3.0"]
+        self.assertEqual(chat.find_places(text, "the", 2, within), [("2.3", "2.6"), ("2.7", "2.10")])
+        self.assertEqual(chat.find_places(text, "the", 2, ["2.5", "2.9", "1.0", "1.5"]), [("1.2", "1.5")])
+        self.assertEqual(chat.find_places(text, "", 2, within), [])
 
     def test_a_name_that_is_too_long_ends_in_an_ellipsis(self):
         for width in range(1, 8):
@@ -5792,6 +5862,64 @@ class ClientWindowTest(WindowTest):
             self.wait(window, lambda why=why: why in note.cget("text"))
             self.assertEqual((text, "error.TLabel"), (window.composer.get(), str(note.cget("style"))))
 
+    def test_keys_edit_as_everywhere(self):
+        window = self.enter()
+        window.root.clipboard_clear()
+        window.root.clipboard_append("pasted")
+        for keys, kept in (
+            (["Control-BackSpace"], "one two "),
+            (["Control-a", "Key-x"], "x"),
+            (["Control-a", "<Paste>"], "pasted"),
+            (["Control-a", "Control-BackSpace"], ""),
+        ):
+            self.say(window, "one two three", *keys)
+            self.assertEqual(kept, window.composer.get())
+        self.press(window, window.composer.text, "Control-f", "Control-a")
+        self.press(window, window.find.entry, *"ab", "Control-a", "c", "space", "d", "Control-BackSpace")
+        self.assertEqual("c ", window.find.needle.get())
+
+    def test_the_keyboard_goes_to_where_one_types(self):
+        window = self.enter()
+        composer = window.composer
+        buttons = [each for each in widgets(window.chat) if each.winfo_class() == "TButton"]
+        buttons = {str(button.cget("text")): button for button in buttons}
+        for name in ("Members", "Send"):
+            self.press(window, buttons[name], "Return")
+            self.assertIs(composer.text, window.root.focus_get(), name)
+        window.login.name.value.set("")
+        window.act(window.app.leave_room)
+        self.wait(window, lambda: window.root.focus_get() is window.login.name.entry)
+
+    def test_a_private_text_shows_whom_it_reaches_until_escape_makes_it_one_for_all(self):
+        window = self.enter()
+        self.guest("bob")
+        self.wait(window, window.app.transcript.names)
+        window.start_private("bob")
+        self.press(window, window.composer.text, "x")
+        self.assertIn("Only bob", window.composer.note.cget("text"))
+        self.press(window, window.composer.text, "Escape")
+        self.assertEqual(("x", ""), (window.composer.get(), window.composer.note.cget("text")))
+
+    def test_the_menu_offers_what_can_be_done_with_what_is_there(self):
+        window, bob = self.enter(), self.guest("bob")
+        bob.say("see https://example.org/a")
+        bob.say("\n".join("  x = %d;" % number for number in range(30)))
+        self.wait_shown(window, "x = 29;")
+        view, offered = window.view.text, []
+        with mock.patch.object(chat.tk.Menu, "tk_popup"):
+            for place in ("link.first", "top.first"):
+                view.mark_set("insert", place)
+                self.press(window, view, "Shift-F10")
+                last = window.menu.index("end")
+                offered.append([window.menu.entrycget(at, "label").strip() for at in range(last + 1)])
+        people = ["Mention bob", "Private message to bob"]
+        self.assertEqual(["Copy", "Copy link", "Open link", *people], offered[0])
+        self.assertEqual(["Copy code", *people], offered[1])
+        window.menu.invoke(0)
+        self.assertTrue(window.root.clipboard_get().endswith("x = 29;"))
+        window.menu.invoke("end")
+        self.assertEqual("/msg bob ", window.composer.get())
+
     def test_the_conversation_can_be_copied_from_elsewhere_and_not_be_changed(self):
         window = self.enter()
         self.say(window, "copy me")
@@ -5800,6 +5928,9 @@ class ClientWindowTest(WindowTest):
         view.tag_add("sel", "end-2l", "end-1c")
         self.press(window, window.composer.text, "<Copy>")
         self.assertIn("copy me", window.root.clipboard_get())
+        view.tag_add("sel", "1.0", "end")
+        self.press(window, window.composer.text, "<Copy>")
+        self.assertNotRegex(window.root.clipboard_get(), "\u2713|\\d\\d:\\d\\d")
         for key in ("BackSpace", "Return", "Control-d", "Control-k", "<Paste>", "Tab", "Key-x"):
             self.press(window, view, key)
         self.assertEqual((before, "x"), (self.shown(window), window.composer.get()))
@@ -5840,8 +5971,9 @@ class ClientWindowTest(WindowTest):
         (jump,) = [each for each in view.master.winfo_children() if each.winfo_class() == "TButton"]
         self.wait(window, jump.winfo_ismapped)
         self.assertEqual(jump.cget("text"), "1 new")
-        self.press(window, jump, "space")
+        self.press(window, jump, "Return")
         self.wait(window, lambda: window.root.title() == "Lab 1")
+        self.assertIs(window.composer.text, window.root.focus_get())
         self.assertIsNotNone(view.dlineinfo("end-1c"))
         self.assertTrue(view.tag_ranges("unread"))
 
@@ -5921,7 +6053,7 @@ class ClientWindowTest(WindowTest):
         for theme in ("dark", "light"):
             window.switch_theme()
             self.assertEqual((chat.read_settings().theme, chat.read_settings().name), (theme, "alice"))
-            allowed = {chat.PALETTES[theme][name] for name in ("background", "surface", "accent", "border")}
+            allowed = {chat.PALETTES[theme][name] for name in ("background", "surface", "accent", "border", "error")}
             for widget in widgets(window.root):
                 self.assertIn(ground(widget), allowed, str(widget))
 
@@ -5937,8 +6069,9 @@ class ClientWindowTest(WindowTest):
             self.assertTrue(small < middle < large)
 
     def test_the_members_have_their_place_where_there_is_room_or_where_it_is_asked_for(self):
+        self.guest("bob")
         window = self.enter()
-        self.assertEqual((window.here.cget("text"), window.members.count.cget("text")), ("1 member", "1 member"))
+        self.assertEqual((window.here.cget("text"), window.members.count.cget("text")), ("2 members", "2 members"))
         self.assertEqual(window.where.cget("text"), "alice  \u00b7  Lab 1  \u00b7  127.0.0.1:%d" % self.port)
         (toggle,) = [each for each in window.here.master.winfo_children() if each.cget("text") == "Members"]
         for width, press, shown in ((960, False, True), (400, False, False), (400, True, True), (960, True, False)):

@@ -29,10 +29,11 @@ Sections, each using only those above it:
     12  the original protocol   its clients as members, and a client for its server
     13  screen model            what a screen shows, decided but not drawn
     14  event loop              sockets, clock and entropy around a core, on a thread
-    15  apps                    one for each role: what lies between a person and a room
-    16  console                 their faces without a window: terminal, pipe, log
-    17  window                  tkinter, imported only there and only when a window is opened
-    18  command line            flags, passwords, exit codes
+    15  share                   the program and handouts on a page, over HTTP, where that is asked for
+    16  apps                    one for each role: what lies between a person and a room
+    17  console                 their faces without a window: terminal, pipe, log
+    18  window                  tkinter, imported only there and only when a window is opened
+    19  command line            flags, passwords, exit codes
 
 Glossary: *room*, the one conversation; *member*, who is in it; *entry*, a numbered line of the log; *session*,
 the keys shared with one peer; *datagram*, bytes on the wire; *message*, a decoded datagram; *event*, what a
@@ -67,6 +68,7 @@ import gc
 import getpass
 import heapq
 import importlib.util
+import io
 import ipaddress
 import itertools
 import json
@@ -86,6 +88,7 @@ import unicodedata
 from typing import (
     TYPE_CHECKING,
     Any,
+    BinaryIO,
     Callable,
     ClassVar,
     Deque,
@@ -245,6 +248,11 @@ SEGMENTS_MAX = 40  # Of one GSO send; the kernel's limit is 64 and 65,507 bytes.
 SWITCH_SECONDS = 0.0005  # Python's lock: how long a busy main thread may delay a send.
 GARBAGE_SECONDS = 10.0  # Between two walks of the garbage collector where there is a window.
 GARBAGE_OBJECTS = 50_000  # New objects between two walks; a fan-out makes thousands, none of them in cycles.
+SHARE_CONNECTIONS_MAX = 64  # A class that fetches the program at once ...
+SHARE_HOST_MAX = 8  # ... and of one address.
+SHARE_ASK_SECONDS = 10.0  # To ask for something, and of silence while it is answered, ...
+SHARE_ANSWER_SECONDS = 600.0  # ... all of which takes at most so long: 300 MB on a slow network.
+SHARE_LOOK_SECONDS = 0.2  # Between two looks at connections that take too long; closing takes as long.
 BACKLOG_LINES_MAX = 256  # A pipe reads on when fewer lines are waiting.
 
 LOG_LINES_MAX = 1000  # Of a server's log, while nobody reads it.
@@ -4967,7 +4975,224 @@ def start_client(client: Client, post: Callable[[Any], None]) -> Loop:
 
 
 # ======================================================================================================
-# 15. Apps
+# 15. Share
+# ======================================================================================================
+# How everybody has the program in a minute: over HTTP, on the TCP port of the room's number, one page, the program
+# and the files that were named.  What is asked for is looked up in a table, never used as a path.
+
+PROGRAM = "samsungchat.py"
+_FETCH = {  # What fetches the program and starts the client, of the page's address and the room's.
+    "Windows (PowerShell)": "cd ~; iwr -UseBasicParsing {url}%s -OutFile %s; py %s client {room}" % ((PROGRAM,) * 3),
+    "macOS (Terminal)": "curl -fsSO {url}%s && python3 %s client {room}" % ((PROGRAM,) * 2),
+    "Linux (Terminal)": "python3 -c \"import urllib.request as u; u.urlretrieve('{url}%s', '%s')\" && "
+    "python3 %s client {room}" % ((PROGRAM,) * 3),
+}
+_PAGE_WORDS = {
+    "en": (
+        "Join the room: copy the line for your system (a click selects it), paste it there and press Enter. It fetches "
+        "the program and starts it. It needs Python 3.8 or newer, from python.org.",
+        "Files",
+        "The program",
+        "This page comes over plain HTTP: whoever controls the network can have changed it, and the program. If you do "
+        "not trust the network, fetch the program only, and before you start it compare its SHA-256 (Get-FileHash, "
+        "shasum -a 256, sha256sum) with the one on the screen of who runs the room. It is to be:",
+    ),
+    "id": (
+        "Masuk ke ruang obrolan: salin baris untuk sistem Anda (klik untuk memilihnya), tempelkan di sana, lalu tekan "
+        "Enter. Programnya akan diunduh dan dijalankan. Perlu Python 3.8 atau yang lebih baru, dari python.org.",
+        "Berkas",
+        "Programnya",
+        "Halaman ini dikirim lewat HTTP biasa: siapa pun yang menguasai jaringan bisa mengubah halaman ini dan "
+        "programnya. Kalau Anda tidak percaya pada jaringannya, unduh programnya saja, lalu sebelum dijalankan "
+        "cocokkan SHA-256-nya (Get-FileHash, shasum -a 256, sha256sum) dengan yang ada di layar pembuka ruang:",
+    ),
+}
+_PAGE = """<!DOCTYPE html>
+<html lang="{language}"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{room}</title>
+<style>
+:root {{ color-scheme: light dark }}
+body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 44rem; margin: 2rem auto; padding: 0 1rem }}
+h1 {{ line-height: 1.2; overflow-wrap: anywhere }}
+h2 {{ font-size: 1rem; margin: 1.5rem 0 .25rem }}
+p {{ margin: .5rem 0 }}
+code {{ display: block; padding: .75rem; border: 1px solid #8888; border-radius: .5rem; overflow-wrap: anywhere;
+  user-select: all; -webkit-user-select: all }}
+a {{ display: inline-block; padding: .5rem 0; overflow-wrap: anywhere }}
+</style>
+<h1>{room}</h1>
+<p>{lead}</p>
+{fetch}
+<h2>{program}</h2>
+<p>{link}</p>
+{files}
+<p>{plain}</p>
+<code>{sha256}</code>
+</html>
+"""
+
+
+def typed_addresses(bound: Any) -> List[str]:
+    """Return what to type on other machines to reach a server bound there, most likely first."""
+    hosts = [bound[0]]
+    if bound[0] in ("0.0.0.0", "::"):
+        hosts = [address for address, _ in networks()[:-1]] or ["127.0.0.1"]  # Loopback only where there is no other.
+    return hosts if bound[1] == PORT else [address_text((host, bound[1])) for host in hosts]
+
+
+def prefers_indonesian(accepted: str) -> bool:
+    """Return whether a browser's Accept-Language (RFC 9110, 12.5.4) puts Indonesian before English."""
+    found = re.findall(r"\b(id|en)\b[\w-]*(?:\s*;\s*q=([01](?:\.\d{1,3})?))?", accepted.lower())
+    return max(found, key=lambda language: float(language[1] or 1), default=("en", ""))[0] == "id"
+
+
+def shared_files(paths: Sequence[str]) -> Dict[str, str]:
+    """Return the paths of files to share by their names; raises UsageError where one cannot be."""
+    found: Dict[str, str] = {}
+    for path in paths:
+        name = os.path.basename(path)
+        if not (os.path.isfile(path) and os.access(path, os.R_OK)):
+            raise UsageError("There is no file %s to share, or you may not read it." % path)
+        if name in found:
+            raise UsageError("Two of the files to share are called %s; rename one." % name)
+        found[name] = os.path.abspath(path)
+    return found
+
+
+class Share:
+    """The program and files on a page of their own, from a thread of their own, until close()."""
+
+    def __init__(self, room: str, bound: Any, files: Dict[str, str]) -> None:
+        """Serve at the address of the room's socket; raises OSError."""
+        import urllib.parse
+
+        program = pathlib.Path(__file__).read_bytes()
+        self.sha256 = hashlib.sha256(program).hexdigest()
+        self._room = room
+        self._files = {"/files/" + urllib.parse.quote(os.fsencode(name)): path for name, path in files.items()}
+        self._table: Dict[str, Callable[[], Any]] = {"/" + PROGRAM: lambda: io.BytesIO(program)}
+        self._table.update((name, functools.partial(open, path, "rb")) for name, path in self._files.items())
+        self._web = serve_web(bound, self._find)
+
+    def close(self) -> None:
+        """Serve no more."""
+        self._web.shutdown()
+        self._web.server_close()
+
+    def _find(self, path: str, accepted: str, own: Any) -> Tuple[Dict[str, str], BinaryIO]:
+        """Return headers and body of what is asked for; raises KeyError or OSError where there is none."""
+        if path == "/":
+            language = "id" if prefers_indonesian(accepted) else "en"
+            kind = {"Content-Type": "text/html; charset=utf-8", "Content-Language": language, "Vary": "Accept-Language"}
+            return kind, io.BytesIO(self.page(language, own).encode("utf-8", "replace"))
+        # SECURITY: test_only_what_was_named_is_shared_and_only_so_much_at_once
+        body = self._table[path]()
+        name = "attachment; filename*=UTF-8''" + path.rpartition("/")[2]
+        return {"Content-Type": "application/octet-stream", "Content-Disposition": name}, body
+
+    def page(self, language: str, own: Any) -> str:
+        """Return the page in that language; ``own`` is the address under which it was reached."""
+        lead, files, program, plain = _PAGE_WORDS[language]
+        address = (address_text(own).rpartition(":")[0].strip("[]"), own[1])
+        words = {"url": "http://%s/" % address_text(address), "room": typed_addresses(address)[0]}
+        lines = ["<h2>%s</h2><code>%s</code>" % (name, escaped(line.format(**words))) for name, line in _FETCH.items()]
+        links = ['<a href="%s">%s</a>' % (href, escaped(os.path.basename(path))) for href, path in self._files.items()]
+        return _PAGE.format(
+            language=language,
+            room=escaped(self._room),
+            lead=lead,
+            fetch="\n".join(lines),
+            program=program,
+            link='<a href="/%s">%s</a>' % (PROGRAM, PROGRAM),
+            files="<h2>%s</h2>\n<p>%s</p>" % (files, "<br>\n".join(links)) if links else "",
+            plain=plain,
+            sha256=self.sha256,
+        )
+
+
+def escaped(text: str) -> str:
+    """Return a text as HTML that shows it."""
+    import html
+
+    return html.escape(display_text(text, " "))
+
+
+def serve_web(bound: Any, find: Callable[[str, str, Any], Tuple[Dict[str, str], BinaryIO]]) -> Any:
+    """Answer GET and HEAD there with what ``find`` returns of a path, Accept-Language and own address.
+
+    Returns a server with shutdown() and server_close(); raises OSError where it cannot listen.
+    """
+    import http.server
+    import socketserver
+
+    class Web(http.server.ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if len(bound) == 4 else socket.AF_INET
+        allow_reuse_address = os.name != "nt"  # There it would take the port from another program.
+        request_queue_size = SHARE_CONNECTIONS_MAX
+
+        def server_bind(self) -> None:
+            self.until: Dict[Any, Tuple[str, float]] = {}  # By connection: whose it is, and when it ends.
+            if len(bound) == 4:
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            socketserver.TCPServer.server_bind(self)  # HTTPServer asks the name service, which may take long.
+
+        def verify_request(self, request: Any, client_address: Any) -> bool:
+            of_host = sum(each == client_address[0] for each, _ in list(self.until.values()))
+            # SECURITY: test_only_what_was_named_is_shared_and_only_so_much_at_once
+            if len(self.until) >= SHARE_CONNECTIONS_MAX or of_host >= SHARE_HOST_MAX:
+                return False
+            self.until[request] = (client_address[0], time.monotonic() + SHARE_ASK_SECONDS)
+            return True
+
+        def service_actions(self) -> None:
+            for request, (_, until) in list(self.until.items()):
+                if time.monotonic() > until:
+                    with contextlib.suppress(OSError):
+                        request.shutdown(socket.SHUT_RDWR)
+
+        def shutdown_request(self, request: Any) -> None:
+            self.until.pop(request, None)
+            super().shutdown_request(request)
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Who goes away in the middle is no fault."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        server: Web
+        server_version, sys_version, timeout = "SamsungChat", "", SHARE_ASK_SECONDS
+
+        def do_GET(self) -> None:
+            asked, own = self.path.partition("?")[0], self.connection.getsockname()
+            self.server.until[self.connection] = (self.client_address[0], time.monotonic() + SHARE_ANSWER_SECONDS)
+            try:
+                headers, body = find(asked, self.headers.get("Accept-Language", ""), own)
+            except (KeyError, OSError):
+                self.send_error(404)
+                return
+            with body:
+                size = body.seek(0, os.SEEK_END)
+                body.seek(0)
+                self.send_response(200)
+                fixed = {"Content-Length": str(size), "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+                fixed["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
+                for header in {**headers, **fixed}.items():
+                    self.send_header(*header)
+                self.end_headers()
+                if self.command == "GET":
+                    shutil.copyfileobj(body, self.wfile)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *arguments: Any) -> None:
+            """Who fetches what is nobody's business."""
+
+    web = Web(bound, Answer)
+    threading.Thread(target=web.serve_forever, args=(SHARE_LOOK_SECONDS,), name="share", daemon=True).start()
+    return web
+
+
+# ======================================================================================================
+# 16. Apps
 # ======================================================================================================
 # One for each role: what lies between a person and a room and needs no screen.  A typed line: face, enter(),
 # parse_input(), the core's say() with its number; then Queued, and it is on its way, and Happened with that number,
@@ -5366,14 +5591,6 @@ class ClientApp(App):
 # --- server
 
 
-def typed_addresses(bound: Any) -> List[str]:
-    """Return what to type on other machines to reach a server bound there, most likely first."""
-    hosts = [bound[0]]
-    if bound[0] in ("0.0.0.0", "::"):
-        hosts = [address for address, _ in networks()[:-1]] or ["127.0.0.1"]  # Loopback only where there is no other.
-    return hosts if bound[1] == PORT else [address_text((host, bound[1])) for host in hosts]
-
-
 ACTIVITY: Dict[str, Tuple[str, str]] = {
     "joined": ("good", "{name} joined from {address} ({members} here)"),
     "back": ("good", "{name} is back from {address} ({members} here)"),
@@ -5401,10 +5618,21 @@ def join_command(address: str) -> str:
 class ServerApp(App):
     """A server: opens the room, keeps a log of what happens, and obeys the operator."""
 
-    def __init__(self, open_room: Callable[[int], Any], port: int, notes: Sequence[str] = ()) -> None:
-        """``open_room`` takes a port, returns a server and its sockets; ``notes`` are said when it is open."""
+    def __init__(
+        self,
+        open_room: Callable[[int], Any],
+        port: int,
+        notes: Sequence[str] = (),
+        files: Optional[Dict[str, str]] = None,
+    ) -> None:
+        """``open_room`` takes a port, returns a server and its sockets; ``notes`` are said when it is open.
+
+        ``files`` are shared from the beginning, by their names and with the program; None: nothing is.
+        """
         super().__init__()
         self.bound: Any = None
+        self.shared: Optional[Share] = None
+        self._shares, self._files, self._room = files is not None, files or {}, ROOM
         self.trouble = ""  # Why it is not open.
         self.report = ServerReport((), 0)
         self.transcript.status = Status(State.CONNECTED, 0, 0, 0)  # For the prompt: nobody is connected to it.
@@ -5427,6 +5655,7 @@ class ServerApp(App):
             self.tell("error", self.trouble)
             return
         self.port, self.trouble, self.bound = port, "", sockets[0].getsockname()
+        self._room = server.room
         self.operator = self.transcript.name = server.operator.name if server.operator else ""
         self.loop = Loop(server, sockets, self.inbox.put)
         self.loop.start()
@@ -5436,6 +5665,31 @@ class ServerApp(App):
             where = "on this machine only" if own else "on other machines"
             lines.append("%s: %s" % (where, join_command(address)))
         self._show(OPENED, [*lines, *self._notes])
+        if self._shares:
+            self.share()
+
+    def share(self) -> None:
+        """Share the program and files over HTTP, or no more; the room goes on where that cannot be."""
+        self._shares = self.shared is None
+        self._end_share()
+        if self.loop is None or not self._shares:
+            self.tell("plain", "the program is not shared any more")
+            return
+        try:
+            self.shared = Share(self._room, self.bound, self._files)
+        except OSError as fault:
+            why = "TCP port %d is in use" % self.bound[1] if fault.errno == errno.EADDRINUSE else fault.strerror
+            self.tell("error", "Nothing is shared, as %s; the room goes on." % why)
+            return
+        for address in typed_addresses(self.bound):
+            place = address if address.endswith(":%d" % self.bound[1]) else address_text((address, self.bound[1]))
+            self.tell("accent", "the program is shared: http://%s/ in a browser" % place)
+        self.tell("plain", "SHA-256 of %s, to be compared: %s" % (PROGRAM, self.shared.sha256))
+
+    def _end_share(self) -> None:
+        if self.shared is not None:
+            self.shared.close()
+        self.shared = None
 
     def _show(self, event: Any, texts: Sequence[str]) -> None:
         """Show what is said to the operator only, as it stands."""
@@ -5473,6 +5727,7 @@ class ServerApp(App):
             self._show(event, [str(event)])
         elif isinstance(event, LoopEnded):
             self.loop, self.report, self.trouble = None, ServerReport((), 0), event.failure
+            self._end_share()
             self.tell("error" if event.failure else "warning", event.failure or "the room is closed")
             if self._ending or not self.face.form:
                 self.end(1 if event.failure else 0, event.failure)
@@ -5585,6 +5840,7 @@ class ServerApp(App):
 
     def shut(self) -> None:
         """Leave the network: the members are told."""
+        self._end_share()
         if self.loop is not None:
             self.call(Server.close)
             self.loop.join(2.0)
@@ -5665,7 +5921,7 @@ class Face:
 
 
 # ======================================================================================================
-# 16. Console
+# 17. Console
 # ======================================================================================================
 # The faces without a window.  A terminal, the client's or the server's, shows lines above the one being typed; a
 # pipe shows one line for each entry; a server without a terminal writes its log.
@@ -6133,7 +6389,7 @@ class PlainLog(Face):
 
 
 # ======================================================================================================
-# 17. Window
+# 18. Window
 # ======================================================================================================
 # The faces with windows: they show what the apps hold, and hand on what the person does.  The network runs on its own
 # thread and reaches this one through the app's inbox, which the window empties.  tkinter is imported only
@@ -7333,7 +7589,7 @@ class ServerWindow(Window):
         strip = put(root, "Surface.TFrame", padding=[L, M], columnspan=2, sticky="we")
         put(strip, "Bold.TLabel", text=self.drawn(room), width=1, sticky="we")
         self.state = put(strip, "TLabel", 1, sticky="w", pady=(0, XS))
-        self.add_menu(strip, (), column=1, rowspan=2)
+        self.add_menu(strip, [("Share the program, or no more", "", app.share)], column=1, rowspan=2)
         self.switch = put(strip, "TButton", 0, 2, rowspan=2, padx=(S, 0), command=self.open_or_close)
         self.trouble = put(strip, "error.TLabel", 2, columnspan=3, sticky="we", wraplength="240p")
         self.port = Field(strip, "Another port", 3, sticky="w", pady=(S, 0))
@@ -7443,7 +7699,7 @@ class ServerWindow(Window):
 
 
 # ======================================================================================================
-# 18. Command line
+# 19. Command line
 # ======================================================================================================
 # Flags, passwords, exit codes; what these mean stands at the end of --help.
 
@@ -7514,6 +7770,8 @@ def argument_parser() -> argparse.ArgumentParser:
     _add(server, "--history-size", size, "MB", None, (1, 1_000_000))
     _add(server, "--export", "write the history as text into FILE, or - for standard output, and end", "FILE")
     _add(server, "--max-members", "most members (default: %(default)s)", "N", MEMBERS_MAX, (1, 65535))
+    about = "share the program, and these files, on a web page: HTTP, TCP port of the same number"
+    server.add_argument("--share", metavar="FILE", nargs="*", help=about)
     rate = "messages a second per member (default: %(default)s; 0: no limit)"
     _add(server, "--rate", rate, "N", RATE_PARTS, (0, 1_000_000))
     _add(client, "--classic", "talk to an original server, unencrypted")
@@ -7566,6 +7824,7 @@ def run_server(options: argparse.Namespace) -> int:
     password = given or PASSWORD
     note = "warning: the default password is in use; anybody can know it (--password-file sets another)"
     notes = [] if given else [note]
+    files = None if options.share is None else shared_files(options.share)
     tune_process()
     root = opened_root(options, sys.stdout)
     both = is_terminal(sys.stdin) and is_terminal(sys.stdout)
@@ -7584,7 +7843,7 @@ def run_server(options: argparse.Namespace) -> int:
             opened.pop_all()  # From now on they are the loop's.
         return server, sockets
 
-    app = ServerApp(open_room, options.port, notes)
+    app = ServerApp(open_room, options.port, notes, files)
     if root is not None:
         return ServerWindow(root, app, read_settings(), room, password, "".join(notes)).run()
     return (Terminal(app) if both else PlainLog(app)).run()

@@ -19,6 +19,8 @@ import functools
 import gc
 import hashlib
 import heapq
+import html
+import http.client
 import importlib
 import io
 import json
@@ -7044,6 +7046,70 @@ class HistoryProgramTest(OutsideCase):
         reader = self.client(self.serve("--history", path, "--keep", "2").port, "bob")
         for _, out, _ in (reader.finish(), self.export(path)[1]):
             self.assertEqual(["days 1"], re.findall("days .", out))
+
+
+class ShareTest(OutsideCase):
+    """Who asks a server's page gets the program, what was named and nothing else, and comes into the room with it."""
+
+    def share(self, *arguments, **more):
+        server = self.serve("--room", "<Lab>", "--share", *arguments, **more)
+        server.expect("to be compared: .*\n")
+        return server
+
+    def fetch(self, server, path, method="GET", **headers):
+        """Return the status, the headers and the body that a browser gets."""
+        browser = http.client.HTTPConnection("127.0.0.1", server.port, timeout=DEADLINE_SECONDS)
+        self.addCleanup(browser.close)
+        browser.request(method, path, headers=headers)
+        answer = browser.getresponse()
+        return answer.status, answer.headers, answer.read().decode("utf-8")
+
+    @unittest.skipUnless(sys.platform == "linux", "the line for another system")
+    def test_the_line_for_linux_fetches_the_program_and_comes_into_the_room(self):
+        server, folder = self.share(), temporary_folder(self)
+        page = self.fetch(server, "/", **{"Accept-Language": "id-ID,id;q=0.9,en;q=0.8"})[2]
+        self.assertRegex(page, "(?s)<h1>&lt;Lab&gt;</h1>.*tempelkan")
+        for each in (page, server.shown()):
+            self.assertIn(hashlib.sha256(pathlib.Path(SOURCE).read_bytes()).hexdigest(), each)
+        line = html.unescape(re.search(r"Linux.*?<code>(.*?)</code>", page)[1])
+        bob, path = self.member(server.port, "bob"), os.path.dirname(sys.executable) + ":" + os.environ["PATH"]
+        known = {**os.environ, "PATH": path, "SAMSUNGCHAT_PASSWORD": "s"}
+        subprocess.run(["sh", "-c", line], cwd=folder, env=known, input=b"I am in\n", check=True, capture_output=True)
+        bob.event("message", text="I am in")
+        self.assertEqual(read_text(SOURCE), read_text(os.path.join(folder, "samsungchat.py")))
+
+    def test_only_what_was_named_is_shared_and_only_so_much_at_once(self):
+        path = os.path.join(temporary_folder(self), "a b & ü.txt")
+        pathlib.Path(path).write_text("1 + 1")
+        server = self.share(path, changed="chat.SHARE_ASK_SECONDS = 1")
+        page = self.fetch(server, "/", **{"Accept-Language": "en, id;q=0.5"})[2]
+        link = re.search(r'href="(/files/.*?)">a b &amp; ü.txt<', page)[1]
+        self.assertEqual(["1 + 1", ""], [self.fetch(server, link, method)[2] for method in ("GET", "HEAD")])
+        self.assertEqual("5", self.fetch(server, link, "HEAD")[1]["Content-Length"])
+        for wrong in (SOURCE, "/files/", "/../samsungchat.py", "/files/../samsungchat.py", "/test_samsungchat.py"):
+            self.assertEqual(404, self.fetch(server, wrong)[0])
+        self.assertEqual(501, self.fetch(server, "/", "POST")[0])
+        held = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(chat.SHARE_HOST_MAX)]
+        self.assertFalse(self.served(server))
+        drip = lambda: (time.sleep(0.1), [self.succeeds(each.send, b"x") for each in held])  # noqa: E731
+        wait_for(lambda: self.served(server), "who asks slowly keeps the others out", drip)
+        for each in held:
+            each.close()
+
+    def served(self, server):
+        return self.succeeds(self.fetch, server, "/")
+
+    def succeeds(self, act, *arguments):
+        with contextlib.suppress(OSError):
+            return act(*arguments)
+
+    def test_a_room_goes_on_where_its_program_cannot_be_shared(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            server = self.serve("--share", port=taken.getsockname()[1])
+            server.expect("Nothing is shared, as TCP port %d is in use; the room goes on." % server.port)
+            self.member(server.port, "bob")
+        for wrong in (["/no/such"], [SOURCE, SOURCE]):
+            self.assertEqual(2, self.start("server", "--cli", "--share", *wrong).finish()[0])
 
 
 class ServerProgramTest(OutsideCase):

@@ -4788,6 +4788,7 @@ class OutputTest(unittest.TestCase):
             (said("bob", "waves", kind=ACTION), "* bob waves"),
             (said("bob", "psst", kind=PRIVATE, to_name="al\x07"), "bob (private to al\u2407): psst"),
             (happened(LEFT, "kicked", name="bob"), "-- bob was removed"),
+            (happened(LEFT, "superseded", name="bob"), "-- bob stopped answering"),
             (happened(NOTICE, "soon\x1b[2J"), "-- soon\u241b[2J"),
             (happened(SKIP, count=3), "-- 3 earlier lines no longer available"),
             (happened(number=1), None),
@@ -5373,6 +5374,7 @@ class ClientAppTest(unittest.TestCase):
             screen.wait(lambda app=app: not app.need.searching)
             self.assertEqual((field, offered), (app.need.field, app.default_password()))
         app.log_in(password="")
+        self.assertEqual("alice (not connected)> ", app.prompt())
         screen.wait(lambda: app.entered)
 
     def test_the_status_says_why_no_room_was_entered(self):
@@ -6536,6 +6538,8 @@ class PipeTest(OutsideCase):
         bob.expect("alice: 59\n")
         bob.type("/earlier 3\n")
         self.assertEqual("55", bob.expect(r"alice: (\d+)\n")[1])
+        _, out, _ = self.client(port, "eve", "--earlier", "0").finish("/earlier 3\n")  # It waits for the answer.
+        self.assertEqual(["57", "58", "59"], re.findall(r"alice: (\d+)", out))
 
 
 class OutsideWireTest(OutsideCase):
@@ -6613,6 +6617,27 @@ class TerminalTest(OutsideCase):
         self.check(alice, (pasted, "2 lines pasted: Enter sends them as one message"), ("\r", "alice: def"))
         bob.event("message", text="def f():\n    return 1")
 
+    def test_a_narrower_terminal_keeps_no_old_rows_and_what_is_not_sent_is_left_on_it(self):
+        import fcntl
+        import termios
+
+        ann = self.person(self.serve().port, "ann", columns=60)
+        self.check(ann, ("x" * 100, "x" * 45))
+        fcntl.ioctl(ann.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 25, 0, 0))
+        ann.process.send_signal(signal.SIGWINCH)
+        ann.expect(r"\x1b\[4A\r\x1b\[J")  # Of 59 and 46 cells it has made three rows and two.
+        ann.process.terminate()
+        self.assertRegex(ann.finish()[1], r"not sent:\s+x+")
+
+    def test_a_client_whose_output_goes_elsewhere_asks_for_the_password(self):
+        server, target = self.serve(SAMSUNGCHAT_PASSWORD=""), os.path.join(temporary_folder(self), "log")
+        into_file = "import os; os.setsid(); os.dup2(os.open(%r, os.O_WRONLY | os.O_CREAT), 1)" % target
+        ann = self.client(server.port, "ann", terminal="all", changed=into_file, SAMSUNGCHAT_PASSWORD="")
+        ann.expect(r"Password \[samsungdagostore\]: ")
+        ann.type("\n")
+        server.expect("ann joined")
+        self.assertEqual(0, ann.finish("hello\n\x04")[0])
+
     def test_every_screen_shows_the_order_of_the_log(self):
         server = self.serve()
         people = [self.person(server.port, name) for name in ("ann", "bob", "cem")]
@@ -6676,7 +6701,10 @@ class TerminalTest(OutsideCase):
         alice = self.person(self.serve().port, "alice")
         self.check(alice, ("draft\x03", "alice> "))
         self.assertNotEqual(before[3], termios.tcgetattr(alice.terminal)[3])
-        self.check(alice, ("\x03", "Ctrl-C once more leaves."))
+        termios.tcsetattr(alice.terminal, termios.TCSANOW, before)  # As a shell does when somebody has stopped it.
+        alice.process.send_signal(signal.SIGCONT)
+        wait_for(lambda: termios.tcgetattr(alice.terminal)[3] != before[3], "it is not taken back")
+        self.check(alice, ("/help\r", "Alt-Enter"), ("\x03", "Ctrl-C once more leaves."))
         self.assertEqual(0, alice.finish("\x03")[0])
         self.assertEqual(before[:4], termios.tcgetattr(alice.terminal)[:4])
 
@@ -7128,7 +7156,8 @@ class ServerProgramTest(OutsideCase):
             code, out, _ = server.finish()
             self.assertEqual(0, code)
             self.assertNotIn("warning", out)
-        self.serve(SAMSUNGCHAT_PASSWORD="").expect(r"on this machine .*\s+.*warning: the default password is in use")
+        advice = "on this machine only: %s samsungchat.py client " % re.escape(os.path.basename(sys.executable))
+        self.serve(SAMSUNGCHAT_PASSWORD="").expect(advice + r".*\s+.*warning: the default password is in use")
 
     @unittest.skipUnless(sys.platform == "linux", "asks Linux how much of a pipe is full")
     def test_a_log_that_nobody_reads_stops_neither_the_room_nor_its_end(self):

@@ -3068,9 +3068,7 @@ class Outbox:
 
     def trimmed(self, cursor: int) -> List[Queued]:
         """Settle the texts taken before an entry that has passed already: they did not come back, but were trimmed."""
-        if self.settled >= self.taken or cursor < self._taken_head:
-            return []
-        gone = [number for number in self.texts if number <= self.taken]
+        gone = [] if cursor < self._taken_head else list(itertools.takewhile(self.taken.__ge__, self.texts))
         return [queued for queued in map(self.settle, gone) if queued is not None]
 
 

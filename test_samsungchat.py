@@ -741,6 +741,9 @@ class WireTest(unittest.TestCase):
         self.assertEqual(set(range(chat.TEXT, chat.SKIP + 1)), {entry.kind for entry in ENTRIES})
         for entry in ENTRIES:
             self.assertEqual(entry, decode_entry(encode_entry(entry)))
+        for values, named in ((b"nr", {}), ((), {"reason": "", "why": ""})):
+            with self.assertRaisesRegex(TypeError, "Bye has the fields reason"):
+                Bye(*values, **named)
         data = b"".join(map(encode_entry, ENTRIES))
         head, entries = decode_batch(encode_batch(100, 7, data) + bytes(9))
         self.assertEqual((100, list(zip(range(7, 18), ENTRIES))), (head, entries))
@@ -754,6 +757,17 @@ class WireTest(unittest.TestCase):
         digests = [hashlib.blake2b(data, digest_size=8).hexdigest() for data in written]
         self.assertEqual(["53160167ae4f19ee", "39f12446c6d5e2ce"], digests)
 
+    def test_what_is_cut_is_refused_or_says_less(self):
+        for message, data in zip(MESSAGES, map(encode, MESSAGES)):
+            for size in range(len(data)):
+                with contextlib.suppress(MalformedDatagram):
+                    less = encode(decode(message.code, data[:size]))
+                    self.assertEqual(data[:size].rstrip(b"\0"), less.rstrip(b"\0"), message)
+        for data in map(encode_entry, ENTRIES):
+            for cut in (b"\0\0", *(data[:size] for size in range(len(data)))):
+                with self.assertRaises(MalformedDatagram):
+                    decode_entry(cut)
+
     def test_the_fast_encoding_of_parts_is_the_same(self):
         for entry in [entry for entry in ENTRIES if entry.kind in (chat.TEXT, ACTION, PRIVATE)]:
             data = encode_entry(entry)
@@ -762,7 +776,7 @@ class WireTest(unittest.TestCase):
             self.assertEqual(data, encode_part(data[2], *fields))
 
     def test_what_a_newer_server_writes_is_stepped_over(self):
-        newer = bytes((0x3E | chat.FIRST | chat.LAST,)) + (1234).to_bytes(8, "big") + b"whatever"
+        newer = bytes((0x3E | chat.FIRST | chat.LAST,)) + (2**63 + 1234).to_bytes(8, "big") + b"whatever"
         joined = Entry(chat.JOINED, 1000, b"a" * 8, name="ann")
         longer = encode_entry(joined)[2:] + b"more"
         data = b"".join(len(each).to_bytes(2, "big") + each for each in (newer, longer))
@@ -790,6 +804,7 @@ class WireTest(unittest.TestCase):
     def test_every_entry_fits_a_datagram_and_strings_are_cut_between_characters(self):
         self.assertEqual(bytes((64,)) + "é".encode() * 32, encode_string("é" * 40))
         self.assertEqual(bytes((63,)) + "田".encode() * 21, encode_string("田" * 22))
+        self.assertEqual(("é" * 32, 65), chat.decode_string(encode_string("é" * 40), 0))
         name = "田" * 21 + "a"
         largest = encode_entry(Entry(PRIVATE, 1, b"a" * 8, 1, name, b"b" * 8, name, "x" * PART_BYTES_MAX))
         self.assertLessEqual(len(largest), BATCH_BYTES_MAX)
@@ -1520,6 +1535,40 @@ class DeliveryTest(unittest.TestCase):
         told = [(1, 0), (1, 0), (0, 0), (4, 0), (1, 2), (2, 0)]  # What the server has, and holds of what follows.
         self.assertEqual([True, False, False, False, True, True], [outbox.note_taken(*each, 9) for each in told])
 
+    @mock.patch.object(chat, "OUTBOX_PARTS_MAX", 3)
+    def test_a_part_waits_until_it_is_settled_and_is_sent_to_whoever_has_not_got_it(self):
+        outbox, queued = chat.Outbox(), [Queued(1, text_entry("ab")), Queued(2, text_entry("c"))]
+        waiting = lambda again: [part.number for part in outbox.parts(again)]  # noqa: E731
+        for _ in range(2):
+            first = outbox.newest + 1
+            outbox.add(queued[0], [b"a", b"b"])
+            outbox.add(queued[1], [b"c"])
+            with self.assertRaisesRegex(UsageError, "Too much"):
+                outbox.add(queued[1], [b"d"])
+            outbox.on_way = first
+            self.assertTrue(outbox.note_taken(first - 1, 0b10, 5))
+            self.assertEqual([[first + 2], [first, first + 2]], [waiting(again) for again in (False, True)])
+            outbox.start(0, 5)  # Another server, that holds nothing.
+            self.assertEqual([first, first + 1, first + 2], waiting(False))
+            self.assertTrue(outbox.note_taken(first + 2, 0, 9))
+            self.assertEqual([[], [], queued], [waiting(True), outbox.trimmed(8), outbox.trimmed(9)])
+
+    def test_a_page_brings_something_new_once_and_is_of_its_view(self):
+        pages, page = (
+            chat.Pages(0),
+            lambda head, start, first, count: chat.Page(
+                STANDING,
+                0,
+                start,
+                encode_batch(head, first, b"".join(encode_entry(text_entry("x")) for _ in range(count))),
+            ),
+        )
+        for head, start, first, count, new in ((9, 3, 4, 2, True), (9, 3, 4, 2, False), (9, 3, 6, 4, True)):
+            self.assertIs(new, pages.read_page(page(head, start, first, count)))
+            with self.assertRaisesRegex(MalformedDatagram, "not asked for"):
+                pages.read_page(page(10, 3, 6, 1))
+        self.assertEqual([4, 5, 6, 7, 8, 9], [number for number, _ in pages.entries])
+
     def test_a_stream_takes_a_skip_as_a_whole_and_keeps_no_endless_text(self):
         stream = chat.Stream(0, 0)
         skip = Entry(SKIP, 9, count=2**40)
@@ -1628,6 +1677,7 @@ class AdmissionTest(RoomCase):
         self.room()
         ann = self.come("ann", password="Secret")
         self.assertRefused(ann, WRONG_PASSWORD)
+        self.assertEqual([], ann.all(Disconnected))
         abandoned = lambda: sum(event.what == "abandoned" for event in self.network.server_events)  # noqa: E731
         ann.login("secret.")
         for seconds, count in ((3, 1), (12, 2)):  # It is known at once of who tries again, else when its time is over.
@@ -1641,6 +1691,17 @@ class AdmissionTest(RoomCase):
         with self.cut_off():
             self.assertRefused(self.come("ann"), NO_ANSWER)
         self.assertTrue(5 <= self.network.now - 100.5 <= 6)
+
+    def test_a_path_that_is_too_slow_is_no_wrong_password_and_a_login_is_not_repeated_for_ever(self):
+        for delay, codes in ((0.9, []), (1.5, [NO_ANSWER])):
+            self.room(weather=Weather(delay=delay))
+            ann = self.come("ann", seconds=40)
+            self.assertEqual(codes, [event.code for event in ann.all(LoginFailed)])
+        self.room()
+        silent = FalseServer(self.network, guesses=0)
+        self.come("ann", places=[silent.address])
+        asked = "".join(TYPE_NAMES[data[1]][0] for data in silent.inbox)
+        self.assertEqual({"", "L" * chat.LOGINS_UNANSWERED_MAX}, set(asked.rstrip("L").split("H")))
 
     def test_a_name_in_use_is_taken_and_one_that_breaks_the_rules_is_refused_with_the_rule(self):
         self.room("ann")
@@ -1807,7 +1868,9 @@ class AdmissionTest(RoomCase):
         with self.cut_off():
             ann = self.come("ann", seconds=1)
             nonce = decode_unsealed(self.network.wire[-1][2]).nonce
-            self.network.inject(encode_unsealed(Later(nonce, VERSION_MISMATCH)), ("10.0.0.66", 11111), ann.address)
+            keys = Session(b"evil", bytes(64), server=True).seal(Keys(nonce, bytes(32)))  # For which nobody has asked.
+            for data in (encode_unsealed(Later(nonce, VERSION_MISMATCH)), keys):
+                self.network.inject(data, ("10.0.0.66", 11111), ann.address)
             self.run_for(LOOK_SECONDS - 1)
         self.assertTrue(self.network.run(1, ann.connected))
 
@@ -1922,6 +1985,7 @@ class ClassicTest(RoomCase):
     def test_the_password_decides_and_is_never_said_aloud(self):
         self.room("ann")
         self.original("old", "Password salah!", password="wrong")
+        self.original("old", "Password salah!", password="x" * (1000 - len("LOGIN old ")))  # As long as any text.
         self.original("old", "Password salah!", password="secret ")
         old = self.original("old", "Login berhasil!", password="secret\r\n")
         self.assertEqual({"ann", "old"}, set(self.members()))
@@ -1935,7 +1999,7 @@ class ClassicTest(RoomCase):
         for name, host, answer in (
             *(("old", 1, "Login berhasil!"), ("ANN", 2, "USERNAME_TAKEN"), ("old", 2, "USERNAME_TAKEN")),
             *(("tea/cher", 1, "USERNAME_TAKEN"), ("new", 3, "Login berhasil!"), ("newer", 1, "USERNAME_TAKEN")),
-            ("old", 1, "Login berhasil!"),
+            *(("x" * 64, 1, "USERNAME_TAKEN"), ("old", 1, "Login berhasil!")),
         ):
             self.original(name, answer, host="10.0.4.%d" % host)
         self.assertRefused(self.come("Old"), USERNAME_TAKEN)
@@ -2201,7 +2265,7 @@ class ClassicClientTest(unittest.TestCase):
             self.client.login("ann", "pass word", [SERVER], self.now)
         connected, notice = self.come_in()
         marked = [entry.author for _, entry in connected.standing if entry.text == CLASSIC_TEXT]
-        self.assertEqual(("ann", [connected.member]), (connected.name, marked))
+        self.assertEqual(("ann", [connected.member], False), (connected.name, marked, connected.again))
         self.assertIn("not confirmed", notice.text)
         self.assertIs(State.CONNECTED, self.client.state)
 
@@ -2230,12 +2294,15 @@ class ClassicClientTest(unittest.TestCase):
 
     def test_what_others_say_is_told_from_what_the_server_and_strangers_say(self):
         self.come_in()
-        said, notice, odd = self.hears("bob: hi: there", "Server shutting down", "x" * 40 + ": y\r\n")
+        said, notice, odd = self.hears("bob: hi: there", "Server shutting down", "x" * 33 + ": y\r\n")
         self.assertEqual(("bob", "hi: there", False), (said.entry.name, said.text, said.earlier))
-        self.assertEqual(("Server shutting down", "x" * 40 + ": y"), (notice.text, odd.text))
+        self.assertEqual(("Server shutting down", "x" * 33 + ": y"), (notice.text, odd.text))
         self.assertEqual([], self.hears(b"", b"\xff", "Login berhasil!"))
         self.assertEqual([], self.hears("eve: hi", address=("10.0.9.9", 1)))
         self.assertEqual({"not UTF-8", "not from the server"}, set(self.client.dropped))
+        self.client.login("ann", "secret", [("fe80::1", 11111, 0, 0)], self.now)
+        self.assertIsInstance(self.hears("Login berhasil!", address=("fe80::1", 11111, 7, 3))[0], Connected)
+        self.assertEqual("y", self.hears("x" * 32 + ": y", address=("fe80::1", 11111, 7, 3))[0].text)
 
 
 # ======================================================================================================
@@ -2332,6 +2399,7 @@ class TalkTest(RoomCase):
         status = ann.all(Status)[-1]
         self.assertEqual((State.CONNECTED, 0, 0), (status.state, status.waiting, status.silent))
         self.assertLessEqual(status.rtt_ms, 2)
+        self.assertTrue(all(one != other for one, other in zip(ann.all(Status), ann.all(Status)[1:])), "only changes")
 
     def test_who_finishes_before_it_is_in_the_room_waits_until_everything_is_confirmed(self):
         self.room("bob", weather=Weather(0.4, 0.1, 0.01, 0.02), earlier=0)
@@ -2444,13 +2512,16 @@ class TroubleTest(RoomCase):
             self.assertEqual([not codes] * 2, [ann.connected(), ann.client.deadline() is not None])
 
     def test_who_waits_in_vain_because_the_password_is_another_one_is_told_so(self):
-        self.room("bob")
-        ann = self.arrive("ann", patience=20.0)
-        self.network.kill_server()
-        FalseServer(self.network, SERVER, guesses=99)
-        self.run_for(60)
-        told = [event.code for event in ann.all(Disconnected, LoginFailed)]
-        self.assertEqual(["", WRONG_PASSWORD, WRONG_PASSWORD], told)
+        for closes in (False, True):
+            self.room("bob")
+            ann = self.arrive("ann", patience=20.0)
+            if closes:
+                self.close()
+            self.network.kill_server()
+            FalseServer(self.network, SERVER, guesses=99)
+            self.run_for(60)
+            told = [event.code for event in ann.all(Disconnected, LoginFailed)]
+            self.assertEqual(["", WRONG_PASSWORD, WRONG_PASSWORD], told)
 
     def test_a_sleep_of_the_server_or_of_the_whole_world_is_no_silence(self):
         for world in (True, False):
@@ -2476,6 +2547,14 @@ class TroubleTest(RoomCase):
         self.run_for(0.2)
         self.assertHeard("bob", *numbered(20))
         self.assertEqual([], bob.all(Disconnected))
+        self.network.vanish(bob)
+        self.run_for(2)
+        waited = [data for _, target, data in self.network.wire if target == bob.address][-1]
+        self.say_all("ann", numbered(5, 20))
+        self.network.cores[bob.address] = bob.client
+        self.network.inject(waited, SERVER, bob.address)
+        self.run_for(0.2)
+        self.assertHeard("bob", *numbered(25))
 
     def test_a_member_may_change_its_address_and_is_found_though_it_only_listens(self):
         ann, bob = self.room("ann", "bob")
@@ -2509,6 +2588,19 @@ class TroubleTest(RoomCase):
             self.run_for(10)
             self.assertRoomWorks()
             self.assertEqual((1, []), (len({event.member for event in ann.all(Connected)}), ann.all(LoginFailed)))
+
+    def test_who_comes_back_to_a_name_that_is_taken_is_told_and_to_a_room_that_is_full_waits(self):
+        for name, most, codes in (("ann", 9, [USERNAME_TAKEN]), ("bob", 1, [])):
+            (ann,) = self.room("ann", members_max=most)
+            with self.cut_off(ann):
+                self.network.restart_server()
+                other = self.arrive(name, key="other")
+                self.run_for(10)
+            self.run_for(20)
+            self.assertEqual(codes, [event.code for event in ann.all(LoginFailed)])
+            other.leave()
+            self.run_for(5)
+            self.assertEqual([] if codes else ["ann"], list(self.members()))
 
     def test_history_can_be_asked_for_while_the_connection_is_lost(self):
         self.room("ann", "bob")
@@ -2570,9 +2662,10 @@ class TroubleTest(RoomCase):
         with self.cut_off(ann):
             for text in numbered(100):
                 self.announce(text, seconds=0.1)
+            ann.say("again")  # It comes back itself.
         self.run_for(10)
-        self.assertEqual([Sent(1, True)], ann.all(RECEIPT))
-        self.assertHeard("bob", "hello")
+        self.assertEqual({Sent: 1, Happened: 2}, {type(event): event.number for event in ann.all(RECEIPT)})
+        self.assertHeard("bob", "hello", "again")
 
     def test_a_new_key_and_the_end_of_a_conversation_are_asked_for_when_they_were_lost(self):
         for seed in range(10):
@@ -2605,10 +2698,26 @@ class TroubleTest(RoomCase):
                 self.say("ann", "hello", seconds=0.2)
             ann.login()
             self.assertTrue(self.network.run(5, lambda: ann.client.state is State.CONNECTED))  # noqa: B023
+            self.sent()
             with self.cut_off():
-                self.run_for(0.05)
+                self.run_for(0.4)
             self.run_for(1.5)
+            self.assertNotIn("Proof", self.sent())
             self.assertSent("ann", 1)
+
+    def test_a_session_that_is_heard_again_while_a_login_waits_goes_on(self):
+        for seed in range(5):
+            (ann,) = self.room("ann", seed=seed)
+            with self.cut_off(ann):
+                self.run_for(6)
+            with mock.patch.object(self.server, "receive", self.deaf(Sync.code, Proof.code)):
+                self.run_for(2)
+            self.assertIs(State.CONNECTED, ann.client.state)
+
+    def deaf(self, *codes):
+        """Return a way to receive for the server that misses all messages of those types."""
+        receive = self.server.receive
+        return lambda data, place, now: data[1] in codes or receive(data, place, now)
 
     def test_much_is_caught_up_with_at_once(self):
         _, bob = self.room("ann", "bob", weather=Weather(delay=0.005), rate=0)
@@ -2761,8 +2870,10 @@ class MemoryTest(RoomCase):
         self.room("ann", rate=0)
         self.say_all("ann", numbered(30), 0.1)
         bob = self.arrive("bob", earlier=10)
-        for first in (13, 6):
-            self.assertEqual(numbered(7, first), self.texts(self.page(bob, 7).events))
+        began = self.network.now
+        for count, asked, first in ((7, 7, 13), (6, 6, 7), (1, 0, 6)):
+            self.assertEqual(numbered(count, first), self.texts(self.page(bob, asked).events))
+        self.assertLess(self.network.now - began, chat.GRACE_SECONDS, "at once")
         self.say("ann", "news")
         self.assertEqual(numbered(6), self.texts(self.pull(bob)))
 

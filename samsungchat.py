@@ -30,10 +30,11 @@ Sections, each using only those above it:
     13  screen model            what a screen shows, decided but not drawn
     14  event loop              sockets, clock and entropy around a core, on a thread
     15  share                   the program and handouts on a page, over HTTP, where that is asked for
-    16  apps                    one for each role: what lies between a person and a room
-    17  console                 their faces without a window: terminal, pipe, log
-    18  window                  tkinter, imported only there and only when a window is opened
-    19  command line            flags, passwords, exit codes
+    16  check                   what keeps somebody from coming in, line by line
+    17  apps                    one for each role: what lies between a person and a room
+    18  console                 their faces without a window: terminal, pipe, log
+    19  window                  tkinter, imported only there and only when a window is opened
+    20  command line            flags, passwords, exit codes
 
 Glossary: *room*, the one conversation; *member*, who is in it; *entry*, a numbered line of the log; *session*,
 the keys shared with one peer; *datagram*, bytes on the wire; *message*, a decoded datagram; *event*, what a
@@ -248,6 +249,10 @@ SEGMENTS_MAX = 40  # Of one GSO send; the kernel's limit is 64 and 65,507 bytes.
 SWITCH_SECONDS = 0.0005  # Python's lock: how long a busy main thread may delay a send.
 GARBAGE_SECONDS = 10.0  # Between two walks of the garbage collector where there is a window.
 GARBAGE_OBJECTS = 50_000  # New objects between two walks; a fan-out makes thousands, none of them in cycles.
+CHECK_DATAGRAMS = 20  # That show how good the way to a server is, ...
+CHECK_SECONDS = 0.02  # ... one after the other, ...
+CHECK_LOST_MAX = 2  # ... of which so many may be lost.
+CHECK_CLOCK_SECONDS = 60  # By which two clocks may differ.
 SHARE_CONNECTIONS_MAX = 64  # A class that fetches the program at once ...
 SHARE_HOST_MAX = 8  # ... and of one address.
 SHARE_ASK_SECONDS = 10.0  # To ask for something, and of silence while it is answered, ...
@@ -619,10 +624,11 @@ class Hello(Message, code=1, layout=Layout("16s")):
     nonce: bytes
 
 
-class Offer(Message, code=2, layout=Layout("16s20s8sHHB", _STRING)):
+class Offer(Message, code=2, layout=Layout("16s20s8sHHBQ", _STRING)):
     """Server: here, and this cookie proves that you can receive at your address.
 
-    ``public`` is 1 where the default password is in force, which is no secret.
+    ``public`` is 1 where the default password is in force, which is no secret; ``time`` is the server's, in
+    milliseconds since 1970.
     """
 
     nonce: bytes
@@ -631,6 +637,7 @@ class Offer(Message, code=2, layout=Layout("16s20s8sHHB", _STRING)):
     members: int
     members_max: int
     public: int
+    time: int
     room: str
 
 
@@ -2254,7 +2261,8 @@ class Server(Core):
             return
         cookie = self._cookie(address, message.nonce, int(now))
         public = int(self.password == password_bytes(PASSWORD))
-        offer = Offer(message.nonce, cookie, self._id, self.seats(), self.members_max, public, self.room)
+        size, time = (self.seats(), self.members_max), self.wall_ms(now)
+        offer = Offer(message.nonce, cookie, self._id, *size, public, time, self.room)
         self._outgoing.append(Datagram(encode_unsealed(offer), address))
 
     def _cookie(self, address: Any, nonce: bytes, second: int) -> bytes:
@@ -4934,18 +4942,26 @@ def open_server_sockets(host: str, port: int) -> List[socket.socket]:
     return opened
 
 
+def search_ways(port: int) -> List[Tuple[str, Any]]:
+    """Return where to look for servers: own addresses, and what to ask from there.
+
+    SAMSUNGCHAT_DISCOVERY (addresses, comma-separated) replaces that; raises UsageError for one that cannot be.
+    """
+    given = os.environ.get("SAMSUNGCHAT_DISCOVERY", "").split(",")
+    ways = [("0.0.0.0", parse_server(each, port)) for each in given if each.strip()]
+    return ways or [(own, (broadcast, port)) for own, broadcast in networks() if broadcast]
+
+
 def start_discovery(port: int, tell: Callable[[List[ServerFound]], None], host: str = "") -> None:
     """Look for servers on every network; ``tell`` is called with those found, in about a second.
 
     With a ``host`` it looks there only, until one answers; raises UsageError where there is no such machine.
-    SAMSUNGCHAT_DISCOVERY (addresses, comma-separated) replaces where it asks.
     """
-    given = os.environ.get("SAMSUNGCHAT_DISCOVERY", "").split(",")
-    ways = [("0.0.0.0", parse_server(each, port)) for each in given if each.strip()]
+    ways = search_ways(port)
     if host:
         ways = [("::" if ":" in address[0] else "0.0.0.0", address) for address in resolve(host, port)]
     asked: List[Tuple[socket.socket, Any]] = []
-    for own, target in ways or [(own, (broadcast, port)) for own, broadcast in networks() if broadcast]:
+    for own, target in ways:
         with contextlib.suppress(OSError):  # The address has gone meanwhile.
             family = socket.AF_INET6 if ":" in own else socket.AF_INET
             asked.append((open_socket(family, (own, 0)), target))
@@ -5190,7 +5206,174 @@ def serve_web(bound: Any, find: Callable[[str, str, Any], Tuple[Dict[str, str], 
 
 
 # ======================================================================================================
-# 16. Apps
+# 16. Check
+# ======================================================================================================
+# What keeps somebody from coming in: asked of the system and the network, one after the other, and waiting for each.
+# Written for people who look for the fault; it stops before PROOF, so the room hears nothing of it.
+
+
+TK_MISSING = (
+    "Windows need tkinter, which this Python lacks. Debian, Ubuntu: apt install python3-tk; Fedora: dnf install "
+    "python3-tkinter; macOS: brew install python-tk, or the installer from python.org. --cli needs none of it."
+)
+
+
+class Finding(Value):
+    """A line of a check: whether that is as it should be, what was found, and what to do; ``login``: one would work."""
+
+    good: bool
+    text: str
+    remedy: str = ""
+    login: bool = False
+
+    def lines(self) -> str:
+        """Return it for a person, with a tick or a cross."""
+        remedy = "\n  " + self.remedy if self.remedy and not self.good else ""
+        return "%s %s%s" % ("\u2713" if self.good else "\u2717", self.text, remedy)
+
+
+_UNREACHED = {
+    "refused": "The machine is there, and no server is at this port. Start it, and check the port.",
+    "silent": "The machine is off or another one, or a firewall, there or here, lets no UDP through at this port, or "
+    "the network keeps its machines apart, as for guests.",
+    "unreachable": "This machine knows no way there. Check the address, and the cable or the Wi-Fi.",
+}
+
+
+def check(server: str, port: int, password: str) -> Iterator[Finding]:
+    """Yield what a login needs at a server, or "" for one that is found; takes some seconds."""
+    version = "Python %s, on %s" % (sys.version.split()[0], sys.platform)
+    windows = importlib.util.find_spec("_tkinter") is not None
+    yield Finding(windows, "%s, with%s tkinter." % (version, "" if windows else "out"), TK_MISSING)
+    own = ", ".join(address for address, _ in networks()[:-1])
+    said = "This machine's addresses: %s." % own if own else "This machine is in no network."
+    yield Finding(bool(own), said, "Connect the cable or the Wi-Fi.")
+    found: List[Any] = []
+    for way in search_ways(port):
+        yield _check_search(*way, found)
+    if not server and not found:
+        yield Finding(False, "No server was found.", "Type its address, if there is one. " + REFUSALS[NO_ANSWER])
+        return
+    try:
+        addresses = resolve(server, port) if server else found[:1]
+    except UsageError as fault:
+        yield Finding(False, str(fault))
+        return
+    if server and address_text(addresses[0]) != address_text((server, port)):
+        yield Finding(True, "%s is %s." % (display_text(server, " "), ", ".join(map(address_text, addresses))))
+    for address in addresses:
+        findings = list(_check_server(address, password))
+        yield from findings
+        if findings[0].good:
+            return
+
+
+def _check_search(own: str, target: Any, found: List[Any]) -> Finding:
+    """Search on one way, and add the addresses of what is found."""
+    way = "A search at %s" % address_text(target)
+    try:
+        with open_socket(socket.AF_INET, (own, 0)) as asked:
+            offers = _greet(asked, target, 3, 0.3, FOUND_MAX)
+    except OSError as fault:
+        return Finding(False, "%s cannot be sent: %s." % (way, fault.strerror), _UNREACHED["unreachable"])
+    servers = {address: offer for offer, address, _ in offers if isinstance(offer, Offer)}
+    found += servers
+    rooms = ["%s at %s" % (display_text(offer.room, " "), address_text(each)) for each, offer in servers.items()]
+    remedy = "Servers behind a firewall or in another network are not found this way; name the address."
+    return Finding(bool(rooms), "%s finds %s." % (way, ", ".join(rooms) or "nothing"), remedy)
+
+
+def _greet(asked: socket.socket, target: Any, count: int, pause: float, most: int) -> List[Tuple[Any, Any, float]]:
+    """Send HELLOs there (None: where it is connected) and return answers, their addresses and seconds; raises OSError.
+
+    Waits a second behind the last one, if not so many have come before.
+    """
+    sent: Dict[bytes, float] = {}
+    found: List[Tuple[Any, Any, float]] = []
+    for step in range(count):
+        nonce = os.urandom(16)
+        sent[nonce] = now = time.monotonic()
+        hello = encode_unsealed(Hello(nonce))
+        _ = asked.sendto(hello, target) if target else asked.send(hello)
+        until = now + (pause if step < count - 1 else 1.0)
+        while now < until and len(found) < most:
+            data, address = _heard(asked, until - now)
+            now = time.monotonic()
+            with contextlib.suppress(MalformedDatagram, KeyError):
+                if data[1:2] in (bytes((Offer.code,)), bytes((Later.code,))):
+                    message = decode(data[1], data[2:])
+                    found.append((message, address, now - sent.pop(message.nonce)))
+    return found
+
+
+def _heard(asked: socket.socket, seconds: float) -> Tuple[bytes, Any]:
+    """Return a datagram of our version and its address, or b"" when none comes in that time; raises OSError."""
+    asked.settimeout(max(seconds, 0.001))
+    with contextlib.suppress(socket.timeout):
+        data, address = asked.recvfrom(RECEIVE_BYTES_MAX)
+        if data[:1] == bytes((VERSION_BYTE,)) and len(data) > HEADER_BYTES + TAG_BYTES:
+            return data, address
+    return b"", None
+
+
+def _check_server(address: Any, password: str) -> Iterator[Finding]:
+    """Look whether there is a server, whether the password is right, how good the way is, and at the clocks."""
+    family, own = (socket.AF_INET6, "::") if len(address) == 4 else (socket.AF_INET, "0.0.0.0")
+    answers: List[Tuple[Any, Any, float]] = []
+    why = "silent"
+    with contextlib.ExitStack() as opened:
+        try:
+            asked = opened.enter_context(open_socket(family, (own, 0)))
+            asked.connect(address)
+            answers = _greet(asked, None, 3, 0.3, 1)
+        except ConnectionError:  # The machine itself has answered.
+            why = "refused"
+        except OSError:
+            why = "unreachable"
+        if not answers or not isinstance(answers[0][0], Offer):
+            remedy = REFUSALS.get(answers[0][0].reason, _UNREACHED[why]) if answers else _UNREACHED[why]
+            yield Finding(False, "Nobody lets you in at %s: %s." % (address_text(address), why), remedy)
+            return
+        offer, _, seconds = answers[0]
+        ahead = abs(offer.time / 1000 - time.time() + seconds / 2)
+        room = "%s, %s" % (display_text(offer.room, " "), plural(offer.members, "member"))
+        yield Finding(True, "%s answers: %s." % (address_text(address), room))
+        if password or offer.public:
+            code = _login_failure(asked, address, password or PASSWORD)
+            said = REFUSALS[code] if code else "The password is right: you can log in."
+            yield Finding(not code, said, login=not code)
+        else:
+            yield Finding(False, "The password was not tried, as none was given.", "Give it, to have it tried.")
+        with contextlib.suppress(OSError):
+            answers = _greet(asked, None, CHECK_DATAGRAMS, CHECK_SECONDS, CHECK_DATAGRAMS)
+        times = sorted(seconds for *_, seconds in answers)
+        half = times[len(times) // 2] * 1000 if times else 0.0
+        said = "%d of %d datagrams came back, half of them within %.1f ms." % (len(times), CHECK_DATAGRAMS, half)
+        remedy = "Messages arrive all the same, later. Use a cable, or go nearer to the Wi-Fi."
+        yield Finding(len(times) >= CHECK_DATAGRAMS - CHECK_LOST_MAX, said, remedy)
+        said = "This machine's clock and the server's differ by %d s." % ahead
+        yield Finding(ahead <= CHECK_CLOCK_SECONDS, said, "Set the wrong one: times on screens are the server's.")
+
+
+def _login_failure(asked: socket.socket, address: Any, password: str) -> str:
+    """Log in as far as before PROOF; return the code of what is wrong, "" where the password is right."""
+    alarms, now = Alarms(), time.monotonic()
+    attempt = LoginAttempt(password_bytes(password), [address], os.urandom, alarms, now)
+    with contextlib.suppress(OSError):
+        while attempt.session is None and not alarms.due("failed", now):
+            if alarms.due("login", now):
+                for question in attempt.questions(Proof(0, b"", b"", 0, 0, 0, 0, ""), now):
+                    asked.send(question.data)
+            data, _ = _heard(asked, HELLO_SECONDS)
+            now = time.monotonic()
+            with contextlib.suppress(MalformedDatagram):
+                if data[1:2] in [bytes((kind.code,)) for kind in (Offer, Keys, Later)]:
+                    attempt.receive(data, address, now)
+    return "" if attempt.session else attempt.failure
+
+
+# ======================================================================================================
+# 17. Apps
 # ======================================================================================================
 # One for each role: what lies between a person and a room and needs no screen.  A typed line: face, enter(),
 # parse_input(), the core's say() with its number; then Queued, and it is on its way, and Happened with that number,
@@ -5919,7 +6102,7 @@ class Face:
 
 
 # ======================================================================================================
-# 17. Console
+# 18. Console
 # ======================================================================================================
 # The faces without a window.  A terminal, the client's or the server's, shows lines above the one being typed; a
 # pipe shows one line for each entry; a server without a terminal writes its log.
@@ -6387,7 +6570,7 @@ class PlainLog(Face):
 
 
 # ======================================================================================================
-# 18. Window
+# 19. Window
 # ======================================================================================================
 # The faces with windows: they show what the apps hold, and hand on what the person does.  The network runs on its own
 # thread and reaches this one through the app's inbox, which the window empties.  tkinter is imported only
@@ -6397,10 +6580,6 @@ tk: Any = None  # tkinter and its ttk, as soon as open_root() has found them.
 ttk: Any = None
 
 XS, S, M, L = "3p", "6p", "9p", "12p"  # The scale of spaces; a point is 4/3 pixels at 96 dots an inch.
-TK_MISSING = (
-    "Windows need tkinter, which this Python lacks. Debian, Ubuntu: apt install python3-tk; Fedora: dnf install "
-    "python3-tkinter; macOS: brew install python-tk, or the installer from python.org. --cli needs none of it."
-)
 
 
 def open_root() -> Any:
@@ -7697,7 +7876,7 @@ class ServerWindow(Window):
 
 
 # ======================================================================================================
-# 19. Command line
+# 20. Command line
 # ======================================================================================================
 # Flags, passwords, exit codes; what these mean stands at the end of --help.
 
@@ -7774,6 +7953,7 @@ def argument_parser() -> argparse.ArgumentParser:
     _add(server, "--rate", rate, "N", RATE_PARTS, (0, 1_000_000))
     _add(client, "--classic", "talk to an original server, unencrypted")
     _add(client, "--json", "print one JSON object a line")
+    _add(client, "--check", "say what keeps you from coming in, line by line, and what to do")
     _add(client, "--stay", "in a pipe: go on receiving after the end of the input")
     _add(client, "--time", "in a pipe: write the time before each line, as into a file")
     _add(client, "--port", "UDP port (default: %d)" % PORT, "N", None, (1, 65535))
@@ -7884,6 +8064,17 @@ def history_lines(path: str, as_json: bool) -> Iterator[str]:
             yield dated(str(plain_line(event)), entry) + "\n"
 
 
+def run_check(server: str, port: int, password: Optional[str]) -> int:
+    """Write what a login needs, line by line; return the exit status, 0 if one would work."""
+    if password is None and is_terminal(sys.stdin) and is_terminal(sys.stderr):
+        password = getpass.getpass("Password [%s]: " % PASSWORD) or PASSWORD
+    works = False
+    for finding in check(server, port, password or ""):
+        works = works or finding.login
+        write(finding.lines() + "\n")
+    return int(not works)
+
+
 def run_client(options: argparse.Namespace) -> int:
     """Run a client in a window, on a terminal or in a pipe; return the exit status; raises UsageError, OSError."""
     server, port = "", options.port or PORT
@@ -7893,6 +8084,8 @@ def run_client(options: argparse.Namespace) -> int:
         raise UsageError("%s and --port %d name two ports; leave one of them out." % (options.server, options.port))
     name = clean_name(options.name) if options.name is not None else ""
     password = chosen_password(options)
+    if options.check:
+        return run_check(server, port, password)
     values = {"server": server, "port": str(port), "name": name, "password": password or ""}
     app = ClientApp(values, options.earlier, options.classic)
     root = opened_root(options, sys.stdin, sys.stdout)

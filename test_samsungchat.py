@@ -692,7 +692,7 @@ class TextTest(unittest.TestCase):
 
 MESSAGES = [
     Hello(b"n" * 16),
-    Offer(b"n" * 16, b"c" * 20, b"s" * 8, 3, 1000, 1, "Röom"),
+    Offer(b"n" * 16, b"c" * 20, b"s" * 8, 3, 1000, 1, 0, "Röom"),
     Later(b"n" * 16, TRY_LATER),
     Login(b"n" * 16, b"c" * 20, b"y" * 32),
     Keys(b"n" * 16, b"y" * 32),
@@ -756,7 +756,7 @@ class WireTest(unittest.TestCase):
         )
         written = [b"".join(map(encode, MESSAGES)), b"".join(map(encode_entry, ENTRIES))]
         digests = [hashlib.blake2b(data, digest_size=8).hexdigest() for data in written]
-        self.assertEqual(["53160167ae4f19ee", "39f12446c6d5e2ce"], digests)
+        self.assertEqual(["4179588c82e5ddf7", "39f12446c6d5e2ce"], digests)
 
     def test_what_is_cut_is_refused_or_says_less(self):
         for message, data in zip(MESSAGES, map(encode, MESSAGES)):
@@ -1885,7 +1885,7 @@ class AdmissionTest(RoomCase):
         self.room("ann")
         search = Discovery(self.network.entropy, [SERVER, ("10.0.0.255", 11111)], self.network.now)
         self.network.cores[("10.0.1.99", 9)] = search
-        others = encode_unsealed(Offer(b"n" * 16, b"c" * 20, b"s" * 8, 1, 1, 0, "Trap"))
+        others = encode_unsealed(Offer(b"n" * 16, b"c" * 20, b"s" * 8, 1, 1, 0, 0, "Trap"))
         for data in (others, b"noise"):
             search.receive(data, SERVER, self.network.now)
         self.network.wake(("10.0.1.99", 9))
@@ -3178,7 +3178,7 @@ class AttackTest(RoomCase):
         for _ in range(60):
             nonce = self.network.entropy(16)
             keys = Session(b"evil", bytes(64), server=True).seal(Keys(nonce, bytes(32)))
-            others = (Later(nonce, TRY_LATER), Offer(nonce, bytes(20), bytes(8), 1, 9, 0, "Trap"))
+            others = (Later(nonce, TRY_LATER), Offer(nonce, bytes(20), bytes(8), 1, 9, 0, 0, "Trap"))
             self.inject(SERVER, ann.address, *map(encode_unsealed, others), keys, seconds=0.002)
         self.run_for(1)
         self.assertTrue(ann.connected())
@@ -3830,7 +3830,7 @@ class FalseServer(Peer):
     def answers(self, datagram):
         """Yield what it answers."""
         if datagram[1] == Hello.code:
-            yield encode_unsealed(Offer(decode_unsealed(datagram).nonce, bytes(20), self.id, 1, 9, 0, "Trap"))
+            yield encode_unsealed(Offer(decode_unsealed(datagram).nonce, bytes(20), self.id, 1, 9, 0, 0, "Trap"))
         elif datagram[1] == Login.code:
             login = decode_unsealed(datagram)
             for number in range(min(self.guesses, 5)):
@@ -5394,7 +5394,8 @@ class NetworksTest(unittest.TestCase):
         for each, own in zip(heard, ("127.0.0.3", "127.0.0.5")):
             (hello, address), session = wait_for(lambda each=each: [each.hears()], "no search")[0], own.encode()[-8:]
             self.assertEqual((own, Hello), (address[0], type(decode_unsealed(hello))))
-            each.sendto(encode_unsealed(Offer(decode_unsealed(hello).nonce, bytes(20), session, 1, 9, 0, own)), address)
+            offer = Offer(decode_unsealed(hello).nonce, bytes(20), session, 1, 9, 0, 0, own)
+            each.sendto(encode_unsealed(offer), address)
         rooms = [found.room for found in searches.get(timeout=DEADLINE_SECONDS)]
         self.assertEqual(["127.0.0.3", "127.0.0.5"], sorted(rooms))
 
@@ -7336,6 +7337,31 @@ class HistoryProgramTest(OutsideCase):
         reader = self.client(self.serve("--history", path, "--keep", "2").port, "bob")
         for _, out, _ in (reader.finish(), self.export(path)[1]):
             self.assertEqual(["days 1"], re.findall("days .", out))
+
+
+class CheckTest(OutsideCase):
+    """Who cannot come in is told why, and what to do."""
+
+    def test_each_fault_is_told_apart_with_what_to_do_and_only_a_login_that_would_work_exits_0(self):
+        late = "was = time.time; time.time = lambda: was() + 3600"
+        server, silent, closed = self.serve(changed=late), Wire(self), Wire(self)
+        closed.close()
+        at = "127.0.0.1:%d"
+        cases = (
+            (at % server.port, "s", 0, "✓ The password is right(?s:.*)✓ 20 of 20(?s:.*)✗ .* 3[56]\\d\\d s.\n  Set"),
+            (at % server.port, "wrong", 1, "✗ The password is wrong"),
+            (at % server.port, "", 1, "✗ The password was not tried"),
+            (at % silent.port, "s", 1, "✗ .*silent.\n.*firewall"),
+            (at % closed.port, "s", 1, "✗ .*refused.\n.*no server is at this port"),
+            ("no..machine", "s", 1, "✗ There is no machine called no..machine"),
+            ("--stay", "s", 1, "✗ A search at .* finds nothing(?s:.*)✗ No server was found"),
+        )
+        programs = [self.start("client", "--check", each[0], SAMSUNGCHAT_PASSWORD=each[1]) for each in cases]
+        for program, (_, _, code, said) in zip(programs, cases):
+            found = program.finish()
+            self.assertEqual((code, ""), found[::2], found)
+            self.assertRegex(found[1], said)
+        self.assertNotIn("joined", server.shown())
 
 
 class ShareTest(OutsideCase):

@@ -5489,7 +5489,7 @@ class ClientApp(App):
         self.values = values
         self.login: Optional[LoginValues] = None  # Of the room that this client is in, or tries to enter.
         self.found: Sequence[ServerFound] = ()
-        self.entered = False
+        self.entered = self.checking = False
         self._earlier, self._classic = earlier, classic
         self._number = 0
         self._unsent: List[str] = []  # Those that were meant for a room that was left.
@@ -5623,6 +5623,29 @@ class ClientApp(App):
         """Leave the room, or stop trying to enter it, and ask anew."""
         self._renew()
         self._ask("", {"": why})
+
+    def find_faults(self, **given: str) -> None:
+        """Check with these values what keeps the person from coming in; the face is shown each Finding."""
+        self.values.update(given)
+        server, port, password = (self.values[name] for name in ("server", "port", "password"))
+        number = whole_number(port) if 0 < whole_number(port) < 65536 else PORT
+        self.checking = True
+
+        def look() -> None:
+            try:
+                for finding in check(*(parse_server(server, number) if server else ("", number)), password):
+                    self.inbox.put((None, functools.partial(self._show_finding, finding)))
+            except UsageError as fault:
+                self.inbox.put((None, functools.partial(self._show_finding, Finding(False, str(fault)))))
+            self.inbox.put((None, functools.partial(self._show_finding, None)))
+
+        threading.Thread(target=look, name="check", daemon=True).start()
+
+    def _show_finding(self, finding: Optional[Finding]) -> None:
+        self.checking = finding is not None
+        if finding is not None:
+            line = self.transcript.note(finding.lines(), "log")
+            self.face.show(finding, [replace(line, at=time.time(), state="good" if finding.good else "error")])
 
     # --- what happens
 
@@ -7055,7 +7078,8 @@ class View:
         on(self.text, "<<Paste>> <<Cut>> <<Clear>> <<PasteSelection>> <<Undo>> <<Redo>>", lambda: "break")
         seen = "<MouseWheel> <Button-4> <Button-5> <KeyRelease> <B1-Motion> <ButtonRelease-1>"
         on(self.text, seen, lambda: self.frame.after_idle(self.look))
-        on(self.text, "<ButtonRelease-1>", lambda: window.composer.type_on(""))
+        if name != "faults":  # There one types beside a conversation.
+            on(self.text, "<ButtonRelease-1>", lambda: window.composer.type_on(""))
         on(self.text, "<Configure>", self._follow)
         self.text.tag_bind("more", "<ButtonRelease-1>", lambda event: self.unfold("@%d,%d" % (event.x, event.y)))
         self.text.tag_bind("link", "<ButtonRelease-1>", self._open_link)
@@ -7468,13 +7492,33 @@ class LoginForm:
         on(self.server.entry, "<Down>", lambda: self._found and self.choice.invoke())
         for field in self.fields.values():
             on(field.entry, "<Return> <KP_Enter>", self.submit)
-        put(self.frame, "Ghost.TButton", text="Switch theme", command=window.switch_theme, sticky="e", padx=S, pady=S)
+        put(self.frame, "Ghost.TButton", text="It does not work?", command=self.find_faults, padx=S, pady=S, sticky="w")
+        put(self.frame, "Ghost.TButton", 0, 1, text="Switch theme", command=window.switch_theme, padx=S, pady=S)
         self.frame.columnconfigure(0, weight=1)
+        self.faults = ttk.Frame(self.frame)
+        self.faults.columnconfigure(0, weight=1)
+        self.faults.rowconfigure(1, weight=1)
+        self.asked = put(self.faults, "Title.TLabel", sticky="w", padx=L, pady=M)
+        self.findings = View(window, self.faults, "faults", row=1)
+        self.back = put(self.faults, "TButton", 2, text="Back", command=self.close_faults, pady=M)
 
     def submit(self) -> None:
         """Log in with what is typed; while that is tried, stop it."""
         app, values = self._window.app, {name: field.value.get() for name, field in self.fields.items()}
         self._window.act(app.leave_room if app.need is None else functools.partial(app.log_in, **values))
+
+    def find_faults(self) -> None:
+        """Show over the form what keeps the person from coming in, with what is typed, as it is found."""
+        self.faults.place(relwidth=1, relheight=1)
+        self.back.focus_set()
+        if not self._window.app.checking:
+            self.findings.clear()
+            self._window.app.find_faults(**{name: field.value.get() for name, field in self.fields.items()})
+
+    def close_faults(self) -> None:
+        """Show the form again."""
+        self.faults.place_forget()
+        self.server.entry.focus_set()
 
     def show(self, need: Optional[Need], found: Sequence[ServerFound]) -> None:
         """Ask for what is needed, or show with None that a login is tried; offer the servers that were found."""
@@ -7691,6 +7735,8 @@ class ClientWindow(Window):
             self.find.close()
         elif self.app.entered:
             self.composer.address_all()
+        elif self.login.faults.winfo_ismapped():
+            self.login.close_faults()
         elif self.app.need is None:
             self.act(self.app.leave_room)
 
@@ -7700,7 +7746,9 @@ class ClientWindow(Window):
             self._transcript = self.app.transcript
             self.view.clear()
             self.composer.take()
-        if isinstance(event, EarlierRead):
+        if isinstance(event, Finding):
+            self.login.findings.show(lines)
+        elif isinstance(event, EarlierRead):
             self.view.show_before(lines)
         elif self.app.entered or isinstance(event, Connected):
             self.view.show(lines)
@@ -7745,6 +7793,8 @@ class ClientWindow(Window):
         self.invitation.configure(text=app.invitation())
         show_if(app.invitation(), self.invited)
         view.update(transcript.on_way(), transcript.unread)
+        self.login.asked.configure(text="Looking \u2026" if app.checking else "What keeps you out")
+        self.login.findings.update([], 0)
 
 
 # --- server

@@ -7105,6 +7105,20 @@ class OutsideWindowTest(OutsideCase):
 
         self.use(person, "client", "--gui", "127.0.0.1:%d" % one.port, "--name", "ann", "--password", "s")
 
+    def test_the_form_tells_what_keeps_somebody_out_and_keeps_what_is_typed(self):
+        with Wire(self) as closed:
+            port = closed.port
+
+        def person(screen):
+            screen.fill("Server", "127.0.0.1"), screen.fill("Port", port)
+            screen.press("It does not work?")
+            screen.wait(lambda: screen.shows("no server is at this port"))
+            screen.press("Back")
+            self.assertEqual(["127.0.0.1"], [each.get() for each in screen.widgets("TEntry", "TCombobox")][:1])
+            self.assertFalse(screen.widgets("Text"))
+
+        self.use(person, "client", "--gui")
+
     def test_one_search_for_servers_goes_on_however_often_the_form_comes_back(self):
         server, listener = self.serve().port, Wire(self, "127.0.0.2")
 

@@ -154,6 +154,7 @@ BUFFER_ENTRIES_MAX = 1024  # What a client holds above its cursor.
 ANSWER_DATAGRAMS_MAX = 16  # What one SYNC is answered with ...
 ANSWER_WORK = 16  # ... where each is as much work as looking at so many entries in memory, a microsecond each, ...
 HISTORY_WORK = 4  # ... and each row read from a file as so many more.
+EARLIER_ROWS = 8  # Messages that are counted back in a file, which is as much as one of those.
 ANSWER_WORK_MAX = 1024  # What one turn does for all answers: a millisecond, which those who talk do not notice.
 ANSWER_RATE = 16_000  # Work a second that is done to answer one member ...
 ANSWER_BURST = 128_000  # ... and at once: 15,000 rows missed in a night.  Beyond that, its questions wait.
@@ -1470,6 +1471,7 @@ class Log:
         """Return the cursor that has the last ``earlier`` public messages below ``before`` ahead of it."""
         if self._database is not None:
             query = "min(seq) FROM (SELECT seq FROM entries WHERE public AND seq < ? ORDER BY seq DESC LIMIT ?)"
+            self.work += earlier // EARLIER_ROWS
             return (self._number(query, before, earlier) or min(before, self.head + 1)) - 1
         at = bisect.bisect_left(self._public, before)
         return (self._public[max(at - earlier, 0)] if at and earlier else min(before, self.head + 1)) - 1
@@ -2498,7 +2500,10 @@ class Server(Core):
         if not resumed:
             # Whose log ended before ours began was here before a restart, and all of ours is news to it.
             older = 0 < proof.entry_time < self.log.began
-            start = self.log.oldest - 1 if older else self.log.start(proof.earlier, head + 1)
+            # SECURITY: test_history_a_client_asks_for_is_bounded
+            paid = self._place(half.address, now)[2].take(proof.earlier // EARLIER_ROWS, now)
+            earlier = proof.earlier if paid else min(proof.earlier, EARLIER_DEFAULT)
+            start = self.log.oldest - 1 if older else self.log.start(earlier, head + 1)
         if member is None:
             member = Member(self._sealed, ident, proof.name, half.address, self.log.taken(ident))
             member.fresh = self.is_new(ident) and not self.log.knows(ident)

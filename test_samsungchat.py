@@ -3768,12 +3768,18 @@ class AttackTest(RoomCase):
         self.assertNotIn(b"carol's instance", b"".join(encode(message) for message in shown))
 
     def test_history_a_client_asks_for_is_bounded(self):
-        self.room("ann", rate=0)
+        self.room("ann", rate=0, remembers=True)
         for _ in range(3000):
             self.server.say("x", self.network.now)
         self.network.wake(SERVER)
         carol = Insider(self.network, "carol").enter(earlier=65535)
         self.assertLessEqual(len(carol.sync(carol.welcome.start)), ANSWER_DATAGRAMS_MAX + 1)
+        with mock.patch.object(chat, "ANSWER_BURST", 30_000):
+            crowd = [Insider(self.network, "m%d" % n, b"%16d" % n, "10.3.9.9") for n in range(5)]
+            for each in crowd:
+                each.pace = 0.01
+            ahead = [self.network.log.head - each.enter(earlier=65535).welcome.start for each in crowd]
+        self.assertEqual([True] * 3 + [False] * 2, [count > 3000 for count in ahead], "logging in anew resets nothing")
 
     # --- anybody
 

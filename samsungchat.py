@@ -196,6 +196,9 @@ SILENT_SECONDS = 30.0  # Then a member is dropped.
 BAN_SECONDS = 600.0
 BANS_MAX = 1000
 GUESTS_MAX = 4096  # Ids of who was here: they come back although somebody else was removed from their address.
+HAND_SECONDS = 600.0  # Who has lost the connection keeps a raised hand so long.
+MUTES_MAX = 1000
+MUTE_MINUTES_MAX = 10_000  # A week.
 ENDED_SECONDS = 30.0  # An ended session, or a refused login, still answers with why.
 ENDED_MAX = 4096
 VOUCHERS_MAX = 4  # That a client keeps: the true server's outlasts three false ones'.
@@ -326,6 +329,7 @@ UNKNOWN_SESSION = "UNKNOWN_SESSION"  # Advice between programs; no person sees i
 NO_ANSWER = "NO_ANSWER"  # Said by the client itself, as WRONG_PASSWORD is.
 # Why a text was not sent.
 NO_SUCH_NAME, TOO_LONG, FULL, HAS_LEFT = "NO_SUCH_NAME", "TOO_LONG", "FULL", "LEFT"
+IN_QUIET, IS_MUTED = "QUIET", "MUTED"
 NOT_CONNECTED, UNCONFIRMED = "NOT_CONNECTED", "UNCONFIRMED"
 
 REFUSALS: Dict[str, str] = {
@@ -344,6 +348,12 @@ REFUSALS: Dict[str, str] = {
     SERVER_CLOSED: "The server has closed the room.",
     NO_ANSWER: "No server answered. Check that it is running, the address and the port, that a firewall lets "
     "UDP through, and that both machines are on the same network.",
+}
+
+NOT_TAKEN: Dict[str, str] = {
+    HAS_LEFT: "%s has left; nobody got your private message.",
+    IN_QUIET: "The room is quiet: only the operator speaks. You can raise your hand, or write to the operator alone.",
+    IS_MUTED: "You are muted: what you say reaches nobody.",
 }
 
 # ======================================================================================================
@@ -728,12 +738,12 @@ def _take_submissions(data: bytes, at: int) -> Tuple[Tuple[Submission, ...], int
         number, kind = _SUBMISSION.unpack_from(data, at)
         at += _SUBMISSION.size
         bare = kind & KIND_BITS
-        if bare not in (TEXT, ACTION, PRIVATE) or not number:
+        if bare not in SUBMITTED or not number or (bare in HOLDING and kind != bare | FIRST | LAST):
             raise MalformedDatagram("submission kind")
         to = data[at : at + 8] if bare == PRIVATE else b""
         at += len(to) + 2
         start, at = at, at + int.from_bytes(data[at - 2 : at], "big")
-        if at > end or not start < at <= start + PART_BYTES_MAX:
+        if at > end or not start + (bare not in HOLDING) <= at <= start + PART_BYTES_MAX:
             raise MalformedDatagram("submission size")
         text = data[start:at]
         decode_text(text)
@@ -841,13 +851,15 @@ def encode_unsealed(message: Message) -> bytes:
 # --- entries
 
 TEXT, ACTION, PRIVATE, JOINED, LEFT, NOTICE, STARTED, REFUSED, SKIP = range(1, 10)
+HAND, LOWERED, CALLED, MUTED, LIFTED = HOLDING = range(10, 15)  # A MUTED without a name: the room is quiet.
+SUBMITTED = frozenset((TEXT, ACTION, PRIVATE, HAND, LOWERED))
 KIND_BITS, FIRST, LAST = 0x3F, 0x40, 0x80
 CLASSIC_TEXT, OPERATOR = (
     "not encrypted",
     "operator",
 )  # In the text of a JOINED: the original program; who runs the server.
 HIDDEN, TRIMMED = 1, 2  # Why numbers are skipped.
-STANDS = frozenset((JOINED,))  # What a newcomer has to know, until another entry ends it.
+STANDS = frozenset((JOINED, HAND, MUTED))  # What a newcomer has to know, until another entry ends it.
 
 
 class Entry(Value):
@@ -878,6 +890,7 @@ _ENTRY_LAYOUTS: Dict[int, Tuple[Tuple[str, ...], Layout]] = {
     LEFT: _CAME,
     NOTICE: (("time", "text"), Layout("Q", _TEXT)),
     STARTED: (("time", "text"), Layout("Q", _TEXT)),
+    **dict.fromkeys(HOLDING, _SAID),
     REFUSED: (("time", "number", "text"), Layout("QI", _STRING)),
     SKIP: (("time", "count", "why"), Layout("QQB")),
 }
@@ -895,7 +908,7 @@ _PART = struct.Struct(">HBQ8sI")
 
 
 def encode_part(mark: int, at: int, author: bytes, number: int, names: bytes, text: bytes) -> bytes:
-    """Encode a TEXT, ACTION or PRIVATE entry as encode_entry() does, several times as fast; ``names`` are encoded."""
+    """Encode what a member has said as encode_entry() does, several times as fast; ``names`` are encoded."""
     return _PART.pack(_PART.size - 2 + len(names) + len(text), mark, at, author, number) + names + text
 
 
@@ -1228,22 +1241,24 @@ class Record(NamedTuple):
         """Return whether a run begins here."""
         return bool(self.data[2] & FIRST)
 
-    def public_message(self) -> bool:
-        """Return whether something that all may see begins here: what a newcomer is shown so many of."""
-        return self.data[2] & KIND_BITS in (TEXT, ACTION, NOTICE) and self.first()
+    def sort(self) -> int:
+        """Return 1 where a message to all begins, of which a newcomer is shown so many; 2 for what may hold."""
+        kind = self.data[2] & KIND_BITS
+        return 2 * (kind in HOLDING) or int(kind in (TEXT, ACTION, NOTICE) and self.first())
 
 
 _APPLICATION_ID = 0x53434C32  # "SCL2": marks a file as ours, its entries as of this version of the wire.
-_SCHEMA_VERSION = 2  # Of the tables and of the entries in them.
+_SCHEMA_VERSION = 3  # Of the tables and of the entries in them.
 _SCHEMA = """
     BEGIN IMMEDIATE;
     CREATE TABLE room (began INTEGER NOT NULL, secret BLOB);
     CREATE TABLE entries (
         seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, author BLOB NOT NULL, number INTEGER NOT NULL,
-        audience BLOB, public INTEGER NOT NULL, data BLOB NOT NULL, digest INTEGER NOT NULL);
+        audience BLOB, sort INTEGER NOT NULL, data BLOB NOT NULL, digest INTEGER NOT NULL);
     CREATE INDEX numbers ON entries (author, number);
     CREATE INDEX recipients ON entries (substr(audience, 9)) WHERE audience IS NOT NULL;
-    CREATE INDEX messages ON entries (seq) WHERE public;
+    CREATE INDEX messages ON entries (seq) WHERE sort = 1;
+    CREATE INDEX holding ON entries (seq) WHERE sort = 2;
     INSERT INTO room VALUES (%d, NULL);
     PRAGMA application_id = %d; PRAGMA user_version = %d;
     COMMIT
@@ -1255,7 +1270,7 @@ _SETTINGS = """
 _STATE = ("CAST(max(began) AS INTEGER) FROM room", "max(seq) FROM entries", "min(seq) FROM entries")
 _USED = "(page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
 _COLUMNS = "seq, data, time, author, number, audience, digest"
-_INSERT = "INSERT INTO entries (%s, public) VALUES (?, ?, ?, ?, ?, ?, ?, ?)" % _COLUMNS
+_INSERT = "INSERT INTO entries (%s, sort) VALUES (?, ?, ?, ?, ?, ?, ?, ?)" % _COLUMNS
 _SELECT_RECORDS = "SELECT %s FROM entries WHERE seq BETWEEN ? AND ?" % _COLUMNS
 _VISIBLE = " AND (typeof(audience) != 'blob' OR ? IN (substr(audience, 1, 8), substr(audience, 9)))"
 _COMPLAINTS = (
@@ -1387,14 +1402,14 @@ class Log:
             self._newest[record.author] = self.head
             if record.number:
                 self._taken[record.author] = record.number
-            if record.public_message():
+            if record.sort() == 1:
                 self._public.append(self.head)
 
     def commit(self) -> None:
         """Make everything appended permanent, then let the oldest go; raises LogFailure, and may be tried again."""
         if self._database is not None and self._written < self.head:
             new = self.records(self._written + 1, self.head)
-            rows = [(number, *record, _digest(*record), record.public_message()) for number, record in new]
+            rows = [(number, *record, _digest(*record), record.sort()) for number, record in new]
             with _complaints(self._path, LogFailure), self._database:  # Takes back what fails half way.
                 self._database.execute("BEGIN IMMEDIATE")
                 self._database.executemany(_INSERT, rows)
@@ -1436,6 +1451,13 @@ class Log:
             self.work += 1
             yield number, self._records[number]
 
+    def holding(self) -> List[Tuple[int, Record]]:
+        """Return the newest entries of the file by which something holds or ends, in order."""
+        query = "SELECT %s FROM entries WHERE sort = 2 ORDER BY seq DESC LIMIT %d" % (_COLUMNS, LOG_ENTRIES_MIN)
+        with _complaints(self._path, LogFailure):
+            rows = self._database.execute(query).fetchall() if self._database else []
+        return [(number, _record(*row)) for number, *row in reversed(rows)]
+
     def taken(self, author: bytes) -> int:
         """Return the author's highest number among the entries, or 0."""
         written = self._number("max(number) FROM entries WHERE author = ? AND number > 0", author)
@@ -1470,7 +1492,7 @@ class Log:
     def start(self, earlier: int, before: int) -> int:
         """Return the cursor that has the last ``earlier`` public messages below ``before`` ahead of it."""
         if self._database is not None:
-            query = "min(seq) FROM (SELECT seq FROM entries WHERE public AND seq < ? ORDER BY seq DESC LIMIT ?)"
+            query = "min(seq) FROM (SELECT seq FROM entries WHERE sort = 1 AND seq < ? ORDER BY seq DESC LIMIT ?)"
             self.work += earlier // EARLIER_ROWS
             return (self._number(query, before, earlier) or min(before, self.head + 1)) - 1
         at = bisect.bisect_left(self._public, before)
@@ -1880,14 +1902,39 @@ def happened(seq: int, entry: Entry, text: Optional[str], earlier: bool = False)
     return None if text is None or silent else Happened(seq, entry, text, earlier, 0)
 
 
+class Connected(Value):
+    """In the room, or again after a gap; ``members`` are (id, name), ``standing`` the (number, entry) of what holds."""
+
+    room: str
+    name: str
+    member: bytes
+    members: Tuple[Tuple[bytes, str], ...]
+    again: bool
+    standing: Tuple[Tuple[int, Entry], ...] = ()
+
+
 class Standing:
     """What holds in the room: the entries that stand until another one ends them, each with its number."""
 
-    _TABLES: ClassVar[Dict[int, str]] = {JOINED: "members", LEFT: "members"}
+    _TABLES: ClassVar[Dict[int, str]] = {
+        JOINED: "members",
+        LEFT: "members",
+        HAND: "hands",
+        LOWERED: "hands",
+        CALLED: "hands",
+        MUTED: "muted",
+        LIFTED: "muted",
+    }
 
     def __init__(self, entries: Iterable[Tuple[int, Entry]] = ()) -> None:
-        """``members`` are by id; each is (the number where it began, its entry's number, the entry)."""
+        """``members`` are by id; ``hands``, in their order, and ``muted`` by the key of a name, "" being all.
+
+        Each is (the number where it began, its entry's number, the entry).  A name's hand is its holder's, whichever
+        process that is: who comes back after a crash has its place.
+        """
         self.members: Dict[Any, Tuple[int, int, Entry]] = {}
+        self.hands: Dict[Any, Tuple[int, int, Entry]] = {}
+        self.muted: Dict[Any, Tuple[int, int, Entry]] = {}
         for number, entry in entries:
             self.take(number, entry)
 
@@ -1898,18 +1945,54 @@ class Standing:
         if entry.kind not in self._TABLES:
             return ()
         table = getattr(self, self._TABLES[entry.kind])
-        key = entry.author
+        key = entry.author if table is self.members else name_key(entry.name)
         if entry.kind not in STANDS:
             return table.pop(key, ())[:2]  # type: ignore[no-any-return]
-        first, before, _ = table.get(key, (number, number, entry))
+        first, before, old = table.get(key, (number, number, entry))
+        if entry.kind == HAND:  # Another question is no other wait.
+            entry = replace(entry, time=old.time)
         if key in table or len(table) < ROSTER_MAX:
             table[key] = first, number, entry
         return () if before == first else (before,)
 
     def entries(self) -> Iterator[Tuple[int, Entry]]:
         """Yield all of it in the order in which it began."""
-        for first, _, entry in sorted(self.members.values(), key=lambda each: each[:2]):
+        everything = (*self.members.values(), *self.hands.values(), *self.muted.values())
+        for first, _, entry in sorted(everything, key=lambda each: each[:2]):
             yield first, entry
+
+    def place(self, name: str) -> int:
+        """Return where in the queue of raised hands somebody stands, from 1; 0 where he is not in it."""
+        key = name_key(name)
+        return list(self.hands).index(key) + 1 if key in self.hands else 0
+
+
+_HOLDING_WORDS = {  # Without and with a text; of a LOWERED that is why the server did it, of a MUTED the minutes.
+    HAND: ("{name} raised a hand.", "{name} raised a hand: {text}"),
+    LOWERED: ("{name} lowered the hand.", "The hand of {name} was lowered."),
+    CALLED: ("{name} is called.", "{name} is called: {text}"),
+    MUTED: ("{name} is muted.", "{name} is muted for {text} min."),
+    LIFTED: ("{name} is no longer muted.", ""),
+}
+_OWN_WORDS = {  # The same to whom it is about.
+    HAND: ("Your hand is raised; your place is {place}.",) * 2,
+    LOWERED: ("Your hand is lowered.",) * 2,
+    CALLED: ("You are called.", "You are called: {text}"),
+    MUTED: (
+        "You are muted: what you say reaches nobody.",
+        "You are muted for {text} min: what you say reaches nobody.",
+    ),
+    LIFTED: ("You are no longer muted.", ""),
+}
+_QUIET_WORDS = {MUTED: "The room is quiet: only the operator speaks.", LIFTED: "The room is no longer quiet."}
+
+
+def holding_words(entry: Entry, place: int = 0) -> str:
+    """Return the sentence that an entry of HOLDING is, safe to show; with his ``place``, to whom it is about."""
+    forms = _OWN_WORDS if place else _HOLDING_WORDS
+    quiet = "" if entry.name else _QUIET_WORDS.get(entry.kind, "")
+    form = quiet or forms[entry.kind][bool(entry.text)]
+    return form.format(name=display_text(entry.name, " "), text=display_text(entry.text, "\u21b5"), place=place)
 
 
 class Operator(Kind):
@@ -2063,7 +2146,7 @@ _SERVER_TYPES = frozenset(kind.code for kind in (Offer, Later, Keys, Welcome, Re
 
 
 class Server(Core):
-    """The room.  Inputs: receive, tick, say, speak, kick, pardon, bans, report, close.  Outputs: those of any core."""
+    """The room.  Inputs: receive, tick, the verbs of its operator, close.  Outputs: those of any core."""
 
     def __init__(
         self,
@@ -2099,11 +2182,13 @@ class Server(Core):
             self._kinds.append(self._foreign)
             self.receive_bytes = self._foreign.receive_bytes
         self._holds = Standing()  # What a newcomer has to know, and its records by number.
-        self._standing: Dict[int, Record] = {}
+        self.standing: Dict[int, Record] = {}
         self._waiting = Turns()  # LOGINs by address: who asks again keeps his place.
         self._half_open: Dict[bytes, HalfOpen] = {}  # By session.
         self._places: Dict[str, List[TokenBucket]] = {}  # See _place().
         self._bans: Dict[str, Tuple[Member, float]] = {}  # By name: who is kept out, and until when.
+        self._mutes: Dict[str, Tuple[bytes, str, float]] = {}  # By name: id and place of who is muted, and until when.
+        self._away: Dict[str, float] = {}  # By name: until when a hand stays up whose member is not here.
         self._guests: Dict[bytes, None] = {}  # Ids of who was let in.
         # Who has something to take, what has been asked by whom and view, and who has something taken in this turn.
         self.submitted: Dict[bytes, Member] = {}
@@ -2117,6 +2202,12 @@ class Server(Core):
         self._ticked_at = self._unheard_at = now
         self._alarms.update(sweep=now + SWEEP_SECONDS, heartbeat=now + HEARTBEAT_SECONDS)
         self._goodbyes = list(CLOSE_SECONDS)
+        for number, record in log.holding():
+            self._keep(number, decode_entry(record.data), record)
+        self._away = dict.fromkeys(self._holds.hands, now + HAND_SECONDS)
+        for key, (_, _, entry) in self._holds.muted.items():
+            seconds = (entry.time - self.wall_ms(now)) / 1000 + 60 * int(entry.text) if entry.text else float("inf")
+            self._mutes.update({key: (entry.author, "", now + seconds)} if key else {})
         self.append(Entry(STARTED, self.wall_ms(now), text="The room was opened."))
         self.operator: Optional[Member] = None
         if operator:
@@ -2124,6 +2215,8 @@ class Server(Core):
             self.operator = kind.members[""] = Member(kind, ident, operator, ("", 0), log.taken(ident))
             self._kinds.append(kind)
             self.join(self.operator, now)
+            here = tuple(self._holds.entries())
+            self.note(Connected(room, operator, ident, ((ident, operator),), False, here))
         log.commit()
         log.forget(self.wall_ms(now))
         self._sealed.head = log.head
@@ -2185,6 +2278,54 @@ class Server(Core):
         if member is self.operator:
             raise UsageError("%s is you." % display_text(name, " "))
         return member
+
+    def call_next(self, words: str, now: float) -> None:
+        """Call who has waited longest of those with a raised hand who are here; raises UsageError."""
+        waiting = [entry.name for key, (_, _, entry) in self._holds.hands.items() if key in self.names]
+        if not waiting:
+            raise UsageError("Nobody here has raised a hand.")
+        if len(words.encode("utf-8", "replace")) > PART_BYTES_MAX:
+            raise UsageError("What is said with a call has at most %d bytes." % PART_BYTES_MAX, TOO_LONG)
+        self.append(Entry(CALLED, self.wall_ms(now), name=waiting[0], text=words))
+
+    def lower(self, name: str, now: float) -> None:
+        """Lower somebody's hand, or "all"; raises UsageError."""
+        hands = {key: entry.name for key, (_, _, entry) in self._holds.hands.items()}
+        keys = [name_key(name)] if name_key(name) in hands or name_key(name) != "all" else list(hands)
+        if not hands.keys() >= set(keys):
+            raise UsageError("%s has not raised a hand." % display_text(name, " "), NO_SUCH_NAME)
+        for key in keys:
+            self._lower(hands[key], "operator", now)
+
+    def _lower(self, name: str, why: str, now: float) -> None:
+        self.append(Entry(LOWERED, self.wall_ms(now), name=name, text=why))
+
+    def quiet(self, on: bool, now: float) -> None:
+        """Let only the operator speak, or everybody again."""
+        if on != ("" in self._holds.muted):
+            self.append(Entry(MUTED if on else LIFTED, self.wall_ms(now)))
+
+    def mute(self, name: str, minutes: int, now: float) -> None:
+        """Let what somebody says reach nobody, for so long, or (0) until unmute(); raises UsageError."""
+        self._mute(self._named(name), now + 60 * minutes if minutes else float("inf"), now)
+
+    def _mute(self, member: Member, until: float, now: float) -> None:
+        if len(self._mutes) >= MUTES_MAX and member.key not in self._mutes:
+            self.unmute(next(iter(self._mutes)), now)
+        self._mutes[member.key] = member.id, address_place(member.address[0]), until
+        minutes = "" if until == float("inf") else "%d" % -((now - until) // 60)
+        self.append(Entry(MUTED, self.wall_ms(now), member.id, name=member.name, text=minutes))
+
+    def unmute(self, name: str, now: float) -> None:
+        """Let somebody be heard again; raises UsageError."""
+        if self._mutes.pop(name_key(name), None) is None:
+            raise UsageError("%s is not muted." % display_text(name, " "), NO_SUCH_NAME)
+        self.append(Entry(LIFTED, self.wall_ms(now), name=self._holds.muted[name_key(name)][2].name))
+
+    def set_password(self, password: str, now: float) -> None:
+        """Let in who knows another password from now on; who is in stays."""
+        self.password = password_bytes(password)
+        self._half_open = {name: half for name, half in self._half_open.items() if half.proof is not None}
 
     def kick(self, name: str, now: float) -> None:
         """Remove a member; keep it out for BAN_SECONDS, and whoever is new from its place; raises UsageError."""
@@ -2531,6 +2672,12 @@ class Server(Core):
         # SECURITY: test_logging_in_anew_again_and_again_gives_no_more_than_staying
         member.bucket, member.answers = (bucket.share(now) for bucket in self._place(member.address, now)[1:])
         self.names[member.key] = self.members[member.id] = member
+        self._away.pop(member.key, None)
+        for ident, place, until in list(self._mutes.values()):
+            # SECURITY: test_who_is_muted_stays_so_under_another_name_and_as_another_process
+            near = member.fresh and place == address_place(member.address[0])
+            if member.key not in self._mutes and (member.id == ident or near):
+                self._mute(member, until, now)
         if member is not self.operator:
             self.note(Activity("joined", member.name, member.address, members=self.seats()))
 
@@ -2539,6 +2686,10 @@ class Server(Core):
         del self.names[member.key], self.members[member.id]
         del member.kind.members[member.handle]
         member.early.clear()
+        if member.key in self._holds.hands and why in ("timed out", "superseded", "crowded out"):
+            self._away[member.key] = now + HAND_SECONDS
+        elif member.key in self._holds.hands:
+            self._lower(member.name, why, now)
         self._sealed.rekey = True
         self._outgoing += member.kind.tell([member], why, now)
         self.append(Entry(LEFT, self.wall_ms(now), member.id, name=member.name, text=why))
@@ -2556,6 +2707,12 @@ class Server(Core):
             if half.proof is None:
                 self.note(Activity("abandoned", address=half.address))
         self._bans = {name: banned for name, banned in self._bans.items() if now < banned[1]}
+        for key in [key for key, (_, _, until) in self._mutes.items() if now >= until]:
+            self.unmute(key, now)
+        for key in [key for key, until in self._away.items() if now >= until]:
+            del self._away[key]
+            if key in self._holds.hands:
+                self._lower(self._holds.hands[key][2].name, "timed out", now)
         self._sealed.ended = {name: ended for name, ended in self._sealed.ended.items() if now < ended.until}
 
     # --- messages
@@ -2564,15 +2721,15 @@ class Server(Core):
         """Append an entry of the server's own, and return how the log keeps it."""
         record = Record(encode_entry(entry), entry.time, entry.author, 0)
         self.log.append([record])
-        self._keep(entry, record)
+        self._keep(self.log.head, entry, record)
         return record
 
-    def _keep(self, entry: Entry, record: Record) -> None:
-        """Let what is newest in the log stand, if it is of such a kind, and what it ends no longer."""
-        for number in self._holds.take(self.log.head, entry):
-            self._standing.pop(number, None)
+    def _keep(self, number: int, entry: Entry, record: Record) -> None:
+        """Let an entry stand, if it is of such a kind, and what it ends no longer."""
+        for ended in self._holds.take(number, entry):
+            self.standing.pop(ended, None)
         if entry.kind in STANDS:
-            self._standing[self.log.head] = record
+            self.standing[number] = record
 
     def submit(self, member: Member, kind: int, text: str, to: bytes = b"") -> None:
         """Have what somebody says who numbers nothing taken in its turn; raises UsageError."""
@@ -2622,24 +2779,36 @@ class Server(Core):
     def append_run(self, member: Member, run: Sequence[Submission], now: float) -> int:
         """Append the parts of one message, or its refusal; return their bytes."""
         at, to, recipient = self.wall_ms(now), run[0].to, self.members.get(run[0].to)
-        names = encode_string(member.name)
+        kind, names = run[0].kind & KIND_BITS, encode_string(member.name)
+        code = HAS_LEFT if to and not recipient else ""
+        if self._holds.muted and member is not self.operator:
+            code = self._hush(member, kind, recipient) or code
         if recipient:
             names = to + names + encode_string(recipient.name)
-        audience = None if not to else member.id + to if recipient else member.id
+        audience = member.id if code else member.id + to if to else None
         records = []
         for part in run:
             del member.early[part.number]
-            if to and not recipient:
+            if code:
                 first, last = bool(part.kind & FIRST), bool(part.kind & LAST)
-                refused = Entry(REFUSED, at, number=part.number, text=HAS_LEFT, first=first, last=last)
-                data = encode_entry(refused)
+                data = encode_entry(Entry(REFUSED, at, number=part.number, text=code, first=first, last=last))
             else:
                 data = encode_part(part.kind, at, member.id, part.number, names, part.text)
             records.append(Record(data, at, member.id, part.number, audience))
         self.log.append(records)
+        if kind in HOLDING and not code:
+            self._keep(self.log.head, decode_entry(records[-1].data), records[-1])
         member.taken += len(run)
         member.messages += 1
         return sum([len(record.data) for record in records])
+
+    def _hush(self, member: Member, kind: int, recipient: Optional[Member]) -> str:
+        """Return the code word why somebody is not to be heard, or ""."""
+        # SECURITY: test_what_is_muted_reaches_nobody
+        if member.key in self._mutes and kind != LOWERED:
+            return IS_MUTED
+        free = kind in HOLDING or recipient is not None and recipient is self.operator
+        return IN_QUIET if "" in self._holds.muted and not free else ""
 
     def _flush(self, now: float) -> None:
         """Make what is new permanent, answer every SYNC that the new entries do not answer, hand them out."""
@@ -2730,8 +2899,8 @@ class Server(Core):
             flags = BEGINNING * (start < log.oldest)
         have, most = min(max(start, have), until), min(max(question.most, 1), ANSWER_DATAGRAMS_MAX)
         if view == STANDING:
-            log.work += len(self._standing) // 8
-            standing = [(number, record) for number, record in self._standing.items() if have < number <= until]
+            log.work += len(self.standing) // 8
+            standing = [(number, record) for number, record in self.standing.items() if have < number <= until]
             cuts = cut_pieces(pieces(standing, have, until, member.id), have)
         else:
             top = min(until, max(have, log.oldest - 1) + ANSWER_WORK_MAX)
@@ -2796,17 +2965,6 @@ class State(enum.Enum):
     RECONNECTING = "reconnecting"
     LEAVING = "leaving"
     ENDED = "left"
-
-
-class Connected(Value):
-    """In the room, or again after a gap; ``members`` are (id, name), ``standing`` the (number, entry) of what holds."""
-
-    room: str
-    name: str
-    member: bytes
-    members: Tuple[Tuple[bytes, str], ...]
-    again: bool
-    standing: Tuple[Tuple[int, Entry], ...] = ()
 
 
 class Queued(Value):
@@ -3150,10 +3308,17 @@ class Client(Core):
 
         ``number`` is the caller's own for it, higher than any before; by itself the client counts from 1.
         """
+        self._offer(PRIVATE if to_name else ACTION if action else TEXT, text, to_name, number, now)
+
+    def hand(self, question: Optional[str], now: float, number: int = 0) -> None:
+        """Raise the hand, with a question or none (""), or ask another one; None lowers it.  Reports as say() does."""
+        self._offer(LOWERED if question is None else HAND, question or "", "", number, now)
+
+    def _offer(self, kind: int, text: str, to_name: str, number: int, now: float) -> None:
         self._said = number = number or self._said + 1
         to_name = display_text(to_name, " ")  # It comes back in sentences.
         try:
-            text, kind = clean_text(text), PRIVATE if to_name else ACTION if action else TEXT
+            text = clean_text(text) if text or kind not in HOLDING else ""
             self._submit(Queued(number, Entry(kind, self.wall_ms(now), self._id, 0, self._name, b"", to_name, text)))
         except UsageError as fault:
             self._events.append(NotSent(number, fault.code, text, str(fault)))
@@ -3168,7 +3333,15 @@ class Client(Core):
             if not here:
                 raise UsageError("Nobody here is called %s. Nothing was sent." % entry.to_name, NO_SUCH_NAME)
             queued = replace(queued, entry=replace(entry, to=here[0].author))
-        self._outbox.add(queued, split_parts(entry.text))
+        parts = split_parts(entry.text) or [b""]
+        if entry.kind in HOLDING and len(parts) > 1:
+            raise UsageError(
+                "A question has at most %d bytes; say more when you are called." % PART_BYTES_MAX, TOO_LONG
+            )
+        raised = HAND in [each.entry.kind for each in self._outbox.texts.values()] if entry.kind == LOWERED else True
+        if not raised and not self._standing.place(self._name):
+            raise UsageError("Your hand is not raised.")
+        self._outbox.add(queued, parts)
         self._events.append(queued)
 
     def earlier(self, count: int, now: float) -> None:
@@ -3447,12 +3620,11 @@ class Client(Core):
         if text is None:
             return
         event: Any = None
-        if entry.kind == REFUSED or entry.author == self._id:
+        if entry.kind == REFUSED or entry.author == self._id and entry.kind != MUTED:
             queued = self._outbox.settle(entry.number)
             if queued is not None and entry.kind == REFUSED:
-                reason = "The server does not take this."
-                if entry.text == HAS_LEFT:
-                    reason = "%s has left; nobody got your private message." % queued.entry.to_name
+                reason = NOT_TAKEN.get(entry.text, "The server does not take this.")
+                reason = reason.replace("%s", queued.entry.to_name)
                 event = NotSent(queued.number, entry.text, queued.entry.text, reason)
             elif queued is not None:
                 event = Happened(seq, entry, text, earlier, queued.number)
@@ -3627,6 +3799,10 @@ def classic_datagrams(entry: Entry, text: str) -> List[bytes]:
         lead = "%s%s: " % (name, " (private)" * (entry.kind == PRIVATE))
     elif entry.kind in (JOINED, LEFT):
         text = "%s %s" % (name, "joined" if entry.kind == JOINED else "left")
+    elif entry.kind in HOLDING:
+        text = holding_words(entry)
+    elif entry.kind == REFUSED:
+        text = "Not sent: " + NOT_TAKEN.get(entry.text, entry.text)
     start = lead.encode("utf-8")
     return [start + piece for piece in split_parts(text, CLASSIC_BYTES_MAX - len(start))]
 
@@ -3706,6 +3882,7 @@ class Classic(Kind):
             if left is not None:
                 room.leave(left, "left", now)
         self.members[address] = member = Member(self, room.entropy(8), name, address)
+        member.fresh = True
         room.join(member, now)
         remember(self._seen, place, None, CLASSIC_SEEN_MAX)
         return CLASSIC_WELCOME
@@ -3742,7 +3919,7 @@ class Classic(Kind):
             text = self._runs.read(entry)
             texts = [] if text is None else classic_datagrams(entry, text)
             for member in self.members.values():
-                if member.id != entry.author and record.visible(member.id):
+                if (member.id != entry.author or entry.kind == MUTED) and record.visible(member.id):
                     outgoing += [Datagram(data, member.address) for data in texts]
         return outgoing
 
@@ -3793,7 +3970,7 @@ class ClassicClient(Client):
 
     def _submit(self, queued: Queued) -> None:
         if queued.entry.kind != TEXT:
-            raise UsageError("An original server has no /me and no /msg.")
+            raise UsageError("An original server has no /me, no /msg and no /hand.")
         self._send_text(split_parts(queued.entry.text, CLASSIC_BYTES_MAX))
         self._events += [queued, Sent(queued.number, False)]
 
@@ -3864,6 +4041,8 @@ CLIENT_COMMANDS: Dict[str, Tuple[str, str]] = {
     "msg": ("NAME TEXT", "say something to one member only"),
     "r": ("TEXT", "answer the last private message"),
     "me": ("TEXT", "say what you do"),
+    "hand": ("[QUESTION]", "raise your hand, or ask another question; /hand down lowers it"),
+    "hands": ("", "list who has raised a hand"),
     "who": ("", "list the members"),
     "earlier": ("[N]", "show N more messages from before"),
     "help": ("", "show the commands"),
@@ -3876,6 +4055,12 @@ SERVER_COMMANDS: Dict[str, Tuple[str, str]] = {
     "msg": ("NAME TEXT", "say something to one member only, as the operator"),
     "r": ("TEXT", "answer the last private message"),
     "me": ("TEXT", "say what you do, as the operator"),
+    "hands": ("", "list who has raised a hand"),
+    "next": ("[WORDS]", "call who waits longest, with these words"),
+    "lower": ("NAME|all", "lower somebody's hand, or all"),
+    "quiet": ("on|off", "let only the operator speak"),
+    "mute": ("NAME [MINUTES]", "let what somebody says reach nobody"),
+    "unmute": ("NAME", "let somebody be heard again"),
     "kick": ("NAME", "remove a member, and let in nobody new from its address, for ten minutes"),
     "bans": ("", "list who is kept out, and for how long still"),
     "pardon": ("NAME", "let somebody in again, and who is new from there"),
@@ -3896,6 +4081,8 @@ def parse_input(text: str, commands: Dict[str, Tuple[str, str]]) -> Command:
         return Command("say", text)
     if text.startswith("//"):
         return Command("say", text[1:])
+    if word not in commands and word in SERVER_COMMANDS:
+        raise UsageError("Only who runs the server can do /%s. Nothing was sent." % word)
     if word not in commands:
         said = "There is no command /%s; /help lists them; a text that starts with a slash begins with two."
         raise UsageError(said % display_text(word, " "))
@@ -3977,6 +4164,24 @@ class Listed(Value):
     names: Tuple[str, ...]
 
 
+class Hand(Value):
+    """A raised hand, safe to show; ``at`` is since when, in seconds since 1970."""
+
+    name: str
+    question: str
+    at: float
+
+
+def hands_lines(hands: Sequence[Hand], now: float) -> List[str]:
+    """Return the queue of raised hands, a line for each."""
+    rows = [
+        "%2d  %s, waiting %d min%s"
+        % (place, hand.name, max(0, now - hand.at) // 60, ": " + hand.question if hand.question else "")
+        for place, hand in enumerate(hands, 1)
+    ]
+    return rows or ["Nobody has raised a hand."]
+
+
 class Transcript:
     """The conversation as lines, in the order of the log, and what goes with it: members, unread count, title.
 
@@ -4049,9 +4254,22 @@ class Transcript:
         names = [(display_text(entry.name, " "), display_text(entry.text, " ")) for entry in here]
         return {name: "%s (%s)" % (name, mark) if mark else name for name, mark in names}
 
-    def is_classic(self, author: bytes) -> bool:
-        """Return whether somebody here uses the original program, whose messages are not encrypted."""
-        return author in self.standing.members and self.standing.members[author][2].text == CLASSIC_TEXT
+    def hands(self) -> List[Hand]:
+        """Return the raised hands, who waits longest first."""
+        here = [entry for _, _, entry in self.standing.hands.values()]
+        return [Hand(display_text(each.name, " "), display_text(each.text, " "), each.time / 1000) for each in here]
+
+    def place(self) -> int:
+        """Return the own place among them, from 1, or 0."""
+        return self.standing.place(self.name)
+
+    def hushed(self) -> str:
+        """Return the code word why what this member says now would reach nobody, or ""."""
+        muted, here = self.standing.muted, self.standing.members
+        if name_key(self.name) in muted:
+            return IS_MUTED
+        speaks = OPERATOR in [here[ident][2].text for ident in self.own if ident in here]
+        return IN_QUIET if "" in muted and not speaks else ""
 
     def names(self) -> List[str]:
         """Return the other members for completion: who spoke last first."""
@@ -4097,6 +4315,13 @@ class Transcript:
             self.presence = None
         if entry.kind in (JOINED, LEFT):
             return [*lines, self._came_or_went(entry, event.earlier)]
+        if entry.kind in HOLDING:
+            mine = not event.earlier and bool(entry.name) and name_key(entry.name) == name_key(self.name)
+            words = holding_words(entry, (self.place() or 1) if mine else 0)
+            if entry.kind == CALLED and mine:
+                return [*lines, self._line("notice", words, at, mention=True)]
+            gone = entry.kind == LOWERED and entry.text in ("left", "kicked")  # As the next line says.
+            return [*lines, *([] if gone else [self.note(words)])]
         if entry.kind == STARTED:
             return [*lines, self._line("notice", display_text(event.text), at, earlier=event.earlier)]
         state = "sent" if event.number or entry.author in self.own else ""
@@ -4117,7 +4342,9 @@ class Transcript:
     def _message(self, entry: Entry, text: str, state: str, earlier: bool = False) -> Line:
         """Return the line of what somebody said; ``state`` is "" unless this client said it."""
         name, private = display_text(entry.name, " "), ""
-        kind = "action" if entry.kind == ACTION else "message"
+        kind = "message" if entry.kind in (TEXT, PRIVATE) else "action"
+        if entry.kind in HOLDING:
+            text = "/hand " + (text if entry.kind == HAND else "down")
         if entry.kind == PRIVATE:
             own = entry.author in self.own
             private = "to " + display_text(entry.to_name, " ") if own else "from " + name
@@ -4192,6 +4419,8 @@ def plain_line(event: Any) -> Optional[str]:
         return ("* %s %s" if entry.kind == ACTION else "%s: %s") % (name, text)
     if entry.kind in (JOINED, LEFT):
         return "-- %s %s" % (name, entry_words(entry))
+    if entry.kind in HOLDING:
+        return "-- " + holding_words(entry)
     return "-- " + (entry_words(entry) if entry.kind == SKIP else text)
 
 
@@ -4200,11 +4429,12 @@ def dated(text: str, entry: Entry) -> str:
     return "%s  %s" % (local_time(entry.time / 1000).strftime("%Y-%m-%d %H:%M:%S"), text)
 
 
-def json_object(event: Any, classic: bool = False) -> Optional[Dict[str, Any]]:
+def json_object(event: Any, standing: Optional[Standing] = None) -> Optional[Dict[str, Any]]:
     """Return an event as the object that ``--json`` prints, or None; times are seconds since 1970.
 
-    ``classic``: the author of the entry is not encrypted.
+    ``standing`` is what holds in the room: whose messages are not encrypted, and the queue of hands.
     """
+    standing = standing or Standing()
     found: Dict[str, Any]
     if isinstance(event, Connected):
         operator = [entry.name for _, entry in event.standing if entry.kind == JOINED and entry.text == OPERATOR]
@@ -4212,6 +4442,11 @@ def json_object(event: Any, classic: bool = False) -> Optional[Dict[str, Any]]:
         found = {"event": "connected", "room": event.room, "name": event.name, "members": names}
         if operator:
             found["operator"] = operator[0]
+        holds = Standing(event.standing)
+        if holds.hands:
+            found["hands"] = [entry.name for _, _, entry in holds.hands.values()]
+        if "" in holds.muted:
+            found["quiet"] = True
         return {**found, "again": True} if event.again else found
     if isinstance(event, Listed):
         return {"event": "members", "members": list(event.names)}
@@ -4231,14 +4466,20 @@ def json_object(event: Any, classic: bool = False) -> Optional[Dict[str, Any]]:
         found.update(event="joined", name=entry.name)
     elif entry.kind == LEFT:
         found.update(event="left", name=entry.name, why=entry.text)
+    elif entry.kind in (HAND, LOWERED):
+        raised, place = entry.kind == HAND, 0 if event.earlier else standing.place(entry.name)
+        found.update(event="hand", name=entry.name, raised=raised, text=entry.text * raised, place=place)
+    elif entry.kind == CALLED:
+        found.update(event="called", name=entry.name, text=entry.text)
     elif entry.kind in (TEXT, ACTION, PRIVATE):
         found.update({"event": "message", "from": entry.name, "text": event.text})
         found.update(kind="action" if entry.kind == ACTION else "text", private=entry.kind == PRIVATE)
         if entry.kind == PRIVATE:
             found["to"] = entry.to_name
     else:
-        found["text"] = event.text
-    marks = {"earlier": event.earlier, "classic": classic or (entry.kind == JOINED and entry.text == CLASSIC_TEXT)}
+        found["text"] = holding_words(entry) if entry.kind in HOLDING else event.text
+    author = entry if entry.kind == JOINED else standing.members.get(entry.author, (0, 0, entry))[2]
+    marks = {"earlier": event.earlier, "classic": author.kind == JOINED and author.text == CLASSIC_TEXT}
     return {**found, **{mark: True for mark, given in marks.items() if given}}
 
 
@@ -5405,6 +5646,9 @@ def complain(text: str) -> None:
         print("samsungchat: " + text, file=sys.stderr, flush=True)
 
 
+HUSHED_WORDS = {IN_QUIET: "quiet: only the operator speaks", IS_MUTED: "muted"}
+
+
 class App:
     """What both roles have: a core behind its loop, what comes from it and from readers, and an end."""
 
@@ -5439,10 +5683,13 @@ class App:
         return [*commands_help(self.commands), *[self.face.keys] * bool(self.face.keys)]
 
     def prompt(self) -> str:
-        """Return what stands before the line being typed: the own name, and the connection's state if that is bad."""
-        status, name = self.transcript.status, self.transcript.name
-        trouble = status.waiting or status.silent or status.state is not State.CONNECTED
-        return "%s%s> " % (name, " (%s)" % status_text(status) if trouble else "")
+        """Return what stands before the line being typed: the own name, and what is to be known before one types."""
+        transcript, status = self.transcript, self.transcript.status
+        notes = [status_text(status)]
+        if not (status.waiting or status.silent or status.state is not State.CONNECTED):
+            place, here = transcript.place(), transcript.hushed()
+            notes = ["hand raised, place %d" % place] * bool(place) + [HUSHED_WORDS.get(here, "")] * bool(here)
+        return "%s%s> " % (transcript.name, " (%s)" % ", ".join(notes) if notes else "")
 
     def end(self, code: int, last_words: str = "") -> None:
         """Come to the end, with that exit status."""
@@ -5717,6 +5964,8 @@ class ClientApp(App):
                 self.quit()
             elif command.name == "help":
                 self.note("\n".join(self.help()), "help")
+            elif command.name == "hands":
+                self.note("\n".join(hands_lines(self.transcript.hands(), time.time())), "help")
             elif command.name == "who":
                 self.take((self.transcript, Listed(tuple(self.transcript.described()))))
             elif command.name == "earlier":
@@ -5727,6 +5976,10 @@ class ClientApp(App):
             else:
                 number, action = self._number, command.name == "me"
                 self.waiting[number] = text
+                if command.name == "hand":
+                    question = None if command.text.lower() == "down" else command.text
+                    self.call(lambda core, now: core.hand(question, now, number))
+                    return
                 self.call(lambda core, now: core.say(command.text, now, action, command.to_name, number))
         except UsageError as fault:
             self.take((self.transcript, NotSent(self._number, fault.code, text, str(fault))))
@@ -5904,9 +6157,10 @@ class ServerApp(App):
         """Show what is said to the operator only, as it stands."""
         self.face.show(event, [self.transcript.note(text, "answer") for text in texts])
 
-    def tell(self, level: str, text: str) -> None:
+    def tell(self, level: str, text: str, mention: bool = False) -> None:
         """Add a line to the log of what happens: "good", "warning", "error", "accent" or "plain"."""
-        self.face.show(None, [replace(self.transcript.note(text, "log"), at=time.time(), state=level)])
+        line = self.transcript.note(text, "log")
+        self.face.show(None, [replace(line, at=time.time(), state=level, mention=mention)])
 
     def take(self, event: Any) -> None:
         """Take an event of the server; what strangers have written in it is made safe to show."""
@@ -5922,8 +6176,12 @@ class ServerApp(App):
             self._report_at = 0.0
         elif isinstance(event, Happened):
             shown = self.transcript.apply(event)
-            if event.entry.kind in (TEXT, ACTION, PRIVATE):  # The rest stands in the log of what happens.
+            if event.entry.kind in HOLDING:
+                self.tell("accent", holding_words(event.entry), mention=event.entry.kind == HAND)
+            elif event.entry.kind in (TEXT, ACTION, PRIVATE):  # The rest stands in the log of what happens.
                 self.face.show(event, shown)
+        elif isinstance(event, Connected):
+            self.transcript.apply(event)
         elif isinstance(event, ServerReport):
             self.report = event
             lines = ["%d of %d members" % (len(event.members), event.members_max)]
@@ -5960,16 +6218,26 @@ class ServerApp(App):
                 if not to_name:
                     raise UsageError("Nobody has written to you alone yet.")
             spoken = command.name in ("msg", "r", "me") or command.name == "say" and text[:4].lower() != "/say"
-            if spoken and not self.operator and (not self.face.form or command.name != "say"):
+            lonely = not self.operator and (spoken or command.name == "hands")
+            if lonely and not (self.face.form and command.name == "say"):
                 raise UsageError("There is no operator in this room; write /say TEXT to announce something.")
             if spoken and self.operator:
                 self.speak(command.text, command.name == "me", to_name)
             elif command.name in ("say", "announce"):
                 self.announce(command.text)
-            elif command.name == "kick":
-                self.call(lambda core, now: core.kick(command.to_name, now))
-            elif command.name == "pardon":
-                self.call(lambda core, now: core.pardon(command.to_name, now))
+            elif command.name in self._ABOUT:
+                act, name = self._ABOUT[command.name], command.to_name
+                self.call(lambda core, now: act(core, name, now))
+            elif command.name == "mute":
+                self.mute(command.to_name, command.text)
+            elif command.name == "quiet":
+                if command.text not in ("on", "off"):
+                    raise UsageError("Write /quiet on, or /quiet off.")
+                self.call(lambda core, now: core.quiet(command.text == "on", now))
+            elif command.name == "next":
+                self.call(lambda core, now: core.call_next(command.text, now))
+            elif command.name == "hands":
+                self._show(None, hands_lines(self.transcript.hands(), time.time()))
             elif command.name == "bans":
                 self.call(Server.bans)
             elif command.name == "who":
@@ -5980,6 +6248,20 @@ class ServerApp(App):
                 self._show(None, self.help())
         except UsageError as fault:
             self.face.put_back(text, str(fault))
+
+    _ABOUT: ClassVar[Dict[str, Callable[[Server, str, float], None]]] = {
+        "kick": Server.kick,
+        "pardon": Server.pardon,
+        "lower": Server.lower,
+        "unmute": Server.unmute,
+    }
+
+    def mute(self, name: str, minutes: str = "") -> None:
+        """Let what somebody says reach nobody, for so many minutes or ("") until it is lifted; raises UsageError."""
+        count = whole_number(minutes) if minutes else 0
+        if minutes and not 0 < count <= MUTE_MINUTES_MAX:
+            raise UsageError("Write /mute NAME MINUTES, with a number from 1 to %d." % MUTE_MINUTES_MAX)
+        self.call(lambda core, now: core.mute(name, count, now))
 
     def speak(self, text: str, action: bool = False, to_name: str = "") -> None:
         """Say something as the operator, to all or to one member; raises UsageError."""
@@ -6367,7 +6649,7 @@ class Terminal(Face):
         """Put a text into the line, where nothing is typed yet."""
         if reason:
             self._tell(reason, "error")
-        if not self._line.text:
+        if not self._line.text or self._line.selected:  # What was put back and not touched gives way to the next.
             self._line.offer(text)
             self._draw()
 
@@ -6513,8 +6795,7 @@ class Pipe(Face):
     def show(self, event: Any, lines: Sequence[Line]) -> None:
         """Write what an event is to a program or a reader; what is about the client itself, to standard error."""
         for each in event.events if isinstance(event, EarlierRead) else [event]:
-            author = each.entry.author if isinstance(each, Happened) else b""
-            found = json_object(each, self.app.transcript.is_classic(author)) if self._json else plain_line(each)
+            found = json_object(each, self.app.transcript.standing) if self._json else plain_line(each)
             if found is not None and not self._deaf:
                 text = dated(str(found), each.entry) if self._time else str(found)
                 self._write(json.dumps(found) if self._json else text)
@@ -8108,13 +8389,12 @@ def export_history(path: str, target: str, as_json: bool) -> int:
 
 def history_lines(path: str, as_json: bool) -> Iterator[str]:
     """Yield the lines of an export; raises UsageError."""
-    runs, classics = RunReader(), set()
+    runs, standing = RunReader(), Standing()
     for number, entry in read_history(path):
         event = happened(number, entry, runs.read(entry))
-        if entry.kind == JOINED and entry.text == CLASSIC_TEXT:
-            classics.add(entry.author)
+        standing.take(number, entry)
         if event is not None and as_json:
-            yield json.dumps(json_object(event, entry.author in classics)) + "\n"
+            yield json.dumps(json_object(event, standing)) + "\n"
         elif event is not None:
             yield dated(str(plain_line(event)), entry) + "\n"
 

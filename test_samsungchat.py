@@ -81,7 +81,7 @@ def entries_of(*kinds, own=False):
 
 SAID, NOTICED = entries_of(chat.TEXT, ACTION, PRIVATE), entries_of(NOTICE, STARTED)
 CAME, WENT, GONE = entries_of(JOINED), entries_of(LEFT), entries_of(SKIP)
-_OWN = entries_of(chat.TEXT, ACTION, PRIVATE, own=True)
+_OWN = entries_of(*chat.SUBMITTED, own=True)
 
 
 def RECEIPT(event):
@@ -121,6 +121,7 @@ class Person:
     leave = functools.partialmethod(order, "leave")
     finish = functools.partialmethod(order, "finish")
     earlier = functools.partialmethod(order, "earlier")
+    hand = functools.partialmethod(order, "hand")
 
     def all(self, *kinds):
         """Return the events of those kinds, in the order in which they were reported."""
@@ -450,6 +451,12 @@ def numbered(count, first=0, text="message %d"):
     return [text % number for number in range(first, first + count)]
 
 
+def queue_of(server):
+    """Return the entries of the raised hands in what a server holds, in order."""
+    holds = chat.Standing((number, decode_entry(record.data)) for number, record in server.standing.items())
+    return [entry for _, _, entry in holds.hands.values()]
+
+
 class RoomCase(unittest.TestCase):
     """A test in a simulated room, with assertions in the words of the people in it."""
 
@@ -720,6 +727,8 @@ ENTRIES = [
     Entry(NOTICE, 1000, text="dinner"),
     Entry(STARTED, 1000, text="open"),
     Entry(REFUSED, 1000, number=6),
+    Entry(chat.HAND, 1000, b"a" * 8, 7, "ann", text="why?"),
+    *(Entry(kind, 1000, b"a" * 8, name="ann") for kind in (chat.LOWERED, chat.CALLED, chat.MUTED, chat.LIFTED)),
     Entry(SKIP, 1000, count=12, why=HIDDEN),
 ]
 
@@ -739,7 +748,7 @@ class WireTest(unittest.TestCase):
 
     def test_every_entry_comes_back_and_there_is_a_sample_of_every_kind(self):
         self.assertEqual(set(chat.MESSAGE_TYPES.values()), set(map(type, MESSAGES)))
-        self.assertEqual(set(range(chat.TEXT, chat.SKIP + 1)), {entry.kind for entry in ENTRIES})
+        self.assertEqual(set(range(chat.TEXT, chat.LIFTED + 1)), {entry.kind for entry in ENTRIES})
         for entry in ENTRIES:
             self.assertEqual(entry, decode_entry(encode_entry(entry)))
         for values, named in ((b"nr", {}), ((), {"reason": "", "why": ""})):
@@ -747,7 +756,7 @@ class WireTest(unittest.TestCase):
                 Bye(*values, **named)
         data = b"".join(map(encode_entry, ENTRIES))
         head, entries = decode_batch(encode_batch(100, 7, data) + bytes(9))
-        self.assertEqual((100, list(zip(range(7, 18), ENTRIES))), (head, entries))
+        self.assertEqual((100, list(zip(range(7, 99), ENTRIES))), (head, entries))
 
     def test_two_versions_that_say_they_are_the_same_write_the_same_bytes(self):
         self.assertEqual(
@@ -756,7 +765,7 @@ class WireTest(unittest.TestCase):
         )
         written = [b"".join(map(encode, MESSAGES)), b"".join(map(encode_entry, ENTRIES))]
         digests = [hashlib.blake2b(data, digest_size=8).hexdigest() for data in written]
-        self.assertEqual(["4179588c82e5ddf7", "39f12446c6d5e2ce"], digests)
+        self.assertEqual(["4179588c82e5ddf7", "14ae13718032a8c3"], digests)
 
     def test_what_is_cut_is_refused_or_says_less(self):
         for message, data in zip(MESSAGES, map(encode, MESSAGES)):
@@ -1968,6 +1977,178 @@ class OperatorTest(RoomCase):
         self.assertHeard("ann", "before", "after")
         self.say("ann", "help", to_name="operator")
         self.assertEqual(["help"], self.read())
+
+
+class HandsTest(RoomCase):
+    """Whose hand is raised waits in one queue, the same on every screen, until called, lowered or gone."""
+
+    USUAL = {"operator": "operator", "classic": True}
+
+    def raise_hand(self, name, question="", seconds=1.0):
+        self.someone(name).hand(question)
+        self.run_for(seconds)
+
+    def assertQueue(self, *names):
+        """Everybody in the room, the operator among them, sees these hands in this order."""
+        here = [self.network.cores.get(person.address) for person in self.network.people.values()]
+        screens = [
+            person.heard for person in self.network.people.values() if person.connected() and person.client in here
+        ]
+        for heard in (*screens, self.network.server_events):
+            transcript = chat.Transcript()
+            for event in heard:
+                transcript.apply(event)
+            self.assertEqual(list(names), [hand.name for hand in transcript.hands()])
+        self.assertEqual(list(names), [entry.name for entry in queue_of(self.network.server)])
+
+    def test_all_see_the_same_queue_and_late_comers_too_and_another_question_keeps_the_place(self):
+        self.room("ann", "bob", "cem")
+        for name in ("bob", "ann", "cem"):
+            self.raise_hand(name, "from " + name)
+        self.raise_hand("bob", "another one")
+        self.arrive("dan")
+        self.assertQueue("bob", "ann", "cem")
+        self.assertEqual("another one", queue_of(self.network.server)[0].text)
+        self.someone("ann").hand(None)
+        self.run_for(1)
+        self.assertQueue("bob", "cem")
+        self.assertSent("ann", 2)
+
+    def test_the_operator_calls_in_turn_and_lowers_one_and_all(self):
+        (ann, *_) = self.room("ann", "bob", "cem", "dan")
+        self.assertRaises(UsageError, self.order, "call_next", "")
+        for name in ("ann", "bob", "cem", "dan"):
+            self.raise_hand(name)
+        self.order("call_next", "come to the board")
+        transcript = chat.Transcript()
+        rung = [line.text for event in ann.heard for line in transcript.apply(event) if line.mention]
+        self.assertEqual(["You are called: come to the board"], rung)
+        self.order("lower", "CEM")
+        self.assertQueue("bob", "dan")
+        self.assertRaises(UsageError, self.order, "lower", "cem")
+        self.order("lower", "all")
+        self.assertQueue()
+
+    def test_leaving_lowers_and_a_lost_connection_only_after_ten_minutes(self):
+        self.room("ann", "bob", "cem", "dan")
+        for name in ("ann", "bob", "cem"):
+            self.raise_hand(name)
+        self.someone("bob").leave()
+        self.network.vanish(self.someone("ann"))
+        self.network.vanish(self.someone("cem"))
+        self.run_for(100)
+        self.assertQueue("ann", "cem")
+        self.assertRaises(UsageError, self.order, "call_next", "")  # Nobody is called who is not here.
+        self.arrive("ann", key="ann again")
+        self.run_for(590)
+        self.assertQueue("ann")
+
+    def test_the_queue_survives_a_restart_that_remembers_and_ends_if_nobody_comes_back(self):
+        (_, bob, _) = self.room("ann", "bob", "cem", remembers=True)
+        for name, question in (("ann", "one"), ("bob", "two"), ("ann", "three")):
+            self.raise_hand(name, question)
+        self.order("quiet", True)
+        self.order("mute", "cem", 60)
+        self.network.vanish(bob)
+        self.network.restart_server()
+        self.run_for(60)
+        self.assertQueue("ann", "bob")
+        self.assertEqual("three", queue_of(self.network.server)[0].text)
+        self.say("cem", "hello")
+        self.assertEqual([IS_MUTED], [event.code for event in self.someone("cem").all(NotSent)])
+        self.run_for(600)
+        self.assertQueue("ann")
+        self.run_for(3600)
+        self.say("cem", "hello")
+        self.assertEqual([IS_MUTED, IN_QUIET], [event.code for event in self.someone("cem").all(NotSent)])
+
+    def test_a_hand_that_cannot_be_is_given_back(self):
+        (ann,) = self.room("ann")
+        ann.hand(None)
+        ann.hand("x" * 1000)
+        ann.hand("what?")
+        ann.hand(None)  # On its way already.
+        self.run_for(1)
+        self.assertEqual(["BAD_COMMAND", "TOO_LONG"], [event.code for event in ann.all(NotSent)])
+        self.assertQueue()
+
+
+class HushTest(RoomCase):
+    """Who is not to be heard reaches nobody, and keeps what he said."""
+
+    USUAL = {"operator": "operator", "classic": True}
+
+    def assertNotSent(self, name, code, *texts):
+        self.assertEqual([(code, text) for text in texts], [(e.code, e.text) for e in self.someone(name).all(NotSent)])
+
+    def test_what_is_muted_reaches_nobody(self):
+        self.room("ann", "bob")
+        self.order("mute", "bob", 1)
+        self.say("bob", "x" * 2000)
+        self.say("bob", "psst", to_name="ann")
+        self.say("bob", "help", to_name="operator")
+        self.someone("bob").hand("why?")
+        self.run_for(1)
+        self.assertNotSent("bob", IS_MUTED, "x" * 2000, "psst", "help", "why?")
+        self.run_for(60)
+        self.say("bob", "hello")
+        self.assertHeard("ann", "hello")
+        self.order("mute", "bob", 0)
+        self.order("unmute", "bob")
+        self.say("bob", "again")
+        self.assertHeard("ann", "hello", "again")
+
+    def test_in_a_quiet_room_only_the_operator_speaks_and_hears(self):
+        self.room("ann", "bob")
+        self.order("quiet", True)
+        self.say("bob", "hello")
+        self.say("bob", "psst", to_name="ann")
+        self.say("bob", "help", to_name="operator")
+        self.someone("bob").hand("why?")
+        self.order("speak", "listen", "")
+        self.assertNotSent("bob", IN_QUIET, "hello", "psst")
+        self.assertHeard("ann", "listen")
+        self.assertEqual(["help"], [event.text for event in self.network.server_events if is_one(event, (SAID,))])
+        self.assertEqual(["bob"], [entry.name for entry in queue_of(self.network.server)])
+        self.order("quiet", False)
+        self.say("bob", "hello")
+        self.assertHeard("ann", "listen", "hello")
+
+    def test_who_is_muted_stays_so_under_another_name_and_as_another_process(self):
+        (_, bob) = self.room("ann", "bob")
+        self.order("mute", "bob", 0)
+        bob.login(name="bert")
+        self.run_for(2)
+        new = self.arrive("cem", host=bob.address[0])
+        for person in (bob, new):
+            person.say("hello")
+        self.run_for(1)
+        self.assertEqual([[IS_MUTED]] * 2, [[event.code for event in person.all(NotSent)] for person in (bob, new)])
+        transcript = chat.Transcript()
+        for event in self.arrive("dan").heard:
+            transcript.apply(event)
+        self.assertEqual({"bob", "bert", "cem"}, set(transcript.standing.muted))
+
+    def test_an_original_client_is_told_what_holds_and_can_be_muted(self):
+        (ann,) = self.room("ann")
+        old = Original(self.network, "old")
+        old.login()
+        ann.hand("why?")
+        self.run_for(1)
+        self.order("mute", "old", 0)
+        self.assertEqual(["-- ann raised a hand: why?", "-- old is muted."], old.heard()[-2:])
+        self.assertEqual(["-- Not sent: " + chat.NOT_TAKEN[IS_MUTED]], old.says("hello"))
+        self.assertHeard("ann")
+
+    def test_every_entry_field_says_so(self):
+        transcript = chat.Transcript()
+        (ann,) = self.room("ann")
+        for act, expected in ((("mute", "ann", 5), IS_MUTED), (("unmute", "ann"), ""), (("quiet", True), IN_QUIET)):
+            self.order(*act)
+            for event in ann.heard:
+                transcript.apply(event)
+            self.assertEqual(expected, transcript.hushed())
+            del ann.heard[:]
 
 
 class ClassicTest(RoomCase):
@@ -3880,7 +4061,8 @@ class LyingServer(FalseServer):
 # First only safety is demanded; then the weather clears, and everything has to have come right soon.
 
 HEALING_SECONDS = 30
-LOG_TIMED = (SAID, CAME, WENT, NOTICED)
+HELD = entries_of(*chat.HOLDING)
+LOG_TIMED = (SAID, CAME, WENT, NOTICED, HELD)
 
 
 class Storm:
@@ -3888,6 +4070,7 @@ class Storm:
 
     def __init__(self, seed, history="", size=4):
         options = {"rate": (30, 0, 5)[seed % 3], "classic": seed % 4 < 2, "members_max": size + 12}
+        options["operator"] = "operator"
         self.network = Network(seed, history=history, **options)
         self.draw = self.network.draw
         self.present, self.everybody, self.said, self.size = [], [], 0, size
@@ -3990,6 +4173,28 @@ class Storm:
         number = int(self.draw() * 3)
         text = self.text(int(self.draw() * 2000)) if self.draw() < 0.7 else "LOGIN old%d secret" % number
         self.network.inject(text.encode(), ("10.0.4.%d" % number, 4000 + int(self.draw() * 2)))
+
+    def speak(self):
+        with contextlib.suppress(UsageError):
+            self.network.order("speak", self.text(), self.pick(self.present).name if self.draw() < 0.3 else "")
+
+    def raise_hand(self):
+        """Let somebody raise the hand, ask another question, or lower it."""
+        self.pick(self.present).hand(self.pick((None, "", self.text())))
+
+    def look_at_hands(self):
+        """Let the operator call somebody, or lower somebody's hand or all."""
+        with contextlib.suppress(UsageError):
+            self.network.order(*self.pick((("call_next", self.text()), ("lower", "all"), ("lower", self.someone()))))
+
+    def hush(self):
+        """Let the operator mute somebody or everybody, or lift that."""
+        with contextlib.suppress(UsageError):
+            ways = (("mute", self.someone(), int(self.draw() * 3)), ("unmute", self.someone()))
+            self.network.order(*self.pick((*ways, *ways, ("quiet", True), ("quiet", False), ("quiet", False))))
+
+    def someone(self):
+        return self.pick(self.everybody).name
 
     def kick(self):
         if len(self.present) > 2:
@@ -4158,6 +4363,7 @@ class Storm:
     CHANCES += [(cut, 4), (mend, 5), (move, 4), (vanish, 2), (come_back, 3), (leave, 1), (join, 2), (restart, 2)]
     CHANCES += [(kick, 2), (log_in_again, 1), (wait, 1), (sleep, 0.5)]
     CHANCES += [(fill_disk, 1), (make_room, 3), (say_as_original, 8)]
+    CHANCES += [(speak, 4), (raise_hand, 6), (look_at_hands, 3), (hush, 3)]
     CHANCES += [(attack, 5), (do_mischief, 6), (set_clock, 2), (log_in_anew, 1), (ask_for_much, 2), (guess, 0.5)]
     CHANCES += [(log_in_as_original, 2), (deceive, 1), (stand_in, 1), (flood, 1), (come_after_kick, 3)]
 
@@ -4197,6 +4403,7 @@ class Storm:
         self.make_room()
         if self.false:
             self.network.vanish(self.false)
+        self.network.order("quiet", False)
         self.network.weather = Weather(delay=0.002, jitter=0.002)
         self.settle()
         for person in self.present:
@@ -4232,6 +4439,8 @@ class Storm:
                 transcript.apply(event)
             names = set(map(chat.name_key, transcript.described()))
             assert names == set(self.network.server.names), "%s lists others" % person.name
+            hands, waiting = [hand.name for hand in transcript.hands()], queue_of(self.network.server)
+            assert hands == [entry.name for entry in waiting], "%s sees another queue: %s" % (person.name, hands)
         for person in self.everybody:
             if not self.deceived.intersection(event.member for event in person.all(Connected)):
                 self.check_view(person, whole and person in self.present)
@@ -4292,9 +4501,17 @@ class Storm:
         for event in person.all(RECEIPT):
             places = [event.seq] if isinstance(event, Happened) else range(1, 2**16)  # What was read over is somewhere.
             found = [life for life in self.lives for seq in places if life.texts.get(seq) == queued[event.number]]
+            if isinstance(event, Sent):  # A refusal that was read over cannot be told from a text.
+                found += [life for life in self.lives if {HAS_LEFT, IS_MUTED, IN_QUIET} & {*life.texts.values()}]
             assert found, "%s: %s is not in the log" % (person.name, event)
+        hushed = {event.text for event in person.all(NotSent) if event.code in (IS_MUTED, IN_QUIET)}
+        texts = [text for life in self.lives for text in life.texts.values() if text]
+        heard = [event.entry.text for event in self.network.server_events if is_one(event, (SAID, HELD))]
+        assert not hushed - {""} & {*texts, *heard}, "what %s was not to say was heard" % person.name
+        assert not hushed - {*queued.values()}, "what %s said was not kept" % person.name
         if whole:
-            others = [event for event in person.all(NotSent) if event.code not in (HAS_LEFT, NO_SUCH_NAME)]
+            codes = (HAS_LEFT, NO_SUCH_NAME, IS_MUTED, IN_QUIET, "BAD_COMMAND")
+            others = [event for event in person.all(NotSent) if event.code not in codes]
             assert not others, others
 
 
@@ -4310,7 +4527,7 @@ class LogLines:
             if record.number:
                 self._numbers[record.author].append(record.number)
             if entry.last:
-                line = replace(entry, author=record.author, text="".join(run))
+                line = replace(entry, author=record.author or entry.author, text="".join(run))
                 self._lines.append((seq, line, record.audience))
                 self.texts[seq] = line.text
 
@@ -4325,7 +4542,7 @@ class LogLines:
         """Return what a member is to see from first to last, but for what it was shown in an earlier life."""
         found = []
         for seq, line, audience in self._lines:
-            own = line.author == member
+            own = line.author == member and line.kind != chat.MUTED
             repeated = line.number and line.number <= shown[line.author]
             if first <= seq <= last and not own and not repeated and (audience is None or member in audience):
                 found.append((seq, line.kind, line.author, line.text or ""))
@@ -4454,7 +4671,7 @@ def show_bytes(data):
     text = data.decode("utf-8", "replace")
     name, at, ident = text[:64], int.from_bytes(data[:8], "big"), data[:8]
     transcript, shown = chat.Transcript(), [display_text(text)]
-    kinds = (chat.TEXT, ACTION, PRIVATE, JOINED, LEFT, NOTICE, SKIP)
+    kinds = (chat.TEXT, ACTION, PRIVATE, JOINED, LEFT, NOTICE, SKIP, *chat.HOLDING)
     events = (
         Connected(text, name, ident, ((ident, name), (b"bob", "bob")), bool(at & 1)),
         *(Happened(1, Entry(kind, at, ident, 0, name, ident, name), text, bool(at & 1), at & 2) for kind in kinds),
@@ -4749,9 +4966,9 @@ class TranscriptTest(unittest.TestCase):
         self.shown(happened(JOINED, chat.CLASSIC_TEXT, author=b"o", name="old"))
         (line,) = self.shown(chat.Listed(tuple(self.transcript.described())))
         self.assertEqual("4 members here: alice, bob, carol, old (not encrypted)", line.text)
-        self.assertEqual([True, False], [self.transcript.is_classic(author) for author in (b"o", b"b")])
+        self.assertEqual(CLASSIC_TEXT, self.transcript.standing.members[b"o"][2].text)
         self.shown(happened(LEFT, "left", author=b"o", name="old"))
-        self.assertFalse(self.transcript.is_classic(b"o"))
+        self.assertNotIn(b"o", self.transcript.standing.members)
 
     def test_a_run_of_joins_and_leaves_is_one_line(self):
         (first,) = self.shown(happened(JOINED, author=b"d", name="dave"))
@@ -5123,7 +5340,16 @@ class OutputTest(unittest.TestCase):
             (chat.LoginFailed("KICKED", "out"), "refused", {"code": "KICKED", "text": "out"}),
         ):
             self.assertEqual({"event": name, **fields}, chat.json_object(event))
-        self.assertTrue(chat.json_object(private, classic=True)["classic"])
+        bob = private.entry.author
+        standing = chat.Standing([(1, Entry(JOINED, author=bob, text=CLASSIC_TEXT)), (2, Entry(HAND, name="bob"))])
+        self.assertTrue(chat.json_object(private, standing)["classic"])
+        hand = {"name": "bob", "raised": True, "text": "why?", "place": 1, "seq": 1, "time": 1.7e9}
+        for kind, expected in (
+            (HAND, {"event": "hand", **hand}),
+            (chat.CALLED, {"event": "called", "seq": 1, "time": 1.7e9, "name": "bob", "text": "why?"}),
+        ):
+            found = chat.json_object(happened(kind, "why?", name="bob"), standing)
+            self.assertEqual(expected, {name: found[name] for name in expected})
         self.assertIsNone(chat.json_object(chat.Sent(9, False)))
 
     def test_a_terminal_shows_no_colour_where_none_is_wanted(self):
@@ -6976,6 +7202,26 @@ class TerminalTest(OutsideCase):
         self.check(alice, ("/help\r", "Alt-Enter"), ("\x03", "Ctrl-C once more leaves."))
         self.assertEqual(0, alice.finish("\x03")[0])
         self.assertEqual(before[:4], termios.tcgetattr(alice.terminal)[:4])
+
+    def test_a_lesson_is_held_from_a_terminal(self):
+        teacher = self.serve(terminal="all")
+        alice, bot = self.person(teacher.port, "alice"), self.member(teacher.port, "bot")
+        self.check(alice, ("/next\r", "Only who runs the server can do /next. Nothing was sent."))
+        self.check(alice, ("\x15/hand What is a socket?\r", r"(?s)place is 1\..*alice \(hand raised, place 1\)> "))
+        self.assertEqual((True, 1), tuple(bot.event("hand")[name] for name in ("raised", "place")))
+        self.check(
+            teacher, ("/hands\r", " 1  alice, waiting 0 min: What is a socket"), ("/quiet up\r", "/quiet on, or")
+        )
+        self.check(teacher, ("\x15/quiet on\r", "only the operator speaks."))
+        bot.type("hello\nhello again\n")
+        self.assertEqual("QUIET", bot.event("not_sent", number=2)["code"])
+        self.check(alice, ("one\r", "the operator speaks"), ("\x15two\r", r"\x1b\[7mtwo\x1b\[0m "))
+        self.check(teacher, ("/next Come here\r", "alice is called: Come here"))
+        self.check(alice, ("", "You are called: Come here\r+\n\a"), ("", "quiet: only the operator speaks"))
+        self.assertEqual("Come here", bot.event("called")["text"])
+        self.check(teacher, ("/quiet off\r", "no longer quiet"), ("/mute alice x\r", "with a number"))
+        self.check(teacher, ("\x15/mute alice 5\r", "alice is muted for 5 min"), ("/lower all\r", "> "))
+        self.check(alice, ("", r"alice \(muted\)> "))
 
     def test_the_server_takes_commands_and_announces_nothing_by_mistake(self):
         server = self.serve(terminal="all")

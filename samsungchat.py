@@ -3705,7 +3705,7 @@ class Client(Core):
             self._alarms.pop("retry", None)
         elif repeat and self._repeats > REPEATS_MAX:
             self._retry.again(now)
-        elif repeat or "retry" not in self._alarms:
+        elif "retry" not in self._alarms:
             self._retry.start(now, self._round_trip.repeat_seconds(), RETRY_SECONDS_MAX)
 
     def _send(self, message: Message) -> int:

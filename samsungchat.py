@@ -6100,7 +6100,6 @@ class ServerApp(App):
         self.transcript.status = Status(State.CONNECTED, 0, 0, 0)  # For the prompt: nobody is connected to it.
         self.question: Optional[Tuple[str, str, Callable[[], None]]] = None  # The question, the word for yes, the act.
         self._open_room, self.port, self._notes = open_room, port, notes
-        self.here: Dict[str, None] = {}  # The members' names, safe to show.
         self.operator = ""  # Its name, if the room has one: then what is typed is said.
         self._sure = self._ending = False
         self._report_at = 0.0
@@ -6168,10 +6167,6 @@ class ServerApp(App):
             level, sentence = ACTIVITY[event.what]
             name, why = display_text(event.name, " "), display_text(REFUSALS.get(event.why, event.why), " ")
             address = address_text(event.address) if event.address else ""
-            if event.what in ("joined", "back"):
-                self.here[name] = None
-            elif event.what == "left" or event.what in PRESENCE_WORDS:
-                self.here.pop(name, None)
             self.tell(level, sentence.format(name=name, address=address, why=why, members=event.members))
             self._report_at = 0.0
         elif isinstance(event, Happened):
@@ -6319,15 +6314,12 @@ class ServerApp(App):
 
     def interrupt(self) -> None:
         """Close the room; while members are here, only when told twice in a row."""
-        if not self.here or self._sure:
+        others = len(self.transcript.names())
+        if not others or self._sure:
             self.stop()
         else:
             self._sure = True
-            self._show(None, ["%s here; Ctrl-C once more closes the room." % plural(len(self.here), "member")])
-
-    def complete(self, before: str) -> List[str]:
-        """Return what the text before the caret may be completed to."""
-        return complete(before, list(self.here), self.commands)
+            self._show(None, ["%s here; Ctrl-C once more closes the room." % plural(others, "member")])
 
     def shut(self) -> None:
         """Leave the network: the members are told."""
@@ -6582,9 +6574,10 @@ class Terminal(Face):
 
     def close(self) -> None:
         """Leave on the screen what was typed and not sent, and give the terminal back."""
-        for text in [*self.app.waiting.values(), self._line.text]:
-            if text.strip():
-                self._tell("not sent: " + display_text(text))
+        for text in self.app.waiting.values():
+            self._tell("not confirmed: " + display_text(text))
+        if self._line.text.strip():
+            self._tell("not sent: " + display_text(self._line.text))
         self._give_back()
 
     def _give_back(self) -> None:

@@ -7209,7 +7209,8 @@ class TerminalTest(OutsideCase):
             if text == "one":
                 server.process.send_signal(signal.SIGCONT)
                 ann.expect("ann> ")
-        self.assertEqual(1, ann.finish("/quit\r")[0])
+        code, shown, _ = ann.finish("/quit\r")
+        self.assertEqual((1, True), (code, "not confirmed: two" in shown))
 
     def test_no_text_makes_a_terminal_work_long_or_scroll_far(self):
         port = self.serve("--rate", "0").port

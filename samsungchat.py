@@ -34,7 +34,8 @@ Sections, each using only those above it:
     17  apps                    one for each role: what lies between a person and a room
     18  console                 their faces without a window: terminal, pipe, log
     19  window                  tkinter, imported only there and only when a window is opened
-    20  command line            flags, passwords, exit codes
+    20  languages               what people read, in Indonesian: data only
+    21  command line            flags, passwords, exit codes
 
 Glossary: *room*, the one conversation; *member*, who is in it; *entry*, a numbered line of the log; *session*,
 the keys shared with one peer; *datagram*, bytes on the wire; *message*, a decoded datagram; *event*, what a
@@ -288,6 +289,7 @@ TEXT_COLUMNS = 80  # Widest row of a conversation in a window: longer ones are h
 FOUND_SPANS_MAX = 1000  # Places that a search in a window marks.
 SETTING_CHARACTERS_MAX = 255
 PASTE_CHARACTERS_MAX = 65536  # What goes into the entry, to be shortened there.
+SENTENCES_MAX = 1000  # That are kept as they were translated.
 COUNTED_CHARACTERS_MAX = 2000  # Of a text being typed whose rows are counted; more fill the entry anyway.
 
 # ======================================================================================================
@@ -500,6 +502,48 @@ Entropy = Callable[[int], bytes]  # Returns so many random bytes.
 def random_draw(entropy: Entropy, low: float, high: float) -> float:
     """Draw evenly from [low, high) with the randomness that was passed in."""
     return low + (high - low) * int.from_bytes(entropy(4), "big") / 2**32
+
+
+_PLACE = re.compile(r"%[-*.\d]*[a-zA-Z]|\{[\w:,]*\}")  # Of a sentence: what is filled in.
+_sentences: Dict[str, str] = {}
+_patterns: List[Tuple[Any, str]] = []
+
+
+def use_language(table: Dict[str, str]) -> None:
+    """Let local() say sentences as the table has them; the empty one is English.
+
+    Its keys are the sentences as they stand in the program, with their places; ``%s`` in a value is what was filled in
+    at the next place, ``%S`` the same where that is a sentence of its own.
+    """
+    global _sentences, _patterns
+    _sentences, found = table, {key: value for key, value in table.items() if _PLACE.search(key)}
+    longest = sorted(found, key=lambda key: -len(_PLACE.sub("", key)))  # The most particular first.
+    whole = ("(.+?)".join(map(re.escape, _PLACE.split(key))) for key in longest)
+    _patterns = [(re.compile(pattern, re.DOTALL), found[key]) for pattern, key in zip(whole, longest)]
+    local.cache_clear()
+
+
+def _filled(sentence: str, words: Iterator[str]) -> str:
+    return re.sub("%[sS]", lambda place: (local if place.group() == "%S" else str)(next(words)), sentence)
+
+
+@functools.lru_cache(SENTENCES_MAX)
+def local(text: str) -> str:
+    """Return an English sentence of the program, its places filled, in the language in use; anything else as it is.
+
+    Rows and what stands between semicolons may be sentences of their own.
+    """
+    if text in _sentences or not _sentences:
+        return _sentences.get(text, text)
+    for mark in ("\n", "; "):
+        parts = [(each, local(each)) for each in text.split(mark)] if mark in text else []
+        if parts and (mark == "\n" or all(each != said for each, said in parts)):
+            return mark.join(said for _, said in parts)
+    for pattern, value in _patterns:
+        match = pattern.fullmatch(text)
+        if match:
+            return _filled(value, iter(match.groups()))
+    return text
 
 
 # ======================================================================================================
@@ -3802,7 +3846,7 @@ def classic_datagrams(entry: Entry, text: str) -> List[bytes]:
     elif entry.kind in HOLDING:
         text = holding_words(entry)
     elif entry.kind == REFUSED:
-        text = "Not sent: " + NOT_TAKEN.get(entry.text, entry.text)
+        text = "Not sent: %s" % NOT_TAKEN.get(entry.text, entry.text)
     start = lead.encode("utf-8")
     return [start + piece for piece in split_parts(text, CLASSIC_BYTES_MAX - len(start))]
 
@@ -3963,7 +4007,7 @@ class ClassicClient(Client):
 
     def _tick_login(self, now: float) -> None:
         if self._alarms.due("failed", now):
-            self._fail(NO_ANSWER, REFUSALS[NO_ANSWER] + " Ours needs --classic to answer here.")
+            self._fail(NO_ANSWER, "%s Ours needs --classic to answer here." % REFUSALS[NO_ANSWER])
         elif self._alarms.due("retry", now):
             self._retry.again(now)
             self._send_text([self._login])
@@ -4114,7 +4158,7 @@ def commands_help(commands: Dict[str, Tuple[str, str]]) -> List[str]:
     rows = [(("/%s %s" % (name, arguments)).rstrip(), about) for name, (arguments, about) in commands.items() if about]
     rows.append(("//TEXT", "say something that starts with a slash"))
     width = max(len(row) for row, _ in rows)
-    return ["%-*s  %s" % (width, *row) for row in rows]
+    return ["%-*s  %s" % (width, command, local(about)) for command, about in rows]
 
 
 def complete(text: str, names: Sequence[str], commands: Dict[str, Tuple[str, str]]) -> List[str]:
@@ -4154,8 +4198,8 @@ def status_text(status: Status) -> str:
     elif status.state is State.RECONNECTING:
         words = "reconnecting since %d s" % status.silent
     elif status.state is State.CONNECTED and status.rtt_ms:
-        words += ", %d ms" % status.rtt_ms
-    return words + (", %d waiting" % status.waiting if status.waiting else "")
+        words = "connected, %d ms" % status.rtt_ms
+    return "%s, %d waiting" % (words, status.waiting) if status.waiting else words
 
 
 class Listed(Value):
@@ -4227,7 +4271,7 @@ class Transcript:
             if line is None:  # It never was on its way: it is put back to be mended, and leaves no line.
                 return []
             if isinstance(event, NotSent):
-                return [replace(line, state="failed"), self.note("Not sent: " + event.reason, "error")]
+                return [replace(line, state="failed"), self.note("Not sent: %s" % event.reason, "error")]
             return [replace(line, state="sent" if event.confirmed else "unconfirmed")]
         elif isinstance(event, Status):
             early = event.state is State.CONNECTED and not self.room  # Nothing can be said yet.
@@ -4240,7 +4284,7 @@ class Transcript:
                 return [self.note("The server's disk is full: messages wait until there is room on it.", "error")]
             return [self.note("The server's disk has room again; what waited is sent.")]
         elif isinstance(event, Disconnected):
-            return [self.note(event.text + " Trying again; what you type is kept.", "error")]
+            return [self.note("%s Trying again; what you type is kept." % event.text, "error")]
         return []
 
     def on_way(self) -> List[Line]:
@@ -4402,7 +4446,7 @@ PRESENCE_WORDS = {
 def entry_words(entry: Entry) -> str:
     """Return what an entry tells of who came (JOINED) or went (LEFT), safe to show, or of what is not kept (SKIP)."""
     if entry.kind == SKIP:
-        return plural(entry.count, "earlier line") + " no longer available"
+        return "%s no longer available" % plural(entry.count, "earlier line")
     if entry.kind == JOINED:
         return "joined (%s)" % display_text(entry.text, " ") if entry.text else "joined"
     return PRESENCE_WORDS.get(entry.text) or display_text(entry.text, " ")
@@ -4666,11 +4710,15 @@ def blend(one: str, other: str, share: float) -> str:
 
 
 class Settings(Value):
-    """What a window remembers; ``theme`` is "light", "dark" or "", the system's.  Never a password."""
+    """What a window remembers, never a password; ``theme`` is "light" or "dark", ``language`` "en" or "id".
+
+    "" is the system's.
+    """
 
     server: str = ""
     name: str = ""
     theme: str = ""
+    language: str = ""
 
 
 def parse_settings(text: str) -> Settings:
@@ -4831,12 +4879,7 @@ def shorten(text: str, width: int, measure: Callable[[str], int]) -> str:
 
 
 Run = Tuple[str, Tuple[str, ...]]
-_STATES = {
-    "pending": "\u00a0 sending \u2026",
-    "sent": "\u00a0\u00a0\u2713",
-    "failed": "\u00a0 not sent",
-    "unconfirmed": "\u00a0 sent, unconfirmed",
-}
+_STATES = {"pending": "sending \u2026", "sent": "\u2713", "failed": "not sent", "unconfirmed": "sent, unconfirmed"}
 _DIVIDERS = {"earlier": "earlier messages", "now": "from now on"}
 
 
@@ -4848,36 +4891,38 @@ def line_runs(line: Line, before: Optional[Line] = None) -> List[Run]:
     if line.kind == "gone":
         return []
     if line.kind == "help":
-        title: List[Run] = [("\n", ("plain", "gap")), ("Commands\n", ("card", "head"))]
-        return [*title, (line.text + "\n", ("card",))]
+        title: List[Run] = [("\n", ("plain", "gap")), (local("Commands") + "\n", ("card", "head"))]
+        return [*title, (local(line.text) + "\n", ("card",))]
     if line.kind in ("presence", "error", "divider", "day", "unread"):
         rule: List[Run] = [("\n", ("system", "rule"))] if line.kind == "unread" else []
-        return [(_DIVIDERS.get(line.text, line.text) + "\n", ("system", line.kind)), *rule]
+        return [(local(_DIVIDERS.get(line.text, line.text)) + "\n", ("system", line.kind)), *rule]
     clock = local_time(line.at).strftime("%H:%M:%S")
     if line.kind == "log":
-        return [(clock + "  ", ("plain", "time")), (line.text + "\n", ("plain", "body", line.state))]
+        return [(clock + "  ", ("plain", "time")), (local(line.text) + "\n", ("plain", "body", line.state))]
     claims = {"notice": line.kind == "notice", "private": line.private, "own": line.state, "mention": line.mention}
     row = next((row for row, claimed in claims.items() if claimed), "plain")
-    name, colour = ("Announcement", "accent") if line.kind == "notice" else (line.name, "name%d" % line.colour)
+    name, colour, text = line.name, "name%d" % line.colour, line.text
+    if line.kind == "notice":
+        name, colour, text = local("Announcement"), "accent", local(text)
     head: List[Run] = [("\n", ("plain", "gap")), (name, (row, "head", "who", colour))]
-    state: List[Run] = [(_STATES[line.state], (row, line.state))] if line.state else []
+    state: List[Run] = [("\u00a0\u00a0" + local(_STATES[line.state]), (row, line.state))] if line.state else []
     if line.kind == "action":
         end = [("  " + clock[:5], (row, "time")), *state, ("\n", (row,))]
         return [*head, (" ", (row, "head", "action")), *_body(line.text, row, "action"), *end]
     if line.private:
         to = line.private if line.private.startswith("to ") else "to you"
-        head.append(("  private " + to, (row, "head", "secret")))
+        head.append(("  " + local("private " + to), (row, "head", "secret")))
     runs = [] if _continues(before, line) else [*head, ("  %s\n" % clock[:5], (row, "head", "time"))]
-    for is_code, text in split_code(line.text):
+    for is_code, block in split_code(text):
         if not is_code:
-            runs += [*_body(text, row, "body"), ("\n", (row, "body"))]
+            runs += [*_body(block, row, "body"), ("\n", (row, "body"))]
             continue
-        last, folds = text.count("\n"), text.count("\n") >= CODE_ROWS_MAX
-        for at, each in enumerate(text.split("\n")):  # The first and the last have room above and below.
+        last, folds = block.count("\n"), block.count("\n") >= CODE_ROWS_MAX
+        for at, each in enumerate(block.split("\n")):  # The first and the last have room above and below.
             tags = {"top": at == 0, "bottom": at == last, "fold": folds and at >= CODE_ROWS_MAX}
             runs.append((each + "\n", (row, "code", *(tag for tag, holds in tags.items() if holds))))
         if folds:
-            runs.append(("%s \u25be\n" % plural(last + 1 - CODE_ROWS_MAX, "more line"), (row, "more")))
+            runs.append((local(plural(last + 1 - CODE_ROWS_MAX, "more line")) + " \u25be\n", (row, "more")))
     last_text, styles = runs.pop() if runs else ("\n", (row, "body"))  # A text may be nothing but fences.
     return [*runs, (last_text[:-1], styles), *state, ("\n", styles)]
 
@@ -5474,8 +5519,8 @@ class Finding(Value):
 
     def lines(self) -> str:
         """Return it for a person, with a tick or a cross."""
-        remedy = "\n  " + self.remedy if self.remedy and not self.good else ""
-        return "%s %s%s" % ("\u2713" if self.good else "\u2717", self.text, remedy)
+        remedy = "\n  " + local(self.remedy) if self.remedy and not self.good else ""
+        return "%s %s%s" % ("\u2713" if self.good else "\u2717", local(self.text), remedy)
 
 
 _UNREACHED = {
@@ -5490,7 +5535,7 @@ def check(server: str, port: int, password: str) -> Iterator[Finding]:
     """Yield what a login needs at a server, or "" for one that is found; takes some seconds."""
     version = "Python %s, on %s" % (sys.version.split()[0], sys.platform)
     windows = importlib.util.find_spec("_tkinter") is not None
-    yield Finding(windows, "%s, with%s tkinter." % (version, "" if windows else "out"), TK_MISSING)
+    yield Finding(windows, ("%s, with tkinter." if windows else "%s, without tkinter.") % version, TK_MISSING)
     own = ", ".join(address for address, _ in networks()[:-1])
     said = "This machine's addresses: %s." % own if own else "This machine is in no network."
     yield Finding(bool(own), said, "Connect the cable or the Wi-Fi.")
@@ -5498,7 +5543,7 @@ def check(server: str, port: int, password: str) -> Iterator[Finding]:
     for way in search_ways(port):
         yield _check_search(*way, found)
     if not server and not found:
-        yield Finding(False, "No server was found.", "Type its address, if there is one. " + REFUSALS[NO_ANSWER])
+        yield Finding(False, "No server was found.", "Type its address, if there is one. %s" % REFUSALS[NO_ANSWER])
         return
     try:
         addresses = resolve(server, port) if server else found[:1]
@@ -5643,7 +5688,7 @@ class OutputClosed(Exception):
 def complain(text: str) -> None:
     """Write one line of diagnostics to standard error."""
     with contextlib.suppress(OSError, ValueError):
-        print("samsungchat: " + text, file=sys.stderr, flush=True)
+        print("samsungchat: " + local(text), file=sys.stderr, flush=True)
 
 
 HUSHED_WORDS = {IN_QUIET: "quiet: only the operator speaks", IS_MUTED: "muted"}
@@ -5689,7 +5734,7 @@ class App:
         if not (status.waiting or status.silent or status.state is not State.CONNECTED):
             place, here = transcript.place(), transcript.hushed()
             notes = ["hand raised, place %d" % place] * bool(place) + [HUSHED_WORDS.get(here, "")] * bool(here)
-        return "%s%s> " % (transcript.name, " (%s)" % ", ".join(notes) if notes else "")
+        return "%s%s> " % (transcript.name, " (%s)" % ", ".join(map(local, notes)) if notes else "")
 
     def end(self, code: int, last_words: str = "") -> None:
         """Come to the end, with that exit status."""
@@ -6120,11 +6165,11 @@ class ServerApp(App):
         self.operator = self.transcript.name = server.operator.name if server.operator else ""
         self.loop = Loop(server, sockets, self.inbox.put)
         self.loop.start()
-        lines = ["listening on " + address_text(self.bound), "room: " + display_text(server.room, " ")]
+        lines = ["listening on %s" % address_text(self.bound), "room: %s" % display_text(server.room, " ")]
         for address in typed_addresses(self.bound):
             own = address == "::1" or address.startswith(("127.", "[::1]"))
-            where = "on this machine only" if own else "on other machines"
-            lines.append("%s: %s" % (where, join_command(address)))
+            where = "on this machine only: %s" if own else "on other machines: %s"
+            lines.append(where % join_command(address))
         self._show(OPENED, [*lines, *self._notes])
         if self._shares:
             self.share()
@@ -6271,7 +6316,7 @@ class ServerApp(App):
         if self.loop is None:
             raise UsageError("The room is not open.")
         self.call(lambda core, now: core.say(text, now))
-        self.tell("accent", "announced: " + display_text(text, " "))
+        self.tell("accent", "announced: %s" % display_text(text, " "))
 
     def ask_kick(self, name: str) -> None:
         """Ask whether somebody is to be removed."""
@@ -6282,8 +6327,8 @@ class ServerApp(App):
         """Ask whether the room is to be closed, and the window too; to ask that twice in a row is an answer."""
         count = len(self.report.members)
         act = self.stop if leave else functools.partial(self.call, Server.close)
-        where = "%s %s here." % (plural(count, "member"), "is" if count == 1 else "are")
-        question = "%s Close the room%s?" % (where, " and this window" if leave else "")
+        here = ("%s is here." if count == 1 else "%s are here.") % plural(count, "member")
+        question = ("%s Close the room and this window?" if leave else "%s Close the room?") % here
         if count:
             self._ask(question, "Close the room", act)
         else:
@@ -6486,22 +6531,23 @@ def paint_line(line: Line, colour: bool, columns: int = 0) -> str:
 
     Further rows are indented, so that no text can look like another member's line.
     """
+    told = local(line.text) if line.kind in ("answer", "log", "notice", *_LEADS) else line.text
     if line.kind in ("answer", "log"):
         lead = local_time(line.at).strftime("%Y-%m-%d %H:%M:%S  ") if line.kind == "log" else ""
         indent = len(lead) or 4
-        return lead + ("\n" + " " * indent).join(_rows(line.text, len(lead), indent, columns))
+        return lead + ("\n" + " " * indent).join(_rows(told, len(lead), indent, columns))
     if line.kind in _LEADS:
-        text = line.text + (" --" if line.kind in ("divider", "day") else "")
+        text = told + (" --" if line.kind in ("divider", "day") else "")
         rows = _rows(text, 3, 3, columns)
         return paint(_LEADS[line.kind] + "\n   ".join(rows), "31" if line.kind == "error" else "2", colour)
     clock, lead = local_time(line.at).strftime("%H:%M "), "*** "
     painted = paint(lead, "1", colour)
     if line.kind != "notice":
-        private = " (%s)" % re.sub("^from .*", "private", line.private) if line.private else ""
+        private = " (%s)" % local(re.sub("^from .*", "private", line.private)) if line.private else ""
         form = "* %s%s " if line.kind == "action" else "%s%s: "
         lead = form % (line.name, private)
         painted = form % (paint(line.name, "1;" + _NAME_SGR[line.colour], colour), paint(private, "35", colour))
-    rows = _rows(line.text, len(clock) + text_width(lead), len(clock), columns)
+    rows = _rows(told, len(clock) + text_width(lead), len(clock), columns)
     dim = line.earlier or line.state in ("pending", "failed")
     claims = {"1;33": line.mention, "2": dim, "1": line.kind == "notice"}
     sgr = next((sgr for sgr, claimed in claims.items() if claimed), "")
@@ -6512,7 +6558,7 @@ def _rows(text: str, first: int, indent: int, columns: int) -> List[str]:
     """Return the rows of a text of which the first begins at that cell and the others at ``indent``."""
     rows = fold(text, max(columns - 1 - first, 8), max(columns - 1 - indent, 8)) if columns else text.split("\n")
     more = len(rows) - MESSAGE_ROWS_MAX
-    return rows if more <= 0 else [*rows[:MESSAGE_ROWS_MAX], "... %s" % plural(more, "more row")]
+    return rows if more <= 0 else [*rows[:MESSAGE_ROWS_MAX], local("... %s" % plural(more, "more row"))]
 
 
 class Terminal(Face):
@@ -6575,9 +6621,9 @@ class Terminal(Face):
     def close(self) -> None:
         """Leave on the screen what was typed and not sent, and give the terminal back."""
         for text in self.app.waiting.values():
-            self._tell("not confirmed: " + display_text(text))
+            self._tell("not confirmed: %s" % display_text(text))
         if self._line.text.strip():
-            self._tell("not sent: " + display_text(self._line.text))
+            self._tell("not sent: %s" % display_text(self._line.text))
         self._give_back()
 
     def _give_back(self) -> None:
@@ -6707,7 +6753,7 @@ class Terminal(Face):
             form = "Your name%s: "
         elif need.field == "password":
             default, form = self.app.default_password(), "Password%s: "
-        self._question, self._default = form % (" [%s]" % default if default else ""), default
+        self._question, self._default = local(form) % (" [%s]" % default if default else ""), default
         if mistyped and need.field != "password":
             self._answer.offer(known)
 
@@ -8171,7 +8217,7 @@ class ServerWindow(Window):
         if shown != self._shown:
             self._shown = shown
             if is_open:
-                self.state.configure(text="open, listening on " + address_text(bound), style="Surface.good.TLabel")
+                self.state.configure(text="open, listening on %s" % address_text(bound), style="Surface.good.TLabel")
                 self.switch.configure(text="Stop", style="TButton")
             else:
                 self.state.configure(text="not open" if trouble else "closed", style="Surface.error.TLabel")
@@ -8205,7 +8251,562 @@ class ServerWindow(Window):
 
 
 # ======================================================================================================
-# 20. Command line
+# 20. Languages
+# ======================================================================================================
+# What people read, in the languages other than English: data only; see use_language().  Words are those of the
+# original's program where it had them.
+
+_ENGLISH_DATES = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April May June July"
+_ENGLISH_DATES += " August September October November December"
+_INDONESIAN_DATES = "Senin Selasa Rabu Kamis Jumat Sabtu Minggu Januari Februari Maret April Mei Juni Juli"
+_INDONESIAN_DATES += " Agustus September Oktober November Desember"
+_INDONESIAN: Dict[str, str] = {
+    **dict(zip(_ENGLISH_DATES.split(), _INDONESIAN_DATES.split())),
+    "%A, %d %B %Y": "%S, %s %S %s",
+    # Counts.
+    "%d member": "%s anggota",
+    "%d members": "%s anggota",
+    "%d message": "%s pesan",
+    "%d messages": "%s pesan",
+    "%d line": "%s baris",
+    "%d lines": "%s baris",
+    "%d more row": "%s baris lagi",
+    "%d more rows": "%s baris lagi",
+    "%d more line": "%s baris lagi",
+    "%d more lines": "%s baris lagi",
+    "%d earlier line": "%s baris sebelumnya",
+    "%d earlier lines": "%s baris sebelumnya",
+    # Why a login, a name or a text is refused.
+    "This name is in use; choose another.": "Username sudah digunakan; pilih nama lain.",
+    "This name cannot be used; choose another.": "Nama ini tidak bisa dipakai; pilih nama lain.",
+    "The password is wrong, or this is not the server that you mean.": "Password salah, atau ini bukan server yang "
+    "Anda maksud.",
+    "The room is full; try again when somebody has left.": "Ruang sudah penuh; coba lagi setelah ada yang keluar.",
+    "The server is busy; try again in a few seconds.": "Server sedang sibuk; coba lagi beberapa detik lagi.",
+    "You were removed from the room; for ten minutes after that it stays closed to you.": "Anda dikeluarkan dari "
+    "ruang; selama sepuluh menit sesudahnya ruang ini tertutup bagi Anda.",
+    "Somebody at your address was removed from the room; for ten minutes after that nobody new is let in from there. "
+    "Who runs the server can lift that.": "Seseorang di alamat Anda dikeluarkan dari ruang; selama sepuluh menit "
+    "sesudahnya tidak ada orang baru yang boleh masuk dari sana. Pengelola server bisa mencabut larangan ini.",
+    "Your name was silent and somebody else has taken it; log in again.": "Nama Anda lama tidak terdengar dan sudah "
+    "dipakai orang lain; silakan login lagi.",
+    "The room is full and your address had most of its seats: yours has gone to somebody at another one.": "Ruang "
+    "sudah penuh dan alamat Anda memakai paling banyak tempat: tempat Anda diberikan kepada orang di alamat lain.",
+    "This place in the room belongs to another login; log in again.": "Tempat di ruang ini milik login lain; silakan "
+    "login lagi.",
+    "The server speaks another version; use the same samsungchat.py on both machines.": "Versi server berbeda; pakai "
+    "samsungchat.py yang sama di kedua komputer.",
+    "The server has closed the room.": "Server sudah menutup ruang.",
+    "No server answered. Check that it is running, the address and the port, that a firewall lets UDP through, and "
+    "that both machines are on the same network.": "Tidak ada server yang menjawab. Periksa apakah server berjalan, "
+    "alamat dan port-nya benar, firewall meloloskan UDP, dan kedua komputer berada di jaringan yang sama.",
+    "A name needs at least one letter or digit.": "Nama harus berisi paling sedikit satu huruf atau angka.",
+    "A name has at most %d characters and %d bytes.": "Nama paling panjang %s karakter dan %s byte.",
+    "A name has letters, digits and _ - . only, no spaces.": "Nama hanya boleh berisi huruf, angka, dan _ - . "
+    "tanpa spasi.",
+    "A name has no invisible characters.": "Nama tidak boleh berisi karakter yang tak terlihat.",
+    "A name begins with a letter or digit.": "Nama diawali huruf atau angka.",
+    "The letters of a name are of one script; here %s.": "Huruf-huruf dalam nama harus dari satu aksara; di sini: %s.",
+    "There is nothing to send.": "Tidak ada yang bisa dikirim.",
+    "{:,} bytes; at most {:,}": "%s byte; paling banyak %s",
+    "This message has %s fit. Send it in pieces.": "Pesan ini terlalu panjang (%S). Kirim sedikit demi sedikit.",
+    # The history file.
+    "%s is in use by another server; stop that one, or choose another file.": "%s sedang dipakai server lain; "
+    "hentikan server itu, atau pilih berkas lain.",
+    "%s is read-only; make it writable, or choose another file.": "%s hanya bisa dibaca; izinkan penulisan, atau "
+    "pilih berkas lain.",
+    "The disk of %s is full; make room on it.": "Disk untuk %s penuh; kosongkan sebagian.",
+    "%s cannot be opened; check the folder and your rights to it.": "%s tidak bisa dibuka; periksa folder dan hak "
+    "akses Anda.",
+    "%s is not a history of SamsungChat; choose another file.": "%s bukan riwayat SamsungChat; pilih berkas lain.",
+    "%s is damaged; put a copy back in its place, or choose another file.": "%s rusak; kembalikan salinannya, atau "
+    "pilih berkas lain.",
+    "%s cannot be written: the disk or your share of it is full, or broken.": "%s tidak bisa ditulis: disk atau "
+    "jatah Anda penuh, atau disk rusak.",
+    "%s cannot be used: %s.": "%s tidak bisa dipakai: %s.",
+    "%s was written by another version; use that one, or another file.": "%s ditulis oleh versi lain; pakai versi "
+    "itu, atau berkas lain.",
+    "There is no file %s.": "Tidak ada berkas %s.",
+    "%s is damaged; what came before this line could be read.": "%s rusak; yang sebelum baris ini masih terbaca.",
+    # The server, and the client.
+    "The room was opened.": "Ruang dibuka.",
+    "Nobody here is called %s.": "Tidak ada yang bernama %s di sini.",
+    "Nobody called %s is kept out.": "Tidak ada yang bernama %s yang sedang dilarang masuk.",
+    "%d min %02d s": "%s menit %s detik",
+    "Too much is waiting to be sent; try again when the connection is back.": "Terlalu banyak pesan yang menunggu; "
+    "coba lagi setelah sambungan pulih.",
+    "Nobody here is called %s. Nothing was sent.": "Tidak ada yang bernama %s di sini. Tidak ada yang dikirim.",
+    "The connection was lost and did not come back.": "Sambungan terputus dan tidak pulih.",
+    "The server has another password now, or it is another one.": "Password server sudah diganti, atau ini server "
+    "yang lain.",
+    "The server does not take this.": "Server tidak menerima pesan ini.",
+    "%s has left; nobody got your private message.": "%s sudah keluar; pesan pribadi Anda tidak sampai ke siapa pun.",
+    "The server does not answer.": "Server tidak menjawab.",
+    # The original protocol.
+    "You were silent for an hour and have left the room; log in again.": "Anda diam selama satu jam dan dikeluarkan "
+    "dari ruang; silakan login lagi.",
+    "The server's disk is full: what you say is lost until there is room.": "Disk server penuh: pesan Anda hilang "
+    "sampai ada tempat lagi.",
+    "The server's disk has room again.": "Disk server sudah punya tempat lagi.",
+    "no seat is left for the original program, or none at that address (--classic-max)": "tidak ada tempat lagi untuk "
+    "program asli, atau di alamat itu (--classic-max)",
+    "This is an original server: messages travel unencrypted, and whether they arrive is not confirmed. It has no list "
+    "of members, no history, no /me and no /msg.": "Ini server program asli: pesan dikirim tanpa enkripsi, dan "
+    "sampainya tidak dipastikan. Tidak ada daftar anggota, riwayat, /me, maupun /msg.",
+    "Nobody uses the original program any more: the room is encrypted again.": "Tidak ada lagi yang memakai program "
+    "asli: ruang ini terenkripsi lagi.",
+    "%s uses the original program: from now on the room's messages also travel unencrypted.": "%s memakai program "
+    "asli: mulai sekarang pesan di ruang ini juga dikirim tanpa enkripsi.",
+    "%s Ours needs --classic to answer here.": "%S Server kami perlu --classic agar menjawab di sini.",
+    "An original server has no /me and no /msg.": "Server program asli tidak punya /me dan /msg.",
+    # Commands.
+    "say something to one member only": "kirim pesan kepada satu anggota saja",
+    "answer the last private message": "balas pesan pribadi terakhir",
+    "say what you do": "ceritakan apa yang Anda lakukan",
+    "list the members": "tampilkan daftar anggota",
+    "show N more messages from before": "tampilkan N pesan sebelumnya",
+    "show the commands": "tampilkan perintah",
+    "leave": "keluar",
+    "list the members with address, round trip and messages": "tampilkan anggota dengan alamat, waktu "
+    "tempuh, dan pesan",
+    "announce something to all": "umumkan sesuatu kepada semua",
+    "remove a member, and let in nobody new from its address, for ten minutes": "keluarkan seorang anggota, dan "
+    "jangan izinkan orang baru dari alamatnya, selama sepuluh menit",
+    "list who is kept out, and for how long still": "tampilkan siapa yang dilarang masuk, dan berapa lama lagi",
+    "let somebody in again, and who is new from there": "izinkan seseorang masuk lagi, juga orang baru dari sana",
+    "close the room": "tutup ruang",
+    "say something that starts with a slash": "kirim pesan yang diawali garis miring",
+    "There is no command /%s; /help lists them.": "Tidak ada perintah /%s; /help menampilkan semuanya.",
+    "There is no command /%s; /help lists them; a text that starts with a slash begins with two.": "Tidak ada "
+    "perintah /%s; /help menampilkan semuanya; pesan yang diawali garis miring ditulis dengan dua garis miring.",
+    "Write /%s %s.": "Tulis /%s %s.",
+    "Write the server as HOST or HOST:PORT, like 192.168.1.5 or lab1:11111.": "Tulis server sebagai HOST atau "
+    "HOST:PORT, misalnya 192.168.1.5 atau lab1:11111.",
+    "A port is a number from 1 to 65535.": "Port adalah angka dari 1 sampai 65535.",
+    # States and what happens.
+    "not connected": "tidak tersambung",
+    "connecting": "menyambung",
+    "connected": "tersambung",
+    "reconnecting": "menyambung ulang",
+    "leaving": "sedang keluar",
+    "left": "keluar",
+    "waiting for the server since %d s": "menunggu server sejak %s detik",
+    "reconnecting since %d s": "menyambung ulang sejak %s detik",
+    "connected, %d ms": "tersambung, %s ms",
+    "%s, %d waiting": "%S, %s menunggu",
+    "Connected again to %s as %s; %s here.": "Tersambung lagi ke %s sebagai %s; %S di sini.",
+    "Welcome to %s, %s; %s here.": "Login berhasil! Selamat datang di %s, %s; %S di sini.",
+    "Not sent: %s": "Tidak terkirim: %S",
+    "%s here: %s": "%S di sini: %s",
+    "The server's disk is full: messages wait until there is room on it.": "Disk server penuh: pesan menunggu sampai "
+    "ada tempat.",
+    "The server's disk has room again; what waited is sent.": "Disk server sudah punya tempat lagi; pesan yang "
+    "menunggu dikirim.",
+    "%s Trying again since %d s; what you type is kept and sent then.": "%S Mencoba lagi sejak %s detik; yang Anda "
+    "ketik disimpan dan dikirim nanti.",
+    "Connected again.": "Tersambung lagi.",
+    "Nobody else is here yet. Others come in with": "Belum ada orang lain di sini. Yang lain bisa masuk dengan",
+    "Copy code": "Salin kode",
+    "Copy link": "Salin tautan",
+    "Open link": "Buka tautan",
+    "Mention %s": "Sebut %s",
+    "Private message to %s": "Pesan pribadi untuk %s",
+    "Only %s will read this. Escape: all.": "Hanya %s yang akan membacanya. Escape: semua.",
+    "%s Trying again; what you type is kept.": "%S Mencoba lagi; yang Anda ketik tetap disimpan.",
+    "%d more": "%s orang lagi",
+    "%s joined": "%s bergabung",
+    "%s joined (original program, not encrypted)": "%s bergabung (program asli, tidak terenkripsi)",
+    "%s left": "%s keluar",
+    "%s lost the connection": "%s kehilangan sambungan",
+    "%s was removed": "%s dikeluarkan",
+    "%s stopped answering": "%s tidak menjawab lagi",
+    "%s lost the seat to a newcomer": "%s kehilangan tempat karena pendatang baru",
+    "%s joined and left": "%s bergabung lalu keluar",
+    "%s joined and lost the connection": "%s bergabung lalu kehilangan sambungan",
+    "%s joined and was removed": "%s bergabung lalu dikeluarkan",
+    "%s joined and stopped answering": "%s bergabung lalu tidak menjawab lagi",
+    "%s joined and lost the seat to a newcomer": "%s bergabung lalu kehilangan tempat karena pendatang baru",
+    "%s left and came back": "%s keluar lalu kembali",
+    "%s lost the connection and came back": "%s kehilangan sambungan lalu kembali",
+    "%s was removed and came back": "%s dikeluarkan lalu kembali",
+    "%s stopped answering and came back": "%s tidak menjawab lalu kembali",
+    "%s lost the seat to a newcomer and came back": "%s kehilangan tempat lalu kembali",
+    "Nothing was said before.": "Belum ada yang dibicarakan sebelumnya.",
+    "the beginning": "awal percakapan",
+    "earlier": "sebelumnya",
+    "earlier messages": "pesan sebelumnya",
+    "now": "sekarang",
+    "from now on": "mulai sekarang",
+    "new": "baru",
+    "end of what is earlier": "akhir pesan sebelumnya",
+    "%s no longer available": "%S tidak tersedia lagi",
+    "%s no longer available.": "%S tidak tersedia lagi.",
+    "private": "pribadi",
+    "sending \u2026": "mengirim \u2026",
+    "not sent": "tidak terkirim",
+    "sent, unconfirmed": "terkirim, tidak dipastikan",
+    "to %s": "kepada %s",
+    # Logging in.
+    "1 to 65535": "1 sampai 65535",
+    "0 to 65535": "0 sampai 65535",
+    "The password is empty; type the one of the room.": "Password kosong; ketik password ruang ini.",
+    "Type a number from 1 to %d, or an address.": "Ketik angka dari 1 sampai %s, atau sebuah alamat.",
+    "Type the address that the server shows, or choose one found on this network.": "Ketik alamat yang ditampilkan "
+    "server, atau pilih salah satu yang ditemukan di jaringan ini.",
+    "Two servers here are called %s; ask which one is yours.": "Ada dua server bernama %s di sini; tanyakan yang mana "
+    "server Anda.",
+    "Connecting to %s ...": "Menyambung ke %s ...",
+    "Looking for %s ...": "Mencari %s ...",
+    "Looking for servers on this network ...": "Mencari server di jaringan ini ...",
+    "On this network; type a number or a name:": "Di jaringan ini; ketik angka atau nama:",
+    "%d  %s at %s, %s": "%s  %s di %s, %S",
+    "Not sent in the room before: %s; Up recalls what you typed.": "Tidak terkirim di ruang sebelumnya: %S; tombol "
+    "panah atas menampilkan lagi yang Anda ketik.",
+    "Found %s at %s.": "Ditemukan %s di %s.",
+    "Type the new one, or wait for the room to come back.": "Ketik password yang baru, atau tunggu ruang ini kembali.",
+    "Not connected: this was not sent.": "Tidak tersambung: pesan ini tidak terkirim.",
+    "Nobody has written to you alone yet.": "Belum ada yang mengirim pesan pribadi kepada Anda.",
+    "Write /earlier N, with a number from 1 to %d.": "Tulis /earlier N, dengan angka dari 1 sampai %s.",
+    "%s not confirmed yet; once more leaves all the same.": "%S belum dipastikan sampai; sekali lagi untuk tetap "
+    "keluar.",
+    "Ctrl-C once more leaves.": "Tekan Ctrl-C sekali lagi untuk keluar.",
+    "%s not confirmed.": "%S tidak dipastikan sampai.",
+    "There is no machine called %s. Check the name, or type its address.": "Tidak ada komputer bernama %s. Periksa "
+    "namanya, atau ketik alamatnya.",
+    "The program has a fault (%s: %s). Please start it again.": "Ada kesalahan dalam program (%s: %s). Silakan "
+    "jalankan lagi.",
+    "The program has a fault (%s: %s). What you see may be incomplete.": "Ada kesalahan dalam program (%s: %s). "
+    "Tampilan mungkin tidak lengkap.",
+    "Cannot listen on %s: %s.": "Tidak bisa membuka %s: %s.",
+    "Port %d is in use: another server may be running. Stop that, or choose another with --port.": "Port %s sedang "
+    "dipakai: mungkin ada server lain yang berjalan. Hentikan server itu, atau pilih port lain dengan --port.",
+    "Port %d needs more rights than you have. Choose one above 1023 with --port.": "Port %s perlu hak akses lebih "
+    "tinggi. Pilih port di atas 1023 dengan --port.",
+    "%s is no address of this machine. Leave --host out to listen on all of them.": "%s bukan alamat komputer ini. "
+    "Tanpa --host server membuka semua alamat.",
+    # The server's log.
+    "{name} joined from {address} ({members} here)": "%s bergabung dari %s (%s di sini)",
+    "{name} is back from {address} ({members} here)": "%s kembali dari %s (%s di sini)",
+    "{name} left ({members} here)": "%s keluar (%s di sini)",
+    "{name} lost the connection ({members} here)": "%s kehilangan sambungan (%s di sini)",
+    "{name} was removed ({members} here)": "%s dikeluarkan (%s di sini)",
+    "{name} stopped answering ({members} here)": "%s tidak menjawab lagi (%s di sini)",
+    "{name} lost the seat to a newcomer ({members} here)": "%s kehilangan tempat karena pendatang baru (%s di sini)",
+    "{name} ({address}) is kept out for {why} more, and whoever is new at that address": "%s (%s) dilarang masuk "
+    "selama %S lagi, juga orang baru di alamat itu",
+    "nobody is kept out": "tidak ada yang dilarang masuk",
+    "{name} ({address}) may come in again, and whoever is new at that address": "%s (%s) boleh masuk lagi, juga orang "
+    "baru di alamat itu",
+    "refused {name} from {address}, who is told: {why}": "%s dari %s ditolak, dan diberi tahu: %S",
+    "refused {name} from {address}: {why}": "%s dari %s ditolak: %S",
+    "login from {address} was not completed: wrong password, or the connection broke": "login dari %s tidak selesai: "
+    "password salah, atau sambungan terputus",
+    "{address} tried to log in with the original program; a server with --classic admits it": "%s mencoba login dengan "
+    "program asli; server dengan --classic menerimanya",
+    "{why} Messages wait until then.": "%S Pesan menunggu sampai saat itu.",
+    "the history is written again": "riwayat ditulis lagi",
+    "the name is in use": "username sudah digunakan",
+    "the name cannot be used": "nama tidak bisa dipakai",
+    "the password is wrong": "password salah",
+    "the room is full": "ruang penuh",
+    "removed less than ten minutes ago": "dikeluarkan kurang dari sepuluh menit yang lalu",
+    "somebody at that address was removed less than ten minutes ago": "seseorang di alamat itu dikeluarkan kurang "
+    "dari sepuluh menit yang lalu",
+    "the place in the room is another login's": "tempat di ruang ini milik login lain",
+    "listening on %s": "mendengarkan di %s",
+    "room: %s": "ruang: %s",
+    "on this machine only: %s": "hanya di komputer ini: %s",
+    "on other machines: %s": "di komputer lain: %s",
+    "%d of %d members": "%s dari %s anggota",
+    "  %s  %s  %s  since %s": "  %s  %s  %S  sejak %s",
+    "%d ms  %s": "%s ms  %S",
+    "the room is closed": "ruang ditutup",
+    "Write /say TEXT to announce something, /help for the commands.": "Tulis /say TEXT untuk mengumumkan sesuatu, "
+    "/help untuk daftar perintah.",
+    "The room is not open.": "Ruang belum dibuka.",
+    "announced: %s": "diumumkan: %s",
+    "Remove %s for ten minutes?": "Keluarkan %s selama sepuluh menit?",
+    "Remove": "Keluarkan",
+    "%s is here.": "%S di sini.",
+    "%s are here.": "%S di sini.",
+    "%s Close the room?": "%S Tutup ruang?",
+    "%s Close the room and this window?": "%S Tutup ruang dan jendela ini?",
+    "Close the room": "Tutup ruang",
+    "closing the room": "ruang ditutup",
+    "%s here; Ctrl-C once more closes the room.": "%S di sini; Ctrl-C sekali lagi menutup ruang.",
+    # The terminal.
+    "there is no space left for standard output": "tidak ada tempat lagi untuk keluaran standar",
+    "standard output was closed": "keluaran standar sudah ditutup",
+    "... %s": "... %S",
+    "Tab completes, Up recalls, Alt-Enter begins a new row, Ctrl-C clears the line, Ctrl-D ends.": "Tab melengkapi, "
+    "panah atas mengulang, Alt-Enter membuat baris baru, Ctrl-C menghapus baris, Ctrl-D mengakhiri.",
+    "not sent: %s": "tidak terkirim: %s",
+    "not confirmed: %s": "tidak dipastikan sampai: %s",
+    "not sent: %s: %s": "tidak terkirim: %s: %S",
+    "It is not known whether this has arrived.": "Tidak diketahui apakah ini sudah sampai.",
+    "%s; leaving when everything is sent.": "%S; keluar setelah semuanya terkirim.",
+    "%s; the room goes on without a log.": "%S; ruang berjalan terus tanpa log.",
+    "... %s missing here: nobody read the log": "... %S hilang di sini: tidak ada yang membaca log",
+    "standard output": "keluaran standar",
+    "it is not UTF-8 text": "bukan teks UTF-8",
+    "%s pasted: Enter sends them as one message, Ctrl-C discards them.": "%S ditempel: Enter mengirimnya sebagai satu "
+    "pesan, Ctrl-C membuangnya.",
+    "Press Enter to try again%s: ": "Tekan Enter untuk mencoba lagi%s: ",
+    "Server%s: ": "Server%s: ",
+    "Server address%s: ": "Alamat server%s: ",
+    "Your name%s: ": "Nama Anda%s: ",
+    "Password%s: ": "Password%s: ",
+    # Windows.
+    "Windows need tkinter, which this Python lacks. Debian, Ubuntu: apt install python3-tk; Fedora: dnf install "
+    "python3-tkinter; macOS: brew install python-tk, or the installer from python.org. --cli needs none of it.": ""
+    "Jendela memerlukan tkinter, yang tidak ada di Python ini. Debian, Ubuntu: apt install python3-tk; Fedora: dnf "
+    "install python3-tkinter; macOS: brew install python-tk, atau installer dari python.org. --cli tidak "
+    "memerlukannya.",
+    "No window can be opened, there is no display (%s). --cli needs none.": "Jendela tidak bisa dibuka, tidak ada "
+    "layar (%s). --cli tidak memerlukannya.",
+    "name under which who runs the server is in the room (default: %(default)s)": "nama pengelola server di dalam "
+    "ruang (bawaan: %(default)s)",
+    "announce something to all; so does /say": "umumkan sesuatu kepada semua; /say juga bisa",
+    "say something to one member only, as the operator": "kirim pesan kepada satu anggota saja, sebagai pengelola",
+    "say what you do, as the operator": "ceritakan apa yang Anda lakukan, sebagai pengelola",
+    "Say something to all, /announce it, or /help": "Tulis pesan untuk semua, /announce, atau /help",
+    "There is no operator in this room; write /say TEXT to announce something.": "Tidak ada pengelola di ruang ini; "
+    "tulis /say TEXT untuk mengumumkan sesuatu.",
+    "Too much is waiting to be sent; try again in a moment.": "Terlalu banyak pesan yang menunggu; coba lagi sebentar "
+    "lagi.",
+    "Announcement": "Pengumuman",
+    "Commands": "Perintah",
+    "Your name": "Nama Anda",
+    "Password": "Password",
+    "Server": "Server",
+    "Port": "Port",
+    "Log in": "Login",
+    "Cancel": "Batal",
+    "Show": "Lihat",
+    "Hide": "Tutup",
+    "Menu": "Menu",
+    "Send": "Kirim",
+    "Announce": "Umumkan",
+    "Members": "Anggota",
+    "Member": "Anggota",
+    "Name": "Nama",
+    "Address": "Alamat",
+    "Round trip": "Waktu tempuh",
+    "Messages": "Pesan",
+    "Since": "Sejak",
+    "Activity": "Kegiatan",
+    "Copy": "Salin",
+    "Copied": "Tersalin",
+    "Stop": "Hentikan",
+    "Find \u2026": "Cari \u2026",
+    "Find": "Cari",
+    "not found": "tidak ditemukan",
+    "%d of %d": "%s dari %s",
+    "%d new": "%s baru",
+    "%d found \u25be": "%s ditemukan \u25be",
+    "Write a message": "Tulis pesan",
+    "Another port": "Port lain",
+    "Switch theme": "Ganti tema",
+    "Larger text": "Teks lebih besar",
+    "Smaller text": "Teks lebih kecil",
+    "{:,} characters cannot be pasted; at most {:,} bytes fit.": "%s karakter tidak bisa ditempel; paling banyak "
+    "%s byte.",
+    "{:,} of {:,} bytes": "%s dari %s byte",
+    "A chatroom for your network": "Ruang obrolan untuk jaringan Anda",
+    "Earlier messages": "Pesan sebelumnya",
+    "Leave the room": "Keluar dari ruang",
+    "%s \u2013 SamsungChat server": "%s \u2013 server SamsungChat",
+    "Nobody is here yet.": "Belum ada siapa pun di sini.",
+    "open, listening on %s": "terbuka di %s",
+    "not open": "tidak terbuka",
+    "closed": "tertutup",
+    "Open again": "Buka lagi",
+    "Try again": "Coba lagi",
+    "private to %s": "pribadi kepada %s",
+    "private to you": "pribadi kepada Anda",
+    "lines that were here are no longer shown": "baris yang tadinya di sini tidak ditampilkan lagi",
+    "Shift+Enter begins a new row, Up recalls, Tab completes, Ctrl+F finds, Ctrl+plus and minus zoom.": "Shift+Enter "
+    "membuat baris baru, panah atas mengulang, Tab melengkapi, Ctrl+F mencari, Ctrl+plus dan minus mengubah ukuran.",
+    # Hands, a quiet room, the operator.
+    "The room is quiet: only the operator speaks. You can raise your hand, or write to the operator alone.": "Ruang "
+    "sedang tenang: hanya pengelola yang bicara. Anda bisa mengangkat tangan, atau menulis kepada pengelola saja.",
+    "You are muted: what you say reaches nobody.": "Anda dibisukan: pesan Anda tidak sampai ke siapa pun.",
+    "The room is quiet: only the operator speaks.": "Ruang sedang tenang: hanya pengelola yang bicara.",
+    "The room is no longer quiet.": "Ruang tidak tenang lagi: semua boleh bicara.",
+    "quiet: only the operator speaks": "tenang: hanya pengelola yang bicara",
+    "muted": "dibisukan",
+    "{name} raised a hand.": "%s mengangkat tangan.",
+    "{name} raised a hand: {text}": "%s mengangkat tangan: %s",
+    "{name} lowered the hand.": "%s menurunkan tangan.",
+    "The hand of {name} was lowered.": "Tangan %s diturunkan.",
+    "{name} is called.": "%s dipanggil.",
+    "{name} is called: {text}": "%s dipanggil: %s",
+    "{name} is muted.": "%s dibisukan.",
+    "{name} is muted for {text} min.": "%s dibisukan selama %s menit.",
+    "{name} is no longer muted.": "%s tidak dibisukan lagi.",
+    "You are called.": "Anda dipanggil.",
+    "You are called: {text}": "Anda dipanggil: %s",
+    "You are muted for {text} min: what you say reaches nobody.": "Anda dibisukan selama %s menit: pesan Anda tidak "
+    "sampai ke siapa pun.",
+    "You are no longer muted.": "Anda tidak dibisukan lagi.",
+    "raise your hand, or ask another question; /hand down lowers it": "angkat tangan, atau ajukan pertanyaan lain; "
+    "/hand down menurunkannya",
+    "list who has raised a hand": "tampilkan siapa yang mengangkat tangan",
+    "call who waits longest, with these words": "panggil yang paling lama menunggu, dengan kata-kata ini",
+    "lower somebody's hand, or all": "turunkan tangan seseorang, atau semua",
+    "let only the operator speak": "hanya pengelola yang boleh bicara",
+    "let what somebody says reach nobody": "bisukan seseorang: pesannya tidak sampai ke siapa pun",
+    "let somebody be heard again": "izinkan seseorang bicara lagi",
+    "Your hand is raised; your place is {place}.": "Tangan Anda terangkat; giliran Anda nomor %s.",
+    "Your hand is lowered.": "Tangan Anda sudah turun.",
+    "hand raised, place %d": "tangan terangkat, giliran %s",
+    "%2d  %s, waiting %d min%s": "%s  %s, menunggu %s menit%s",
+    "Nobody has raised a hand.": "Belum ada yang mengangkat tangan.",
+    "Nobody here has raised a hand.": "Belum ada yang mengangkat tangan di sini.",
+    "%s has not raised a hand.": "%s tidak mengangkat tangan.",
+    "%s is not muted.": "%s tidak dibisukan.",
+    "Your hand is not raised.": "Tangan Anda tidak terangkat.",
+    "An original server has no /me, no /msg and no /hand.": "Server program asli tidak punya /me, /msg, dan /hand.",
+    "Only who runs the server can do /%s. Nothing was sent.": "Hanya pengelola server yang bisa memakai /%s. Tidak ada "
+    "yang dikirim.",
+    "What is said with a call has at most %d bytes.": "Kata-kata panggilan paling panjang %s byte.",
+    "A question has at most %d bytes; say more when you are called.": "Pertanyaan paling panjang %s byte; sampaikan "
+    "selebihnya saat Anda dipanggil.",
+    "Write /mute NAME MINUTES, with a number from 1 to %d.": "Tulis /mute NAME MENIT, dengan angka dari 1 sampai %s.",
+    "Write /quiet on, or /quiet off.": "Tulis /quiet on, atau /quiet off.",
+    # What keeps somebody from coming in.
+    "Python %s, on %s": "Python %s, di %s",
+    "%s, with tkinter.": "%S, dengan tkinter.",
+    "%s, without tkinter.": "%S, tanpa tkinter.",
+    "This machine's addresses: %s.": "Alamat komputer ini: %s.",
+    "This machine is in no network.": "Komputer ini tidak berada di jaringan mana pun.",
+    "Connect the cable or the Wi-Fi.": "Sambungkan kabel atau Wi-Fi.",
+    "A search at %s": "Pencarian di %s",
+    "%s finds %s.": "%S menemukan %S.",
+    "nothing": "tidak ada",
+    "%s cannot be sent: %s.": "%S tidak bisa dikirim: %s.",
+    "Servers behind a firewall or in another network are not found this way; name the address.": "Server di balik "
+    "firewall atau di jaringan lain tidak ditemukan dengan cara ini; sebutkan alamatnya.",
+    "No server was found.": "Tidak ada server yang ditemukan.",
+    "Type its address, if there is one. %s": "Ketik alamatnya, kalau ada. %S",
+    "Nobody lets you in at %s: %s.": "Tidak ada yang mengizinkan Anda masuk di %s: %S.",
+    "refused": "ditolak",
+    "silent": "tidak ada jawaban",
+    "unreachable": "tidak terjangkau",
+    "The machine is there, and no server is at this port. Start it, and check the port.": "Komputernya ada, tetapi "
+    "tidak ada server di port ini. Jalankan servernya, dan periksa port-nya.",
+    "The machine is off or another one, or a firewall, there or here, lets no UDP through at this port, or the network "
+    "keeps its machines apart, as for guests.": "Komputernya mati atau bukan itu, atau firewall di sana atau di sini "
+    "tidak meloloskan UDP di port ini, atau jaringan memisahkan komputer-komputernya, seperti jaringan tamu.",
+    "This machine knows no way there. Check the address, and the cable or the Wi-Fi.": "Komputer ini tidak tahu jalan "
+    "ke sana. Periksa alamatnya, dan kabel atau Wi-Fi.",
+    "%s answers: %s.": "%s menjawab: %s.",
+    "The password is right: you can log in.": "Password benar: Anda bisa login.",
+    "The password was not tried, as none was given.": "Password tidak dicoba, karena tidak diberikan.",
+    "Give it, to have it tried.": "Berikan password agar dicoba.",
+    "%d of %d datagrams came back, half of them within %.1f ms.": "%s dari %s datagram kembali, setengahnya dalam "
+    "%s ms.",
+    "Messages arrive all the same, later. Use a cable, or go nearer to the Wi-Fi.": "Pesan tetap sampai, hanya lebih "
+    "lambat. Pakai kabel, atau mendekatlah ke Wi-Fi.",
+    "This machine's clock and the server's differ by %d s.": "Jam komputer ini dan jam server berbeda %s detik.",
+    "Set the wrong one: times on screens are the server's.": "Setel yang salah: waktu di layar mengikuti server.",
+    "say what keeps you from coming in, line by line, and what to do": "jelaskan baris demi baris apa yang membuat "
+    "Anda tidak bisa masuk, dan apa yang harus dilakukan",
+    "It does not work?": "Tidak berhasil?",
+    "What keeps you out": "Apa yang menghalangi Anda",
+    # The page that shares the program.
+    "There is no file %s to share, or you may not read it.": "Tidak ada berkas %s untuk dibagikan, atau Anda tidak "
+    "boleh membacanya.",
+    "Two of the files to share are called %s; rename one.": "Dua berkas yang dibagikan bernama %s; ganti nama salah "
+    "satunya.",
+    "the program is shared: http://%s/ in a browser": "program dibagikan: buka http://%s/ di browser",
+    "the program is not shared any more": "program tidak dibagikan lagi",
+    "SHA-256 of %s, to be compared: %s": "SHA-256 dari %s, untuk dicocokkan: %s",
+    "Share the program, or no more": "Bagikan program, atau hentikan",
+    "TCP port %d is in use": "port TCP %s sedang dipakai",
+    "Nothing is shared, as %s; the room goes on.": "Tidak ada yang dibagikan, karena %S; ruang berjalan terus.",
+    "share the program, and these files, on a web page: HTTP, TCP port of the same number": "bagikan program, dan "
+    "berkas-berkas ini, lewat halaman web: HTTP, port TCP dengan nomor yang sama",
+    # The command line.
+    "The password is empty; choose one that is not.": "Password kosong; pilih yang tidak kosong.",
+    "Cannot read the password file %s: %s.": "Berkas password %s tidak bisa dibaca: %s.",
+    "The password file %s must have one line, the password.": "Berkas password %s harus berisi satu baris, yaitu "
+    "password.",
+    "must be a whole number from %d to %d": "harus bilangan bulat dari %s sampai %s",
+    "A chatroom over UDP for the machines of one network.": "Ruang obrolan lewat UDP untuk komputer "
+    "dalam satu jaringan.",
+    "Environment: SAMSUNGCHAT_PASSWORD, the password; SAMSUNGCHAT_DISCOVERY, where a client looks for servers "
+    "(addresses, comma-separated); NO_COLOR, no colours. Exit status: 0 done; 1 no server answered, or the connection "
+    "was lost for good, or the system refused something; 2 usage, or a line that could not be sent; 3 login refused or "
+    "kicked.": "Lingkungan: SAMSUNGCHAT_PASSWORD, password; SAMSUNGCHAT_DISCOVERY, di mana klien mencari server "
+    "(alamat, dipisah koma); NO_COLOR, tanpa warna. Status keluar: 0 selesai; 1 tidak ada server yang menjawab, atau "
+    "sambungan terputus untuk seterusnya, atau sistem menolak sesuatu; 2 pemakaian salah, atau ada baris yang tidak "
+    "bisa dikirim; 3 login ditolak atau dikeluarkan.",
+    "run the room": "jalankan ruang",
+    "Run the room on this machine.": "Jalankan ruang di komputer ini.",
+    "join a room": "masuk ke ruang",
+    "Join a room as a member.": "Masuk ke ruang sebagai anggota.",
+    "where the server is (default: look for it)": "letak server (bawaan: dicari)",
+    "open a window (default where there is a display)": "buka jendela (bawaan jika ada layar)",
+    "use the terminal, or what stands in its place": "pakai terminal, atau penggantinya",
+    "the language: English or Indonesian (default: the system's)": "bahasa: Inggris atau Indonesia (bawaan: bahasa "
+    "sistem)",
+    "admit the original program too, which is not encrypted": "terima juga program asli, yang tidak terenkripsi",
+    "with --classic: most members with it (default: %(default)s)": "dengan --classic: jumlah terbanyak anggotanya "
+    "(bawaan: %(default)s)",
+    "with --export: one JSON object a line": "dengan --export: satu objek JSON per baris",
+    "address to listen on (default: %(default)s; :: for IPv6 too)": "alamat yang dibuka (bawaan: %(default)s; :: juga "
+    "untuk IPv6)",
+    "UDP port (default: %(default)s; 0: any free)": "port UDP (bawaan: %(default)s; 0: yang kosong)",
+    "name of the room (default: %(default)s)": "nama ruang (bawaan: %(default)s)",
+    "keep the room's history in this file (default: in memory)": "simpan riwayat ruang di berkas ini (bawaan: di "
+    "memori)",
+    "with --history: forget what is older (default: keep all)": "dengan --history: hapus yang lebih lama (bawaan: "
+    "simpan semua)",
+    "with --history: most megabytes, beyond which the oldest entries go (default: %d)": "dengan --history: ukuran "
+    "terbesar dalam megabyte; lebih dari itu yang terlama dihapus (bawaan: %s)",
+    "write the history as text into FILE, or - for standard output, and end": "tulis riwayat sebagai teks ke FILE, "
+    "atau - untuk keluaran standar, lalu selesai",
+    "most members (default: %(default)s)": "jumlah anggota terbanyak (bawaan: %(default)s)",
+    "messages a second per member (default: %(default)s; 0: no limit)": "pesan per detik tiap anggota (bawaan: "
+    "%(default)s; 0: tanpa batas)",
+    "talk to an original server, unencrypted": "bicara dengan server program asli, tanpa enkripsi",
+    "print one JSON object a line": "cetak satu objek JSON per baris",
+    "in a pipe: go on receiving after the end of the input": "dalam pipa: tetap menerima setelah masukan habis",
+    "in a pipe: write the time before each line, as into a file": "dalam pipa: tulis waktu di depan tiap baris, "
+    "seperti ke dalam berkas",
+    "UDP port (default: %d)": "port UDP (bawaan: %s)",
+    "your name in the room (default: ask, or your login name)": "nama Anda di ruang (bawaan: ditanyakan, atau nama "
+    "login Anda)",
+    "earlier messages to show (default: %(default)s)": "pesan sebelumnya yang ditampilkan (bawaan: %(default)s)",
+    "read the password from a file": "baca password dari berkas",
+    "the password; other users of this machine can see it": "password; pengguna lain di komputer ini bisa melihatnya",
+    "using the console. %s": "memakai konsol. %S",
+    "--keep, --history-size and --export are about a history; name it with --history FILE.": "--keep, --history-size, "
+    "dan --export menyangkut riwayat; sebutkan dengan --history FILE.",
+    "--json is for --export.": "--json hanya untuk --export.",
+    "A room's name has 1 to %d bytes.": "Nama ruang terdiri dari 1 sampai %s byte.",
+    "warning: the default password is in use; anybody can know it (--password-file sets another)": "peringatan: "
+    "password bawaan sedang dipakai; siapa pun bisa mengetahuinya (--password-file menggantinya)",
+    "%s is there already; choose another name.": "%s sudah ada; pilih nama lain.",
+    "The folder of %s does not exist; make it, or choose another name.": "Folder untuk %s tidak ada; buat dulu, atau "
+    "pilih nama lain.",
+    "There is no space left for %s: the export is not whole.": "Tidak ada tempat lagi untuk %s: ekspor tidak utuh.",
+    "Standard output is closed; name a file to export to.": "Keluaran standar ditutup; sebutkan berkas tujuan ekspor.",
+    "%s cannot be written; check the folder and your rights.": "%s tidak bisa ditulis; periksa folder dan hak Anda.",
+    "%s cannot be written; check the folder and your rights to it.": "%s tidak bisa ditulis; periksa folder dan hak "
+    "akses Anda.",
+    "%s and --port %d name two ports; leave one of them out.": "%s dan --port %s menyebut dua port; hilangkan salah "
+    "satunya.",
+    "An original server cannot be searched for; name it.": "Server program asli tidak bisa dicari; sebutkan alamatnya.",
+    "no password given (--password-file, SAMSUNGCHAT_PASSWORD); trying the default one": "password tidak diberikan "
+    "(--password-file, SAMSUNGCHAT_PASSWORD); mencoba password bawaan",
+}
+LANGUAGES: Dict[str, Dict[str, str]] = {"en": {}, "id": _INDONESIAN}
+
+
+# ======================================================================================================
+# 21. Command line
 # ======================================================================================================
 # Flags, passwords, exit codes; what these mean stands at the end of --help.
 
@@ -8231,7 +8832,7 @@ def chosen_password(options: argparse.Namespace) -> Optional[str]:
 
 def _count(low: int, high: int, text: str) -> int:
     if not low <= whole_number(text) <= high:
-        raise argparse.ArgumentTypeError("must be a whole number from %d to %d" % (low, high))
+        raise argparse.ArgumentTypeError(local("must be a whole number from %d to %d") % (low, high))
     return int(text)
 
 
@@ -8239,28 +8840,36 @@ def _add(role: Any, flag: str, about: str, metavar: str = "", default: Any = Non
     """Add a switch, or a flag with a value: a text, or a whole number within limits."""
     kind = functools.partial(_count, *limits) if limits else str
     value = {"metavar": metavar, "default": default, "type": kind} if metavar else {"action": "store_true"}
-    role.add_argument(flag, help=about, **value)
+    role.add_argument(flag, help=local(about), **value)
+
+
+_HELP_END = (
+    "Environment: SAMSUNGCHAT_PASSWORD, the password; SAMSUNGCHAT_DISCOVERY, where a client looks for "
+    "servers (addresses, comma-separated); NO_COLOR, no colours. Exit status: 0 done; 1 no server answered, or "
+    "the connection was lost for good, or the system refused something; 2 usage, or a line that could not be sent; "
+    "3 login refused or kicked."
+)
 
 
 def argument_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="samsungchat.py",
-        description="A chatroom over UDP for the machines of one network.",
-        epilog="Environment: SAMSUNGCHAT_PASSWORD, the password; SAMSUNGCHAT_DISCOVERY, where a client looks for "
-        "servers (addresses, comma-separated); NO_COLOR, no colours. Exit status: 0 done; 1 no server answered, or "
-        "the connection was lost for good, or the system refused something; 2 usage, or a line that could not be sent; "
-        "3 login refused or kicked.",
-    )
+    about, end = local("A chatroom over UDP for the machines of one network."), local(_HELP_END)
+    parser = argparse.ArgumentParser(prog="samsungchat.py", description=about, epilog=end)
     parser.add_argument("--version", action="version", version="samsungchat " + __version__)
     roles = parser.add_subparsers(dest="role", metavar="{server,client}", required=True)
-    server = roles.add_parser("server", help="run the room", description="Run the room on this machine.")
-    client = roles.add_parser("client", help="join a room", description="Join a room as a member.")
-    client.add_argument("server", metavar="SERVER[:PORT]", nargs="?", help="where the server is (default: look for it)")
+    abouts = [("server", "run the room", "Run the room on this machine.")]
+    abouts += [("client", "join a room", "Join a room as a member.")]
+    server, client = (
+        roles.add_parser(role, help=local(short), description=local(long)) for role, short, long in abouts
+    )
+    where = local("where the server is (default: look for it)")
+    client.add_argument("server", metavar="SERVER[:PORT]", nargs="?", help=where)
     for role in (server, client):
         face = role.add_mutually_exclusive_group()
         _add(face, "--gui", "open a window (default where there is a display)")
         _add(face, "--cli", "use the terminal, or what stands in its place")
+        words = local("the language: English or Indonesian (default: the system's)")
+        role.add_argument("--lang", choices=tuple(LANGUAGES), help=words)
     _add(server, "--classic", "admit the original program too, which is not encrypted")
     most = "with --classic: most members with it (default: %(default)s)"
     _add(server, "--classic-max", most, "N", CLASSIC_MAX, (1, 65535))
@@ -8302,6 +8911,24 @@ def tune_process() -> None:
     gc.set_threshold(GARBAGE_OBJECTS)
 
 
+def system_language() -> str:
+    """Return the language of this person's system, "en" where it is none of ours (POSIX 8.2; Windows: LANGID)."""
+    name = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
+    if os.name == "nt" and not name:
+        with contextlib.suppress(Exception):
+            import ctypes
+
+            found = ctypes.windll.kernel32.GetUserDefaultUILanguage()  # type: ignore[attr-defined,unused-ignore]
+            name = "id" if found & 0x3FF == 0x21 else ""
+    return "id" if re.match("(id|in)(_|$)", name) else "en"
+
+
+def asked_language(arguments: Sequence[str]) -> str:
+    """Return what --lang says, before the command line is read: --help is in that language too."""
+    found = re.findall("\0--lang[=\0](%s)(?=\0)" % "|".join(LANGUAGES), "\0%s\0" % "\0".join(arguments))
+    return str(found[-1]) if found else ""
+
+
 def opened_root(options: argparse.Namespace, *streams: Optional[TextIO]) -> Any:
     """Return a root for a window, or None for the console; raises UsageError where --gui cannot be obeyed."""
     piped = options.json or any(stream is not None and not stream.isatty() for stream in streams)
@@ -8316,6 +8943,14 @@ def opened_root(options: argparse.Namespace, *streams: Optional[TextIO]) -> Any:
         return None
 
 
+def opened_settings(options: argparse.Namespace) -> Settings:
+    """Return a window's settings, and speak their language where the command line asks for none."""
+    settings = read_settings()
+    if not options.lang and settings.language in LANGUAGES:
+        use_language(LANGUAGES[settings.language])
+    return settings
+
+
 def run_server(options: argparse.Namespace) -> int:
     """Run a server in a window or on the console; return the exit status; raises UsageError, LogFailure, OSError."""
     if (options.keep or options.history_size or options.export) and not options.history:
@@ -8323,6 +8958,7 @@ def run_server(options: argparse.Namespace) -> int:
     if options.json and not options.export:
         raise UsageError("--json is for --export.")
     if options.export:
+        use_language({})
         return export_history(options.history, options.export, options.json)
     room = display_text(options.room, " ").strip()
     if not 0 < len(room.encode("utf-8")) <= STRING_BYTES_MAX:
@@ -8352,7 +8988,9 @@ def run_server(options: argparse.Namespace) -> int:
 
     app = ServerApp(open_room, options.port, notes, files)
     if root is not None:
-        return ServerWindow(root, app, read_settings(), room, password, "".join(notes)).run()
+        return ServerWindow(root, app, opened_settings(options), room, password, "".join(notes)).run()
+    if not both:  # A log is read by programs, too.
+        use_language({})
     return (Terminal(app) if both else PlainLog(app)).run()
 
 
@@ -8418,18 +9056,19 @@ def run_client(options: argparse.Namespace) -> int:
     app = ClientApp(values, options.earlier, options.classic)
     root = opened_root(options, sys.stdin, sys.stdout)
     if root is not None:
-        return ClientWindow(root, app, read_settings()).run()
+        return ClientWindow(root, app, opened_settings(options)).run()
     if is_terminal(sys.stdin) and is_terminal(sys.stdout) and not options.json:
         return Terminal(app).run()
     if options.classic and not server:
         raise UsageError("An original server cannot be searched for; name it.")
     values["name"] = name or default_name()
     if password is None and is_terminal(sys.stdin) and is_terminal(sys.stderr):
-        values["password"] = password = getpass.getpass("Password [%s]: " % PASSWORD) or PASSWORD
+        values["password"] = password = getpass.getpass(local("Password%s: ") % (" [%s]" % PASSWORD)) or PASSWORD
     if password is None:
         values["password"] = PASSWORD
         complain("no password given (--password-file, SAMSUNGCHAT_PASSWORD); trying the default one")
     with_time = options.time or (sys.stdout is not None and stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode))
+    use_language({})
     return Pipe(app, options.json, options.stay, with_time).run()
 
 
@@ -8439,6 +9078,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         if hasattr(stream, "reconfigure"):
             encoding = None if stream.isatty() else "utf-8"
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
+    arguments = sys.argv[1:] if arguments is None else arguments
+    use_language(LANGUAGES[asked_language(arguments) or system_language()])
     try:
         try:
             options = argument_parser().parse_args(arguments)

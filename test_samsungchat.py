@@ -53,6 +53,7 @@ except ImportError:  # Windows.
     resource = None
 
 os.environ["SAMSUNGCHAT_DISCOVERY"] = "127.255.255.255"  # No test leaves this machine.
+os.environ["LC_ALL"] = "C.UTF-8"  # What is said is said in English.
 
 import samsungchat as chat  # noqa: E402
 from samsungchat import *  # noqa: E402, F403
@@ -5138,6 +5139,95 @@ class TranscriptTest(unittest.TestCase):
             self.assertEqual(replace(connected, state=state), fresh.status)
 
 
+NOT_SAID = re.compile(  # Strings with spaces that no person reads, or that are no sentence of ours.
+    r"(?i)[\s(]*(begin|pragma|select|insert|update|delete|cast|max\(|min\(|seq|1 from|time from| and \(typeof|\(page)"
+    r"|.*\w=\w|\W*\x1b|[\x01-\x1f]|.*[<\\]|.*(#\w{6} )|-- |background surface|LOGIN|(Login|Password) \w+!$|\w+ row$"
+    r"|malformed|unable to open|not a database|disk i/o|timed out|goes on|(crowded|none kept|kept) out|plus equal"
+    r"|minus KP|0 KP_0|TRIED|variation selector|east asian|original room|NAME TEXT|%s (and )?(has|is) |/msg %s"
+    r"|%s samsungchat|(lost the|was removed|stopped answering|joined and| and came back|not encrypted)|0x|~/"
+    r"|attachment;|default-src"
+    r"|%s \(private to|samsungchat.py needs|to you$|(earlier|more) line$|  \w.*  $|\{name\} %s"
+)
+
+
+OWN_WORDS = ("_ENGLISH_DATES", "_INDONESIAN_DATES", "_INDONESIAN", "_FETCH", "_PAGE_WORDS", "_PAGE", "fixed")
+
+
+def sentences(tree):
+    """Return the string constants of the program that people read: templates, most of them with places to fill."""
+    apart = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
+            apart.add(id(node.body[0].value))
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        name = getattr(target, "id", "")
+        fault = isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("MalformedDatagram", "DatabaseError")
+        if fault or isinstance(node, ast.Assert) or name in OWN_WORDS:
+            apart.update(id(each) for each in ast.walk(node))
+    found = [each.value for each in ast.walk(tree) if isinstance(each, ast.Constant) and id(each) not in apart]
+    words = [each for each in found if isinstance(each, str) and re.search(r"[a-z]{2}.* .*[a-z]{2}", each.strip())]
+    return [each for each in dict.fromkeys(words) if not NOT_SAID.match(each)]
+
+
+class LanguageTest(unittest.TestCase):
+    """Whoever reads Indonesian reads it everywhere, and programs read what they always did."""
+
+    def setUp(self):
+        chat.use_language(chat.LANGUAGES["id"])
+        self.addCleanup(chat.use_language, {})
+
+    def test_every_sentence_has_its_translation(self):
+        lacking = [each for each in sentences(ast.parse(read_text(SOURCE))) if each not in chat.LANGUAGES["id"]]
+        self.assertEqual([], lacking, "these stand in the program and not in its table of Indonesian")
+
+    def test_a_translation_fills_the_same_places(self):
+        for english, indonesian in chat.LANGUAGES["id"].items():
+            places = [
+                len(re.findall(r"%[-*.\d]*[a-zA-Z]|%\(\w+\)s|\{[\w:,]*\}", each)) for each in (english, indonesian)
+            ]
+            self.assertEqual(places[0], places[1], english)
+            self.assertEqual(english[-2:] == ": ", indonesian[-2:] == ": ", english)
+
+    def test_sentences_are_filled_in_each_other_and_what_people_wrote_stays(self):
+        for english, indonesian in [
+            ("Not sent: The server does not take this.", "Tidak terkirim: Server tidak menerima pesan ini."),
+            ("connected, 12 ms, 3 waiting", "tersambung, 12 ms, 3 menunggu"),
+            (
+                "2 more; ann, bob joined; cem left and came back",
+                "2 orang lagi; ann, bob bergabung; cem keluar lalu kembali",
+            ),
+            ("Tuesday, 24 November 2026", "Selasa, 24 November 2026"),
+            ("announced: The room is full", "diumumkan: The room is full"),
+            ("what bob says is left as it is", "what bob says is left as it is"),
+        ]:
+            self.assertEqual(indonesian, chat.local(english))
+
+    def test_a_terminal_speaks_it_and_json_and_exports_do_not(self):
+        transcript, ident = chat.Transcript(), b"i" * 8
+        [line] = transcript.apply(Connected("Lab", "ann", ident, ((ident, "ann"),), False))
+        self.assertEqual(
+            "-- Login berhasil! Selamat datang di Lab, ann; 1 anggota di sini.", chat.paint_line(line, False)
+        )
+        left = Happened(1, Entry(LEFT, 1, ident, name="bob", text="timed out"), "timed out")
+        self.assertIn("bob kehilangan sambungan", chat.paint_line(transcript.apply(left)[-1], False))
+        self.assertEqual("-- bob lost the connection", chat.plain_line(left))
+        said = Happened(2, text_entry("The room is full"), "The room is full")
+        self.assertIn("The room is full", chat.paint_line(transcript.apply(said)[-1], False))
+
+    def test_the_system_or_the_command_line_chooses(self):
+        for variables, arguments, language in [
+            ({"LANG": "id_ID.UTF-8"}, (), "id"),
+            ({"LANG": "id_ID", "LC_ALL": "C"}, (), "en"),
+            ({"LANG": "de_DE"}, (), "en"),
+            ({"LANG": "id_ID"}, ("server", "--lang", "en"), "en"),
+            ({}, ("--lang=id",), "id"),
+        ]:
+            with mock.patch.dict(os.environ, variables):
+                if "LC_ALL" not in variables:
+                    del os.environ["LC_ALL"]
+                self.assertEqual(language, chat.asked_language(arguments) or chat.system_language(), variables)
+
+
 class CommandTest(unittest.TestCase):
     """A typed line means one thing, and what means nothing is never sent."""
 
@@ -6643,7 +6733,7 @@ class ClientWindowTest(WindowTest):
         bob.say("his")
         bob.wait_for(chat.Queued)
         self.say(window, "mine")
-        self.wait_shown(window, "mine\u00a0 sending")
+        self.wait_shown(window, "mine\u00a0\u00a0sending")
         go_on.set()
         self.wait_shown(window, "mine\u00a0\u00a0\u2713")
         self.assertRegex(self.shown(window), r"(?s)his.*mine")

@@ -4037,7 +4037,7 @@ class ClassicClient(Client):
             own = member_id(self._name.encode("utf-8"))
             here = ((0, Entry(JOINED, at, own, name=self._name, text=CLASSIC_TEXT)),)
             self._events.append(Connected("original room", self._name, own, ((own, self._name),), False, here))
-            self._events.append(Happened(0, Entry(STARTED, at), CLASSIC_NOTICE))
+            self._events.append(Happened(0, Entry(NOTICE, at), CLASSIC_NOTICE))
         elif self.state is State.CONNECTING and text in CLASSIC_REFUSALS:
             self._fail(CLASSIC_REFUSALS[text])
 
@@ -4367,7 +4367,7 @@ class Transcript:
             gone = entry.kind == LOWERED and entry.text in ("left", "kicked")  # As the next line says.
             return [*lines, *([] if gone else [self.note(words)])]
         if entry.kind == STARTED:
-            return [*lines, self._line("notice", display_text(event.text), at, earlier=event.earlier)]
+            return [*lines, self._line("presence", display_text(event.text), at, earlier=event.earlier)]
         state = "sent" if event.number or entry.author in self.own else ""
         if not (state or event.earlier or self._reading):
             self.unread += 1
@@ -7063,7 +7063,7 @@ STYLES = {
     "Slim.Ghost.TButton": "padding=4,4 foreground=accent",
     "TEntry": "padding=7 borderwidth=1 insertwidth=1 fieldbackground=background edge=background bordercolor=border"
     " ring:invalid=error ring:focus=accent edge:disabled=surface fieldbackground:disabled=surface",
-    "Horizontal.TProgressbar": "fill=accent troughcolor=surface bordercolor=surface borderwidth=0 arrowsize=4",
+    "Horizontal.TProgressbar": "fill=accent troughcolor=surface bordercolor=surface borderwidth=0 arrowsize=6",
     "Vertical.TScrollbar": "gripcount=0 arrowsize=10 width=10 borderwidth=1 fill=border bordercolor=background"
     " fill:disabled=background fill:pressed=muted fill:active=border+30",
     "Treeview": "rowheight=28z fieldbackground=background ring=background bordercolor:focus=accent"
@@ -7497,9 +7497,14 @@ class View:
                 (tags.add if what == "tagon" else tags.discard)(value)
         return "".join(pieces)
 
+    def folded(self, at: str) -> Any:
+        """Return the range of what is not shown of the code that is there, if there is such."""
+        top = self.text.tag_prevrange("top", at + " lineend")[0]
+        return self.text.tag_nextrange("fold", top, self.text.tag_nextrange("bottom", top)[1])
+
     def unfold(self, at: str) -> None:
-        """Show the rest of the code that is there, or above."""
-        fold = self.text.tag_prevrange("fold", at + " +1c")
+        """Show the rest of the code that is there."""
+        fold = self.folded(at)
         self.text.tag_remove("fold", *fold)
         self.text.delete(*self.text.tag_nextrange("more", fold[1]))
         self.look()
@@ -7854,7 +7859,10 @@ class LoginForm:
             for name, field in self.fields.items():
                 field.entry.state(["disabled" if busy else "!disabled"])
                 field.complain(errors.get(name, ""))
-            show_text(self.error, errors.get("", ""))
+            login = self._window.app.login
+            words = "Connecting to %s \u2026" % address_text((login.server, login.port)) if busy and login else ""
+            self.error.configure(style="Small.TLabel" if words else "error.TLabel")
+            show_text(self.error, words or errors.get("", ""))
             show_if(busy, self.progress)
             (self.progress.start if busy else self.progress.stop)()
             fields = list(self.fields.values())
@@ -8039,6 +8047,8 @@ class ClientWindow(Window):
         for text, label in ((view.selected() or said.strip(), "Copy"), (code, "Copy code"), (link, "Copy link")):
             if text:
                 self.menu.add_command(label="  %s  " % label, command=functools.partial(self._copy, text))
+        if code and view.folded(at):
+            self.menu.add_command(label="  Show all of it  ", command=functools.partial(view.unfold, at))
         if link:
             self.menu.add_command(label="  Open link  ", command=functools.partial(self.view.open_link, link))
         who = view.text.tag_prevrange("who", at + " lineend") if said or code or view.around("who", at) else ()

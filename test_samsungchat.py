@@ -5072,7 +5072,7 @@ class TranscriptTest(unittest.TestCase):
             (chat.EarlierRead((), True), "presence", "Nothing was said before."),
             (happened(SKIP, count=1), "presence", "1 earlier line no longer available."),
             (happened(NOTICE, "soon"), "notice", "soon"),
-            (happened(STARTED, "the room is open"), "notice", "the room is open"),
+            (happened(STARTED, "the room is open"), "presence", "the room is open"),
         ):
             self.assertEqual([(kind, text)], [(line.kind, line.text) for line in self.shown(event)])
 
@@ -5101,7 +5101,7 @@ class TranscriptTest(unittest.TestCase):
         self.assertEqual([("unread", False), ("notice", True)], [(line.kind, line.mention) for line in lines])
         self.assertEqual("(1) Lab", self.transcript.title())
         self.assertFalse(self.shown(happened(NOTICE, "breakfast", earlier=True))[-1].mention)
-        self.assertEqual([False], [line.mention for line in self.shown(happened(STARTED, "it is on again"))[1:]])
+        self.assertEqual("presence", self.shown(happened(STARTED, "it is on again"))[-1].kind)
 
     def test_who_comes_back_knows_what_is_his(self):
         self.transcript.apply(chat.Connected("Lab", "alice", b"new", ((b"new", "alice"),), False))
@@ -6405,6 +6405,7 @@ class ClientWindowTest(WindowTest):
         window = self.open_client(9, "alice", "secret")
         for _ in range(2):
             self.wait(window, lambda: window.login.name.entry.instate(["disabled"]))
+            self.assertEqual("Connecting to 127.0.0.1:9 \u2026", window.login.error.cget("text"))
             self.press(window, window.login.button, "Escape")
             self.wait(window, lambda: window.login.name.entry.instate(["!disabled"]))
             self.assertEqual(window.login.password.value.get(), "secret")
@@ -6543,8 +6544,10 @@ class ClientWindowTest(WindowTest):
                 offered.append([window.menu.entrycget(at, "label").strip() for at in range(last + 1)])
         people = ["Mention bob", "Private message to bob"]
         self.assertEqual(["Copy", "Copy link", "Open link", *people], offered[0])
-        self.assertEqual(["Copy code", *people], offered[1])
-        window.menu.invoke(0)
+        self.assertEqual(["Copy code", "Show all of it", *people], offered[1])
+        for entry in (0, 1):
+            window.menu.invoke(entry)
+        self.assertFalse(view.tag_ranges("fold") or view.tag_ranges("more"))
         self.assertTrue(window.root.clipboard_get().endswith("x = 29;"))
         window.menu.invoke("end")
         self.assertEqual("/msg bob ", window.composer.get())
@@ -6633,6 +6636,7 @@ class ClientWindowTest(WindowTest):
     def test_find_goes_through_the_places_beside_an_emoji(self):
         window = self.enter()
         find = window.find
+        self.guest("needle")  # Only what is said counts.
         for text in ("\U0001f600 the needle", "hay", "a Needle"):
             self.say(window, text)
         self.wait_shown(window, "a Needle\u00a0\u00a0\u2713")
@@ -6710,6 +6714,26 @@ class ClientWindowTest(WindowTest):
                 self.press(window, toggle, "space")
             self.wait(window, lambda shown=shown: bool(window.members.frame.winfo_ismapped()) is shown)
             self.wait(window, lambda: window.view.text.winfo_height() > 300)
+
+    def test_a_row_is_readable_in_a_wide_window_whatever_the_size_of_its_text(self):
+        window = self.enter()
+        view, wide = window.view.text, lambda: window.view.text.winfo_width() - 2 * int(str(view.cget("padx")))
+        window.root.geometry("1900x700")
+        self.wait(window, lambda: 600 < wide() < 800 and view.winfo_width() > 1600)
+        before = wide()
+        self.press(window, window.composer.text, *["Control-plus"] * 3)
+        self.wait(window, lambda: wide() > 1.2 * before)
+        window.root.geometry("400x700")
+        self.wait(window, lambda: wide() == view.winfo_width() < 400)
+
+    def test_a_lost_connection_is_a_bar_across_the_conversation_that_goes(self):
+        window = self.enter()
+        end_room(self.server)
+        self.wait(window, lambda: window.bar.winfo_ismapped() and "Trying again" in window.bar.cget("text"))
+        with mock.patch.object(chat, "BACK_SECONDS", 0.2):
+            start_room(self, self.port)
+            self.wait(window, lambda: window.bar.cget("text") == "Connected again.")
+        self.wait(window, lambda: not window.bar.winfo_ismapped())
 
     def test_a_link_is_opened_by_a_click_unless_text_is_being_selected(self):
         window = self.enter()

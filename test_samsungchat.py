@@ -5103,11 +5103,6 @@ class TranscriptTest(unittest.TestCase):
         self.assertFalse(self.shown(happened(NOTICE, "breakfast", earlier=True))[-1].mention)
         self.assertEqual("presence", self.shown(happened(STARTED, "it is on again"))[-1].kind)
 
-    def test_who_comes_back_knows_what_is_his(self):
-        self.transcript.apply(chat.Connected("Lab", "alice", b"new", ((b"new", "alice"),), False))
-        mine, his = (self.shown(said("alice", "x", author=author, earlier=True))[-1] for author in (b"a", b"b"))
-        self.assertEqual(["sent", ""], [mine.state, his.state])
-
     def test_who_spoke_last_is_completed_first(self):
         self.assertEqual(["bob", "carol"], self.transcript.names())
         self.shown(said("carol", "x"))
@@ -5933,6 +5928,22 @@ class ClientAppTest(unittest.TestCase):
             screen.wait(lambda: app.connection() == ("Connected again.", "good"))
             screen.wait(lambda: app.connection() == ("", ""))
 
+    def test_who_leaves_and_comes_back_knows_what_is_his(self):
+        _, port = start_room(self)
+        app, screen = self.enter(port)
+        bob = join(self, port, "bob")
+        bob.say("his")
+        for text in ("mine", "mine too"):
+            app.enter(text)
+            screen.wait(lambda: not app.waiting)
+            app.leave_room()
+            app.log_in()
+            screen.wait(lambda: app.entered)
+        screen.shown.clear()
+        screen.wait(lambda: screen.shown and screen.shown[-1].text == "mine too")
+        lines = {line.text: line.state for line in screen.shown if line.earlier and line.kind == "message"}
+        self.assertEqual({"his": "", "mine": "sent", "mine too": "sent"}, lines)
+
     def test_who_is_alone_is_told_how_others_come_in(self):
         _, port = start_room(self)
         with mock.patch.object(chat, "networks", lambda: [("10.1.1.5", ""), ("127.0.0.1", "")]):
@@ -6513,9 +6524,13 @@ class ClientWindowTest(WindowTest):
         composer = window.composer
         buttons = [each for each in widgets(window.chat) if each.winfo_class() == "TButton"]
         buttons = {str(button.cget("text")): button for button in buttons}
+        (menu,) = [each for each in widgets(window.here.master) if each.winfo_class() == "Menu"]
         for name in ("Members", "Send"):
             self.press(window, buttons[name], "Return")
             self.assertIs(composer.text, window.root.focus_get(), name)
+        menu.master.focus_force()
+        menu.tk.eval(menu.cget("postcommand"))  # When it is closed, it gives back the focus that it found.
+        self.assertIs(composer.text, window.root.focus_get())
         window.login.name.value.set("")
         window.act(window.app.leave_room)
         self.wait(window, lambda: window.root.focus_get() is window.login.name.entry)
@@ -6548,6 +6563,7 @@ class ClientWindowTest(WindowTest):
         for entry in (0, 1):
             window.menu.invoke(entry)
         self.assertFalse(view.tag_ranges("fold") or view.tag_ranges("more"))
+        self.assertLess(view.tag_names().index("plain"), view.tag_names().index("more"))  # The later wins.
         self.assertTrue(window.root.clipboard_get().endswith("x = 29;"))
         window.menu.invoke("end")
         self.assertEqual("/msg bob ", window.composer.get())
@@ -6636,7 +6652,7 @@ class ClientWindowTest(WindowTest):
     def test_find_goes_through_the_places_beside_an_emoji(self):
         window = self.enter()
         find = window.find
-        self.guest("needle")  # Only what is said counts.
+        self.guest("needle").say("stack")  # Only what is said counts.
         for text in ("\U0001f600 the needle", "hay", "a Needle"):
             self.say(window, text)
         self.wait_shown(window, "a Needle\u00a0\u00a0\u2713")
@@ -6734,6 +6750,25 @@ class ClientWindowTest(WindowTest):
             start_room(self, self.port)
             self.wait(window, lambda: window.bar.cget("text") == "Connected again.")
         self.wait(window, lambda: not window.bar.winfo_ismapped())
+
+    def test_what_is_found_in_folded_code_is_shown(self):
+        window = self.enter()
+        self.say(window, "\n".join("  x = %d;" % number for number in range(30)))
+        self.wait(window, lambda: window.view.text.tag_ranges("more"))
+        window.find.open()
+        window.find.needle.set("x = 5;")
+        self.assertTrue(window.view.text.tag_ranges("fold"))
+        window.find.needle.set("x = 25;")
+        self.wait(window, lambda: window.view.text.bbox("here.first"))
+
+    def test_an_empty_room_offers_the_command_to_come_in(self):
+        window = self.enter()
+        self.wait(window, window.invited.winfo_ismapped)
+        (copy,) = [each for each in widgets(window.invited) if each.winfo_class() == "TButton"]
+        self.press(window, copy, "Return")
+        self.assertRegex(window.root.clipboard_get(), r"samsungchat.py client \S+:%d$" % self.port)
+        self.guest("bob")
+        self.wait(window, lambda: not window.invited.winfo_ismapped())
 
     def test_a_link_is_opened_by_a_click_unless_text_is_being_selected(self):
         window = self.enter()

@@ -6496,7 +6496,7 @@ class ClientWindowTest(WindowTest):
     def test_help_is_a_table_and_what_cannot_be_sent_stays_with_why(self):
         window = self.enter()
         self.say(window, "/help")
-        self.assertIn("/msg NAME TEXT  say", self.shown(window))
+        self.assertRegex(self.shown(window), "/msg NAME TEXT  +say")
         note = window.composer.note
         for text, why in (("/none", "/none"), ("/earlier 0", "from 1"), (("x" * 99 + "\n") * 200 + "x", "20,001")):
             self.say(window, text)

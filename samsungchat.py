@@ -7860,7 +7860,7 @@ class LoginForm:
                 field.entry.state(["disabled" if busy else "!disabled"])
                 field.complain(errors.get(name, ""))
             login = self._window.app.login
-            words = "Connecting to %s \u2026" % address_text((login.server, login.port)) if busy and login else ""
+            words = "Connecting to %s ..." % address_text((login.server, login.port)) if busy and login else ""
             self.error.configure(style="Small.TLabel" if words else "error.TLabel")
             show_text(self.error, words or errors.get("", ""))
             show_if(busy, self.progress)
@@ -8419,6 +8419,7 @@ _INDONESIAN: Dict[str, str] = {
     "Copy code": "Salin kode",
     "Copy link": "Salin tautan",
     "Open link": "Buka tautan",
+    "Show all of it": "Tampilkan semuanya",
     "Mention %s": "Sebut %s",
     "Private message to %s": "Pesan pribadi untuk %s",
     "Only %s will read this. Escape: all.": "Hanya %s yang akan membacanya. Escape: semua.",

@@ -6416,7 +6416,7 @@ class ClientWindowTest(WindowTest):
         window = self.open_client(9, "alice", "secret")
         for _ in range(2):
             self.wait(window, lambda: window.login.name.entry.instate(["disabled"]))
-            self.assertEqual("Connecting to 127.0.0.1:9 \u2026", window.login.error.cget("text"))
+            self.assertEqual("Connecting to 127.0.0.1:9 ...", window.login.error.cget("text"))
             self.press(window, window.login.button, "Escape")
             self.wait(window, lambda: window.login.name.entry.instate(["!disabled"]))
             self.assertEqual(window.login.password.value.get(), "secret")

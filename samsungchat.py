@@ -4106,6 +4106,7 @@ SERVER_COMMANDS: Dict[str, Tuple[str, str]] = {
     "mute": ("NAME [MINUTES]", "let what somebody says reach nobody"),
     "unmute": ("NAME", "let somebody be heard again"),
     "kick": ("NAME", "remove a member, and let in nobody new from its address, for ten minutes"),
+    "password": ("", "set another password; who is in stays"),
     "bans": ("", "list who is kept out, and for how long still"),
     "pardon": ("NAME", "let somebody in again, and who is new from there"),
     "help": ("", "show the commands"),
@@ -5707,6 +5708,8 @@ class App:
         self.loop: Optional[Loop] = None  # While there is a network, or the room is open.
         self.transcript = Transcript()  # A server's is of lines alone; nobody logs in there.
         self.need: Optional[Need] = None  # While a login is asked for; another one is another question.
+        self.login: Optional[LoginValues] = None  # Of the room that a client is in, or tries to enter.
+        self.values: Dict[str, str] = {}
         self.waiting: Dict[int, str] = {}  # Own texts without receipt, as they were typed; what a server says has none.
 
     def call(self, act: Callable[[Any, float], None]) -> None:
@@ -5735,6 +5738,10 @@ class App:
             place, here = transcript.place(), transcript.hushed()
             notes = ["hand raised, place %d" % place] * bool(place) + [HUSHED_WORDS.get(here, "")] * bool(here)
         return "%s%s> " % (transcript.name, " (%s)" % ", ".join(map(local, notes)) if notes else "")
+
+    def default_password(self) -> str:
+        """Return what Enter alone answers where a password is asked for."""
+        return ""
 
     def end(self, code: int, last_words: str = "") -> None:
         """Come to the end, with that exit status."""
@@ -5784,7 +5791,6 @@ class ClientApp(App):
         """``values`` are what a login takes, "" where it is not known: "server", "port", "name" and "password"."""
         super().__init__()
         self.values = values
-        self.login: Optional[LoginValues] = None  # Of the room that this client is in, or tries to enter.
         self.found: Sequence[ServerFound] = ()
         self.entered = self.checking = False
         self._earlier, self._classic = earlier, classic
@@ -6145,6 +6151,7 @@ class ServerApp(App):
         self.transcript.status = Status(State.CONNECTED, 0, 0, 0)  # For the prompt: nobody is connected to it.
         self.question: Optional[Tuple[str, str, Callable[[], None]]] = None  # The question, the word for yes, the act.
         self._open_room, self.port, self._notes = open_room, port, notes
+        self.password = ""  # Another than the room was made with.
         self.operator = ""  # Its name, if the room has one: then what is typed is said.
         self._sure = self._ending = False
         self._report_at = 0.0
@@ -6162,6 +6169,8 @@ class ServerApp(App):
             return
         self.port, self.trouble, self.bound = port, "", sockets[0].getsockname()
         self._room = server.room
+        if self.password:
+            server.set_password(self.password, time.monotonic())
         self.operator = self.transcript.name = server.operator.name if server.operator else ""
         self.loop = Loop(server, sockets, self.inbox.put)
         self.loop.start()
@@ -6278,6 +6287,8 @@ class ServerApp(App):
                 self.call(lambda core, now: core.call_next(command.text, now))
             elif command.name == "hands":
                 self._show(None, hands_lines(self.transcript.hands(), time.time()))
+            elif command.name == "password":
+                self.ask_password()
             elif command.name == "bans":
                 self.call(Server.bans)
             elif command.name == "who":
@@ -6317,6 +6328,22 @@ class ServerApp(App):
             raise UsageError("The room is not open.")
         self.call(lambda core, now: core.say(text, now))
         self.tell("accent", "announced: %s" % display_text(text, " "))
+
+    def ask_password(self) -> None:
+        """Ask for another password, hidden; raises UsageError."""
+        if not self.face.hides:
+            raise UsageError("Here nothing can be typed hidden; start the server with another password.")
+        self.need = Need("password", {}, hint="Type the room's new password; Enter alone leaves it as it is.")
+
+    def log_in(self, password: str) -> None:
+        """Take what was asked for: let in who knows another password from now on; "" leaves it."""
+        self.need = None
+        if password:
+            self.password = password
+            self.call(lambda core, now: core.set_password(password, now))
+            self.tell("warning", "the password is another one from now on; who is in stays")
+        else:
+            self.tell("plain", "the password stays as it is")
 
     def ask_kick(self, name: str) -> None:
         """Ask whether somebody is to be removed."""
@@ -6360,7 +6387,9 @@ class ServerApp(App):
     def interrupt(self) -> None:
         """Close the room; while members are here, only when told twice in a row."""
         others = len(self.transcript.names())
-        if not others or self._sure:
+        if self.need is not None:
+            self.log_in("")
+        elif not others or self._sure:
             self.stop()
         else:
             self._sure = True
@@ -6381,6 +6410,7 @@ class Face:
     """What an app needs of a screen.  What the app holds (need, question, transcript, code) update() shows."""
 
     form = False  # Shows a login as a whole and servers as they come, and is still there when the room is gone.
+    hides = False  # Can ask for something that nobody else is to read.
     finishes = False  # Nobody can be asked whether to leave: that waits until all is confirmed.
     patience = 0.0  # Seconds after which a lost connection is given up; 0 is never.
     failed = 0  # An exit status of the face's own.
@@ -6567,6 +6597,7 @@ class Terminal(Face):
     A login is asked for one question after the other; what was being typed waits meanwhile.
     """
 
+    hides = True
     keys = "Tab completes, Up recalls, Alt-Enter begins a new row, Ctrl-C clears the line, Ctrl-D ends."
 
     def __init__(self, app: App) -> None:
@@ -8639,6 +8670,14 @@ _INDONESIAN: Dict[str, str] = {
     "Shift+Enter begins a new row, Up recalls, Tab completes, Ctrl+F finds, Ctrl+plus and minus zoom.": "Shift+Enter "
     "membuat baris baru, panah atas mengulang, Tab melengkapi, Ctrl+F mencari, Ctrl+plus dan minus mengubah ukuran.",
     # Hands, a quiet room, the operator.
+    "set another password; who is in stays": "ganti password; yang sudah di dalam tetap di dalam",
+    "Here nothing can be typed hidden; start the server with another password.": "Di sini tidak ada yang bisa diketik "
+    "tersembunyi; jalankan server dengan password lain.",
+    "Type the room's new password; Enter alone leaves it as it is.": "Ketik password baru; Enter saja tidak "
+    "mengubahnya.",
+    "the password is another one from now on; who is in stays": "password sudah diganti; yang sudah di dalam tetap di "
+    "dalam",
+    "the password stays as it is": "password tidak berubah",
     "The room is quiet: only the operator speaks. You can raise your hand, or write to the operator alone.": "Ruang "
     "sedang tenang: hanya pengelola yang bicara. Anda bisa mengangkat tangan, atau menulis kepada pengelola saja.",
     "You are muted: what you say reaches nobody.": "Anda dibisukan: pesan Anda tidak sampai ke siapa pun.",

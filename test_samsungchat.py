@@ -61,7 +61,7 @@ from samsungchat import *  # noqa: E402, F403
 # ruff: noqa: F405  (The tests speak the program's own words.)
 
 SEEDS = range(1, 37)
-KEPT_SEEDS = (1991171471, 4193642071, 2626881216, 2626881289, 3422614717, 3059)  # Those that failed once.
+KEPT_SEEDS = (1991171471, 4193642071, 2626881216, 2626881289, 3422614717, 3059, 2097567959)  # Those that failed once.
 SOURCE = os.path.abspath(chat.__file__)
 
 # ======================================================================================================
@@ -1696,6 +1696,25 @@ class AdmissionTest(RoomCase):
             self.assertEqual(({}, count), (self.members(), abandoned()))
         ann.login("secret")
         self.assertTrue(self.network.run(5, ann.connected))
+
+    def test_another_password_counts_from_now_on_and_who_is_in_stays(self):
+        (ann, bob) = self.room("ann", "bob", classic=True)
+        eve = Insider(self.network, "eve")
+        eve.begin()  # With the old one.
+        self.order("set_password", "other")
+        self.assertRoomWorks()
+        self.assertRefused(self.come("cem"), WRONG_PASSWORD)
+        self.assertEqual([chat.CLASSIC_WRONG], Original(self.network, "old").login())
+        proof = Proof(1, bytes(16), bytes(16), 0, 0, 1, 0, "eve")
+        self.assertEqual([Later.code], [data[1] for data in eve.ask(eve.session.seal(proof))])
+        self.network.vanish(ann)
+        self.run_for(40)
+        self.network.come_again(ann)
+        self.run_for(20)
+        self.assertEqual(WRONG_PASSWORD, ann.all(Disconnected)[-1].code)
+        ann.login("other")
+        self.run_for(5)
+        self.assertEqual({"ann", "bob"}, set(self.members()))
 
     def test_no_server_answers(self):
         self.room()
@@ -4052,7 +4071,7 @@ class FalseServer(Peer):
     def receive(self, datagram, address, now):
         super().receive(datagram, address, now)
         with contextlib.suppress(MalformedDatagram):  # What it cannot read.
-            for data in self.answers(datagram):
+            for data in self.answers(datagram) if datagram[1:] else ():
                 self.network.send(data, self.address, address)
 
     def answers(self, datagram):
@@ -7412,6 +7431,12 @@ class TerminalTest(OutsideCase):
         self.check(teacher, ("/quiet off\r", "no longer quiet"), ("/mute alice x\r", "with a number"))
         self.check(teacher, ("\x15/mute alice 5\r", "alice is muted for 5 min"), ("/lower all\r", "> "))
         self.check(alice, ("", r"alice \(muted\)> "))
+        self.check(teacher, ("/password\r", r"(?s)new password.*Password: "), ("chalk\r", "the password is another"))
+        self.assertNotIn("chalk", teacher.shown())
+        late = self.client(teacher.port, "late", "--json")
+        self.assertEqual("WRONG_PASSWORD", late.event("refused")["code"])
+        self.client(teacher.port, "new", "--json", "--stay", "--password", "chalk").event("connected")
+        self.check(teacher, ("/password\r", "Password: "), ("\x03", "the password stays"))
 
     def test_the_server_takes_commands_and_announces_nothing_by_mistake(self):
         server = self.serve(terminal="all")

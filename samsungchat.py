@@ -286,6 +286,7 @@ REPORT_SECONDS = 1.0  # A server's window asks for its members this often.
 ASK_SYSTEM_SECONDS = 1.0  # For a program that is asked for the system's theme.
 CODE_ROWS_MAX = 20  # Of a block in a window, until somebody asks for more.
 TEXT_COLUMNS = 80  # Widest row of a conversation in a window: longer ones are hard to read.
+STRIP_ADDRESSES_MAX = 2  # That a server's window shows all the time.
 FOUND_SPANS_MAX = 1000  # Places that a search in a window marks.
 SETTING_CHARACTERS_MAX = 255
 PASTE_CHARACTERS_MAX = 65536  # What goes into the entry, to be shortened there.
@@ -3816,7 +3817,7 @@ class Discovery(Core):
 # and addresses prove nothing.
 
 CLASSIC_WELCOME, CLASSIC_WRONG = "Login berhasil!", "Password salah!"
-CLASSIC_FULL = "no seat is left for the original program, or none at that address (--classic-max)"
+CLASSIC_FULL = "no seat is left for the original program, or none at that address"
 CLASSIC_REFUSALS = {CLASSIC_WRONG: WRONG_PASSWORD, USERNAME_TAKEN: USERNAME_TAKEN}
 CLASSIC_WORDS = {
     "kicked": "-- " + REFUSALS[KICKED],
@@ -4244,6 +4245,7 @@ class Transcript:
         self.standing = Standing()
         self._spoke: Dict[str, None] = {}  # Names, who spoke last at the end.
         self._key = 0
+        self._colours: Dict[str, int] = {}  # By the key of a name.
         self._day: Optional[datetime.date] = None
         self._earlier = False
         self._on_way: Dict[int, Line] = {}
@@ -4263,6 +4265,8 @@ class Transcript:
             own = [(0, Entry(JOINED, author=ident, name=name)) for ident, name in event.members]
             self.standing = Standing([*own, *event.standing])
             self._earlier, self.status = False, replace(self.status, state=State.CONNECTED)
+            for name in self.described():
+                self._choose_colour(name)
             words = "Connected again to %s as %s; %s here." if event.again else "Welcome to %s, %s; %s here."
             return [self.note(words % (self.room, self.name, plural(len(self.standing.members), "member")))]
         if isinstance(event, Queued):
@@ -4315,6 +4319,17 @@ class Transcript:
             return IS_MUTED
         speaks = OPERATOR in [here[ident][2].text for ident in self.own if ident in here]
         return IN_QUIET if "" in muted and not speaks else ""
+
+    def colour(self, name: str) -> int:
+        """Return the colour of a name: as on every screen, unless somebody else here has that and another is free."""
+        return self._colours.get(name_key(name), name_colour(name))
+
+    def _choose_colour(self, name: str) -> None:
+        here = [name_key(entry.name) for _, _, entry in self.standing.members.values()][: NAME_COLOURS + 1]
+        others = {self._colours.get(key) for key in here if key != name_key(name) and len(here) <= NAME_COLOURS}
+        wish = self.colour(name)
+        turns = [(wish + turn) % NAME_COLOURS for turn in range(NAME_COLOURS)]
+        remember(self._colours, name_key(name), next((each for each in turns if each not in others), wish), MEMBERS_MAX)
 
     def names(self) -> List[str]:
         """Return the other members for completion: who spoke last first."""
@@ -4395,7 +4410,7 @@ class Transcript:
             private = "to " + display_text(entry.to_name, " ") if own else "from " + name
             self.correspondent = self.correspondent if own else name
         mention = not (state or earlier) and (entry.kind == PRIVATE or self._mentioned(text))
-        more = {"name": name, "colour": name_colour(entry.name), "state": state, "private": private}
+        more = {"name": name, "colour": self.colour(name), "state": state, "private": private}
         return self._line(kind, display_text(text), entry.time / 1000, mention=mention, earlier=earlier, **more)
 
     def _mentioned(self, text: str) -> bool:
@@ -4405,6 +4420,8 @@ class Transcript:
     def _came_or_went(self, entry: Entry, earlier: bool) -> Line:
         """Collapse a run of joins and leaves into one line."""
         name = display_text(entry.name, " ")
+        if entry.kind == JOINED and not earlier:
+            self._choose_colour(name)
         if self.presence is None:
             self._came = {}
             self.presence = self._line("presence", "", entry.time / 1000, earlier=earlier)
@@ -4429,6 +4446,7 @@ class Transcript:
             return [self.note("Nothing was said before.")]
         past = Transcript()
         past.name, past.room, past.own, past._key, past._earlier = self.name, self.room, self.own, self._key, True
+        past._colours = self._colours
         top = past._line("divider", "the beginning" if event.beginning else "earlier")
         found = {line.key: line for each in event.events for line in past.apply(each)}
         end = past._line("divider", "end of what is earlier")
@@ -4713,13 +4731,14 @@ def blend(one: str, other: str, share: float) -> str:
 class Settings(Value):
     """What a window remembers, never a password; ``theme`` is "light" or "dark", ``language`` "en" or "id".
 
-    "" is the system's.
+    "" is the system's; ``zoom`` is steps.
     """
 
     server: str = ""
     name: str = ""
     theme: str = ""
     language: str = ""
+    zoom: int = 0
 
 
 def parse_settings(text: str) -> Settings:
@@ -4729,7 +4748,11 @@ def parse_settings(text: str) -> Settings:
     except (ValueError, RecursionError):
         found = None
     values = {name: found.get(name) for name in vars(Settings())} if isinstance(found, dict) else {}
-    return Settings(**{name: value[:SETTING_CHARACTERS_MAX] for name, value in values.items() if type(value) is str})
+    kept: Dict[str, Any] = {
+        name: value[:SETTING_CHARACTERS_MAX] for name, value in values.items() if type(value) is str
+    }
+    kept["zoom"] = values["zoom"] if type(values.get("zoom")) is int else 0
+    return Settings(**kept)
 
 
 class LoginValues(Value):
@@ -4792,9 +4815,12 @@ def namesakes(found: Sequence[ServerFound]) -> str:
 
 
 def found_text(found: ServerFound) -> str:
-    """Return a server that was found as a login form offers it: its address comes first."""
-    room, count = display_text(found.room, " "), plural(found.members, "member")
-    return "%s   %s, %s" % (address_text(found.address), room, count)
+    """Return a server that was found as the two rows of a card."""
+    return "%s\n%s  \u00b7  %s" % (
+        display_text(found.room, " "),
+        plural(found.members, "member"),
+        address_text(found.address),
+    )
 
 
 _LINK = re.compile(r"(?<!\w)https?://[^\s<>\"'`{}|\\^]+", re.IGNORECASE)
@@ -4899,7 +4925,10 @@ def line_runs(line: Line, before: Optional[Line] = None) -> List[Run]:
         return [(local(_DIVIDERS.get(line.text, line.text)) + "\n", ("system", line.kind)), *rule]
     clock = local_time(line.at).strftime("%H:%M:%S")
     if line.kind == "log":
-        return [(clock + "  ", ("plain", "time")), (local(line.text) + "\n", ("plain", "body", line.state))]
+        weight = ("strong",) * (line.state in ("error", "warning"))
+        return [(clock + "\t", ("logged", "time")), (local(line.text) + "\n", ("logged", "body", line.state, *weight))]
+    if line.kind == "answer":
+        return [("\t" + local(line.text).replace("\n", "\n\t") + "\n", ("logged", "code"))]
     claims = {"notice": line.kind == "notice", "private": line.private, "own": line.state, "mention": line.mention}
     row = next((row for row, claimed in claims.items() if claimed), "plain")
     name, colour, text = line.name, "name%d" % line.colour, line.text
@@ -5218,9 +5247,9 @@ def open_server_sockets(host: str, port: int) -> List[socket.socket]:
     except OSError as fault:
         said = "Cannot listen on %s: %s." % (address_text((host, port)), fault.strerror)
         if fault.errno == errno.EADDRINUSE:
-            said = "Port %d is in use: another server may be running. Stop that, or choose another with --port." % port
+            said = "Port %d is in use: another server may be running. Stop that, or choose another port." % port
         elif fault.errno in (errno.EACCES, errno.EPERM):
-            said = "Port %d needs more rights than you have. Choose one above 1023 with --port." % port
+            said = "Port %d needs more rights than you have. Choose one above 1023." % port
         elif fault.errno == errno.EADDRNOTAVAIL:
             said = "%s is no address of this machine. Leave --host out to listen on all of them."
             said %= display_text(host, " ")
@@ -5710,6 +5739,7 @@ class App:
         self.need: Optional[Need] = None  # While a login is asked for; another one is another question.
         self.login: Optional[LoginValues] = None  # Of the room that a client is in, or tries to enter.
         self.values: Dict[str, str] = {}
+        self.question: Optional[Tuple[str, str, Callable[[], None]]] = None  # The question, the word for yes, the act.
         self.waiting: Dict[int, str] = {}  # Own texts without receipt, as they were typed; what a server says has none.
 
     def call(self, act: Callable[[Any, float], None]) -> None:
@@ -5742,6 +5772,19 @@ class App:
     def default_password(self) -> str:
         """Return what Enter alone answers where a password is asked for."""
         return ""
+
+    def ask(self, question: str, yes: str, act: Callable[[], None]) -> None:
+        """Ask before something is done; to ask that twice in a row is an answer."""
+        if self.question is not None and self.question[0] == question:
+            self.answer(True)
+        else:
+            self.question = (question, yes, act)
+
+    def answer(self, sure: bool) -> None:
+        """Do what was asked, or leave it."""
+        question, self.question = self.question, None
+        if sure and question is not None:
+            question[2]()
 
     def end(self, code: int, last_words: str = "") -> None:
         """Come to the end, with that exit status."""
@@ -5782,6 +5825,12 @@ def another_name(name: str) -> str:
         return name
 
 
+NOTHING_FOUND = (
+    "No room answers on this network yet. Check that the server is running, that a firewall lets UDP through, and that "
+    "both machines are on the same network; or type the address that the server shows."
+)
+
+
 class ClientApp(App):
     """A client: asks for a login until it is in a room, then carries what is said both ways."""
 
@@ -5799,6 +5848,7 @@ class ClientApp(App):
         self._sure = self._finishing = self._earlier_there = False
         self._search_at = self._offer_at = self._back_until = 0.0
         self._lost = self._invitation = ""
+        self._searched = False
         self._asked: Sequence[ServerFound] = ()  # The server that was named, if it has answered.
 
     def start(self) -> None:
@@ -5809,6 +5859,7 @@ class ClientApp(App):
     def _renew(self) -> None:
         """Leave, and start with a new core and transcript: a client belongs to one room, and so does what was typed."""
         self.call(lambda core, now: core.leave(now))
+        self.question = None
         self._unsent += self.waiting.values()
         self.waiting, self._sure, self.entered = {}, False, False
         own, self.transcript = self.transcript.own, Transcript()
@@ -5912,7 +5963,7 @@ class ClientApp(App):
 
     def _end_search(self, found: Sequence[ServerFound]) -> None:
         """Take the only server, or have the person choose."""
-        self.found = found
+        self.found, self._searched = found, True
         self._search_at = time.monotonic() + SEARCH_SECONDS
         if self.need is None or not self.need.searching:
             return
@@ -5921,6 +5972,18 @@ class ClientApp(App):
             self.log_in(server="1")
         else:
             self.need = Need("server", {}, NO_ANSWER, self._choices() if found else REFUSALS[NO_ANSWER])
+
+    def ask_leave(self) -> None:
+        """Ask whether the room is to be left."""
+        self.ask("Leave %s?" % self.transcript.room, "Leave", self.leave_room)
+
+    def search_words(self) -> str:
+        """Return what there is to say of the search for servers."""
+        if self._classic:
+            return ""
+        if not self._searched:
+            return "Looking for rooms on this network ..."
+        return "Rooms on this network:" if self.found else NOTHING_FOUND
 
     def leave_room(self, why: str = "") -> None:
         """Leave the room, or stop trying to enter it, and ask anew."""
@@ -6105,16 +6168,16 @@ class ClientApp(App):
 
 
 ACTIVITY: Dict[str, Tuple[str, str]] = {
-    "joined": ("good", "{name} joined from {address} ({members} here)"),
-    "back": ("good", "{name} is back from {address} ({members} here)"),
-    "left": ("plain", "{name} left ({members} here)"),
+    "joined": ("muted", "{name} joined from {address} ({members} here)"),
+    "back": ("muted", "{name} is back from {address} ({members} here)"),
+    "left": ("muted", "{name} left ({members} here)"),
     **{why: ("warning", "{name} %s ({members} here)" % words) for why, words in PRESENCE_WORDS.items()},
     "kept out": ("plain", "{name} ({address}) is kept out for {why} more, and whoever is new at that address"),
     "none kept out": ("plain", "nobody is kept out"),
     "pardoned": ("good", "{name} ({address}) may come in again, and whoever is new at that address"),
     "refused": ("error", "refused {name} from {address}, who is told: {why}"),
     "abandoned": ("error", "login from {address} was not completed: wrong password, or the connection broke"),
-    "foreign": ("plain", "{address} tried to log in with the original program; a server with --classic admits it"),
+    "foreign": ("plain", "{address} tried to log in with the original program, which this room does not admit"),
     "stuck": ("plain", "{why} Messages wait until then."),
     "goes on": ("plain", "the history is written again"),
 }
@@ -6149,7 +6212,6 @@ class ServerApp(App):
         self.trouble = ""  # Why it is not open.
         self.report = ServerReport((), 0)
         self.transcript.status = Status(State.CONNECTED, 0, 0, 0)  # For the prompt: nobody is connected to it.
-        self.question: Optional[Tuple[str, str, Callable[[], None]]] = None  # The question, the word for yes, the act.
         self._open_room, self.port, self._notes = open_room, port, notes
         self.password = ""  # Another than the room was made with.
         self.operator = ""  # Its name, if the room has one: then what is typed is said.
@@ -6211,7 +6273,7 @@ class ServerApp(App):
         self.face.show(event, [self.transcript.note(text, "answer") for text in texts])
 
     def tell(self, level: str, text: str, mention: bool = False) -> None:
-        """Add a line to the log of what happens: "good", "warning", "error", "accent" or "plain"."""
+        """Add a line to the log of what happens: "good", "warning", "error", "accent", "muted" or "plain"."""
         line = self.transcript.note(text, "log")
         self.face.show(None, [replace(line, at=time.time(), state=level, mention=mention)])
 
@@ -6345,10 +6407,15 @@ class ServerApp(App):
         else:
             self.tell("plain", "the password stays as it is")
 
+    def nobody(self) -> str:
+        """Return why no members are listed, or "" while there are some."""
+        closed = "The room is closed." if self.bound else "The room is not open."
+        return "" if self.report.members else "Nobody is here yet." if self.loop else closed
+
     def ask_kick(self, name: str) -> None:
         """Ask whether somebody is to be removed."""
         question = "Remove %s for ten minutes?" % display_text(name, " ")
-        self._ask(question, "Remove", lambda: self.call(lambda core, now: core.kick(name, now)))
+        self.ask(question, "Remove", lambda: self.call(lambda core, now: core.kick(name, now)))
 
     def ask_close(self, leave: bool = False) -> None:
         """Ask whether the room is to be closed, and the window too; to ask that twice in a row is an answer."""
@@ -6357,21 +6424,9 @@ class ServerApp(App):
         here = ("%s is here." if count == 1 else "%s are here.") % plural(count, "member")
         question = ("%s Close the room and this window?" if leave else "%s Close the room?") % here
         if count:
-            self._ask(question, "Close the room", act)
+            self.ask(question, "Close the room", act)
         else:
             act()
-
-    def _ask(self, question: str, yes: str, act: Callable[[], None]) -> None:
-        if self.question is not None and self.question[0] == question:
-            self.answer(True)
-        else:
-            self.question = (question, yes, act)
-
-    def answer(self, sure: bool) -> None:
-        """Do what was asked, or leave it."""
-        question, self.question = self.question, None
-        if sure and question is not None:
-            question[2]()
 
     def stop(self) -> None:
         """Tell the members, close the room, and end."""
@@ -7062,36 +7117,39 @@ OPTIONS = {
     "indent": ("lmargin1", "lmargin2", "rmargin"),
     "selection": ("selectbackground", "inactiveselectbackground"),
 }
+# Each font twice: with "Chat" for what is said, with "Ui" for all else, which grows only as far as the window lets it.
 FONTS = (
-    *(("ChatBody", "TkDefaultFont", 14, "normal", "roman"), ("ChatBold", "TkDefaultFont", 14, "bold", "roman")),
-    *(("ChatItalic", "TkDefaultFont", 14, "normal", "italic"), ("ChatCode", "TkFixedFont", 13, "normal", "roman")),
-    *(("ChatSmall", "TkDefaultFont", 12, "normal", "roman"), ("ChatSmallBold", "TkDefaultFont", 12, "bold", "roman")),
-    *(("ChatTitle", "TkDefaultFont", 20, "bold", "roman"), ("ChatRule", "TkDefaultFont", 1, "normal", "roman")),
+    *(("Body", "TkDefaultFont", 14, "normal", "roman"), ("Bold", "TkDefaultFont", 14, "bold", "roman")),
+    *(("Italic", "TkDefaultFont", 14, "normal", "italic"), ("Code", "TkFixedFont", 13, "normal", "roman")),
+    *(("Small", "TkDefaultFont", 12, "normal", "roman"), ("SmallBold", "TkDefaultFont", 12, "bold", "roman")),
+    *(("Title", "TkDefaultFont", 20, "bold", "roman"), ("Rule", "TkDefaultFont", 1, "normal", "roman")),
 )
 # Styles of ttk widgets; "Ghost.TButton" is a TButton but for what it says.  Each comes a second time as "Surface." and
 # its name, with the colours background and surface exchanged.
 STYLES = {
-    ".": "fill=background foreground=text font=ChatBody bordercolor=border troughcolor=background relief=flat"
+    ".": "fill=background foreground=text font=UiBody bordercolor=border troughcolor=background relief=flat"
     " insertcolor=accent selectbackground=accent selectforeground=background selectbackground:!focus=accent"
     " selectforeground:!focus=background background:disabled=background foreground:disabled=muted",
     "Rule.TFrame": "background=border",
     "Field.TFrame": "relief=raised borderwidth=1 fill:alternate=private ring:focus=accent",
-    "Bold.TLabel": "font=ChatBold",
-    "Title.TLabel": "font=ChatTitle",
+    "Bold.TLabel": "font=UiBold",
+    "Title.TLabel": "font=UiTitle",
     "Muted.TLabel": "foreground=muted",
-    "Small.TLabel": "font=ChatSmall foreground=muted",
-    "Caption.TLabel": "font=ChatSmallBold foreground=muted",
-    **{level + ".TLabel": "font=ChatSmall foreground=" + level for level in ("accent", "error", "good", "warning")},
-    "Bar.TLabel": "font=ChatSmallBold foreground=background padding=16,7 fill=error",
+    "Small.TLabel": "font=UiSmall foreground=muted",
+    "Caption.TLabel": "font=UiSmallBold foreground=muted",
+    **{level + ".TLabel": "font=UiSmall foreground=" + level for level in ("accent", "error", "good", "warning")},
+    "Bar.TLabel": "font=UiSmallBold foreground=background padding=16,7 fill=error",
     "good.Bar.TLabel": "fill=good",
     "TButton": "padding=12,7 width=0 borderwidth=1 focusthickness=0 anchor=center fill=background bordercolor=border"
     " ring:focus=accent fill:disabled=surface fill:pressed=background+18 fill:active=background+9"
     " foreground:disabled=muted",
     "Primary.TButton": "fill=accent foreground=background bordercolor=accent bordercolor:focus=text"
     " edge:focus=background fill:pressed=accent+18 fill:active=accent+9",
-    "Ghost.TButton": "padding=8,4 font=ChatSmall foreground=muted bordercolor=background fill:disabled=background"
+    "Ghost.TButton": "padding=8,4 font=UiSmall foreground=muted bordercolor=background fill:disabled=background"
     " foreground:disabled=border+30 foreground:active=text",
-    "Slim.Ghost.TButton": "padding=4,4 foreground=accent",
+    "Slim.Ghost.TButton": "padding=0,4 foreground=accent",
+    "Card.TButton": "padding=10,7 font=UiSmall justify=left anchor=w fill=surface fill:selected=own"
+    " ring:selected=accent",
     "TEntry": "padding=7 borderwidth=1 insertwidth=1 fieldbackground=background edge=background bordercolor=border"
     " ring:invalid=error ring:focus=accent edge:disabled=surface fieldbackground:disabled=surface",
     "Horizontal.TProgressbar": "fill=accent troughcolor=surface bordercolor=surface borderwidth=0 arrowsize=6",
@@ -7099,20 +7157,22 @@ STYLES = {
     " fill:disabled=background fill:pressed=muted fill:active=border+30",
     "Treeview": "rowheight=28z fieldbackground=background ring=background bordercolor:focus=accent"
     " background:selected=own foreground:selected=text",
-    "Treeview.Heading": "font=ChatSmallBold foreground=muted borderwidth=0 padding=4,4 background:active=background",
+    "Treeview.Heading": "font=UiSmallBold foreground=muted borderwidth=0 padding=4,4 background:active=background",
 }
 # Widgets that have no style, by their class, and the tags of a Text, the last of which wins.
 WIDGETS = {
-    "Tk": "background=background",
-    "TEntry": "font=ChatBody",
-    "Menu": "background=surface foreground=text font=ChatBody relief=raised borderwidth=1 activeborderwidth=0"
+    **dict.fromkeys(("Tk", "Canvas"), "background=background"),
+    "TEntry": "font=UiBody",
+    "Menu": "background=border foreground=text font=UiBody relief=flat borderwidth=1 activeborderwidth=0"  # Its edge.
     " activebackground=own activeforeground=text disabledforeground=muted",
+    "MenuEntry": "background=surface",
     "Text": "background=background foreground=text font=ChatBody selection=accent selectforeground=background"
     " insertbackground=accent highlightbackground=background highlightcolor=accent",
 }
 TAGS = {
     "plain": "row=background indent=16 spacing3=4",
     **{name: "row=%s indent=16 spacing3=4" % name for name in ("own", "mention", "private")},
+    "logged": "row=background lmargin1=16 lmargin2=92z rmargin=16 tabs=92z spacing3=4",
     "system": "row=background indent=16 spacing3=4 spacing1=8 font=ChatSmall foreground=muted justify=center",
     "head": "font=ChatBold spacing1=8",
     "action": "font=ChatItalic",
@@ -7128,7 +7188,8 @@ TAGS = {
     "sent": "font=ChatSmall foreground=good",
     "failed": "font=ChatSmall foreground=error",
     "secret": "font=ChatSmallBold foreground=accent",
-    **{level: "foreground=" + level for level in ("accent", "error", "good", "warning")},
+    **{level: "foreground=" + level for level in ("accent", "error", "good", "warning", "muted")},
+    "strong": "font=ChatBold",
     "day": "font=ChatSmallBold spacing1=16",
     "unread": "font=ChatSmallBold foreground=accent justify=right spacing3=0",
     "rule": "font=ChatRule background=accent spacing1=0 spacing3=0",
@@ -7141,14 +7202,17 @@ TAGS = {
 ICON = ((6, 4, 42, 8), (2, 8, 46, 30), (6, 30, 42, 34), (8, 34, 22, 38), (8, 38, 16, 42), (8, 42, 11, 45))  # A bubble.
 
 
-def apply_theme(root: Any, colours: Dict[str, str], zoom: int) -> None:
-    """Give every widget, shown or to come, its colours and fonts.  ``zoom`` counts steps of a tenth."""
-    known, growth = root.tk.splitlist(root.tk.call("font", "names")), 1.1**zoom
-    for name, face, size, weight, slant in FONTS:
+def apply_theme(root: Any, colours: Dict[str, str], zoom: int, ui_zoom: int) -> None:
+    """Give every widget, shown or to come, its colours and fonts.
+
+    ``zoom`` counts steps of a tenth that what is said has grown, ``ui_zoom`` those of all else.
+    """
+    known, growth = root.tk.splitlist(root.tk.call("font", "names")), 1.1**ui_zoom
+    for (name, face, size, weight, slant), (kind, steps) in itertools.product(FONTS, (("Chat", zoom), ("Ui", ui_zoom))):
         family = root.tk.call("font", "actual", face, "-family")
-        pixels = -px(root, max(1, size * growth if size > 1 else 1))
+        pixels = -px(root, max(1, size * 1.1**steps if size > 1 else 1))
         options = ("-family", family, "-size", pixels, "-weight", weight, "-slant", slant)
-        root.tk.call("font", "configure" if name in known else "create", name, *options)
+        root.tk.call("font", "configure" if kind + name in known else "create", kind + name, *options)
     style = ttk.Style(root)
     style.theme_use("clam")
     thumb = ("Vertical.Scrollbar.thumb", {"expand": "1", "sticky": "nswe"})  # No arrows.
@@ -7160,7 +7224,7 @@ def apply_theme(root: Any, colours: Dict[str, str], zoom: int) -> None:
             plain, states = _look(root, growth, ground, "background=background", *rows)
             style.configure(prefix + name, **plain)
             style.map(prefix + name, **states)
-    tags = {name: _look(root, growth, colours, row)[0] for name, row in TAGS.items()}
+    tags = {name: _look(root, 1.1**zoom, colours, row)[0] for name, row in TAGS.items()}
     waiting = [root]
     for widget in waiting:
         waiting += widget.winfo_children()
@@ -7196,24 +7260,37 @@ def _look(root: Any, growth: float, colours: Dict[str, Any], *rows: str) -> Tupl
 # --- the parts of both windows
 
 
-def cut(widget: Any, text: str, room: int, font: str = "ChatBody") -> str:
-    """Return a text, cut with an ellipsis where it is wider than so many pixels."""
+def cut(widget: Any, text: str, room: int) -> str:
+    """Return a text, cut with an ellipsis where it is wider than so many pixels in the widget's font."""
+    font = ttk.Style(widget).lookup(str(widget.cget("style")) or widget.winfo_class(), "font")
     return shorten(text, room, lambda part: int(widget.tk.call("font", "measure", font, part)))
+
+
+def show_cut(label: Any, text: str) -> None:
+    """Show a text in its label, and with an ellipsis what of it has room."""
+    label.whole = text
+    text, room = local(text), max(label.winfo_width(), 2)
+    label.configure(text="\n".join(cut(label, row, room - 2 * int(label.inset)) for row in text.split("\n")))
 
 
 def put(parent: Any, style: str, row: int = 0, column: int = 0, **more: Any) -> Any:
     """Make the ttk widget that a style is for, on the ground that its parent has, and place it with grid().
 
     In a frame the column ``grow`` takes the room that is left.  The text of a label that has a ``wraplength`` goes on
-    in the next row where the label ends.
+    in the next row where the label ends; that of one with ``inset`` is cut, which leaves so much at both its sides.
     """
+    inset = more.pop("inset", None)
     place = {name: more.pop(name) for name in ("sticky", "padx", "pady", "rowspan", "columnspan") if name in more}
     grow = more.pop("grow", 0)
-    filled = isinstance(parent, tk.Tk) or style in ("TButton", "Primary.TButton")
+    filled = isinstance(parent, (tk.Tk, tk.Text)) or style in ("TButton", "Primary.TButton")
     ground = "" if filled else parent.cget("style").partition("Surface.")[1]
     widget = getattr(ttk, style.rpartition("T")[2])(parent, style=ground + style, **more)
     widget.grid(row=row, column=column, **place)
     widget.columnconfigure(grow, weight=1)
+    if inset is not None:
+        widget.inset, widget.whole = px(widget, inset), more.get("text", "")
+        widget.configure(width=1)
+        on(widget, "<Configure> <<ThemeChanged>>", lambda: show_cut(widget, widget.whole))
     if "wraplength" in more:
         widget.bind("<Configure>", lambda event: widget.configure(wraplength=event.width))
     return widget
@@ -7255,18 +7332,6 @@ def add_secret_button(parent: Any, row: int, column: int, show: Callable[[bool],
     turn()
 
 
-def menu_button(parent: Any, style: str, text: str, column: int, **place: Any) -> Tuple[Any, Any]:
-    """Return a button, placed in the first row, and the menu that it opens."""
-
-    def post() -> None:
-        left = button.winfo_rootx() + button.winfo_width() - menu.winfo_reqwidth()
-        menu.tk_popup(left, button.winfo_rooty() + button.winfo_height())
-
-    button = put(parent, style, 0, column, text=text + " \u25be", command=post, **place)
-    menu = tk.Menu(button, tearoff=False)
-    return button, menu
-
-
 class Window(Face):
     """What both windows have: the root, theme and zoom, and faults that do not stay unseen."""
 
@@ -7282,12 +7347,21 @@ class Window(Face):
         self.theme = settings.theme if settings.theme in PALETTES else system_theme()
         self.drawn: Callable[[str], str] = functools.partial(drawable, emoji=draws_emoji(root))  # As this Tk can.
         self.closed = False
-        self.zoom = 0
+        self.zoom = min(max(settings.zoom, -4), 10)
+        self._ui_zoom = 0
         self._update_at = 0.0
         root.report_callback_exception = self.report_fault
+        self._asked: Any = None
+        self.question = ttk.Frame(root, style="Surface.Field.TFrame", padding=M)
+        self.question.columnconfigure(0, weight=1)
+        self.asked = put(self.question, "TLabel", columnspan=3, sticky="we", pady=(0, M), wraplength="240p")
+        yes, no = (functools.partial(self.act, app.answer, sure) for sure in (True, False))
+        self.yes = put(self.question, "Primary.TButton", 1, 1, padx=S, command=yes)
+        self.no = put(self.question, "TButton", 1, 2, text="Cancel", command=no)
         room = (root.winfo_screenwidth(), root.winfo_screenheight())
         root.geometry("%dx%d" % (min(px(root, width), room[0]), min(px(root, height), room[1])))
         root.minsize(px(root, 340), px(root, 400))
+        on(root, "<Configure>", self.fit)
         self.command_key = "Command" if root.tk.call("tk", "windowingsystem") == "aqua" else "Control"
         root.event_delete("<<LineStart>>", "<Control-a>")  # That is Emacs', and X11's only.
         root.event_add("<<SelectAll>>", "<%s-a>" % self.command_key)
@@ -7329,21 +7403,45 @@ class Window(Face):
         do(*arguments)
         self.update()
 
+    def show_question(self) -> None:
+        """Show above the entry what the app asks, where it moves nothing; the focus goes there, and comes back."""
+        question = self.app.question
+        if question is self._asked:
+            return
+        self._asked = question
+        if question is None:
+            self.question.place_forget()
+            self.composer.type_on("")
+        else:
+            self.asked.configure(text=self.drawn(question[0]))
+            self.yes.configure(text=question[1])
+            self.question.place(in_=self.composer.box, relx=1, y="-6p", anchor="se")
+            self.question.lift()
+            self.fit()
+            self.no.focus_set()
+
     def _collect_garbage(self) -> None:
         """Do on this thread what Python does on any: Tk aborts when another one frees its objects."""
         gc.collect()
         self.root.after(int(GARBAGE_SECONDS * 1000), self._collect_garbage)
 
-    def add_menu(self, parent: Any, entries: Sequence[Tuple[str, str, Callable[[], Any]]], **place: Any) -> None:
-        """Add a button with a menu of these (label, key, act), and of what every window can do."""
-        _, menu = menu_button(parent, "Ghost.TButton", "Menu", **place)
+    def add_menu(self, parent: Any, entries: Sequence[Any], last: Sequence[Any] = (), **place: Any) -> None:
+        """Add a button with a menu of these (label, key, act), of what every window can do, and apart what is last."""
+
+        def post() -> None:
+            self.pop_up(menu, button.winfo_rootx() + button.winfo_width(), button.winfo_rooty() + button.winfo_height())
+
+        button = put(parent, "Ghost.TButton", 0, text="Menu \u25be", command=post, **place)
+        menu = tk.Menu(button, tearoff=False)
         menu.configure(postcommand=lambda: self.composer.type_on(""))  # What has the focus then gets it back.
         own = (
             ("Switch theme", "", self.switch_theme),
             ("Larger text", "+", lambda: self.zoom_by(1)),
             ("Smaller text", "\u2212", lambda: self.zoom_by(-1)),
         )
-        for label, key, act in (*entries, *own):
+        for label, key, act in (*entries, *own, *last):
+            if (label, key, act) in last:
+                menu.add_separator()
             keys = key and "%s %s  " % (self.command_key.replace("Control", "Ctrl"), key)
             menu.add_command(label="  %s  " % label, accelerator=keys, command=act)
 
@@ -7354,13 +7452,23 @@ class Window(Face):
             widget.event_generate("<<SelectPrevWord>>")
         widget.event_generate("<<Clear>>")
 
+    def pop_up(self, menu: Any, x: int, y: int) -> None:
+        """Show a menu there, or as near to it as it is inside the window; its entries stand off its edge."""
+        look, root = _look(self.root, 1, PALETTES[self.theme], WIDGETS["MenuEntry"])[0], self.root
+        for at in range(menu.index("end") + 1):
+            menu.entryconfigure(at, **look)
+        menu.update_idletasks()
+        x = min(x, root.winfo_rootx() + root.winfo_width() - menu.winfo_reqwidth())
+        y = min(y, root.winfo_rooty() + root.winfo_height() - menu.winfo_reqheight())
+        menu.tk_popup(max(x, root.winfo_rootx()), max(y, root.winfo_rooty()))
+
     def switch_theme(self) -> None:
         """Turn light to dark or dark to light, at once and for good."""
         self.theme = "light" if self.theme == "dark" else "dark"
         self.remember(theme=self.theme)
         self.dress()
 
-    def remember(self, **settings: str) -> None:
+    def remember(self, **settings: Any) -> None:
         """Keep settings for the next time, where that is possible."""
         self.settings = replace(self.settings, **settings)
         with contextlib.suppress(OSError, ValueError):
@@ -7371,11 +7479,26 @@ class Window(Face):
     def zoom_by(self, by: int) -> None:
         """Make the text larger or smaller; 0 undoes it."""
         self.zoom = min(max(self.zoom + by, -4), 10) if by else 0
+        self.remember(zoom=self.zoom)
         self.dress()
 
     def dress(self) -> None:
         """Give everything its colours and fonts."""
-        apply_theme(self.root, PALETTES[self.theme], self.zoom)
+        self._ui_zoom = self._fitting_zoom()
+        apply_theme(self.root, PALETTES[self.theme], self.zoom, self._ui_zoom)
+        self.fit()
+
+    def fit(self) -> None:
+        """Do what is needed when texts or the window have another size."""
+        if self._fitting_zoom() != self._ui_zoom:
+            self.dress()
+        if self._asked:
+            self.question.place(width=min(self.composer.box.winfo_width(), px(self.root, 400)))
+
+    def _fitting_zoom(self) -> int:
+        """Return how far what surrounds the conversation may grow, so that all of it stays inside."""
+        room = min(self.root.winfo_width() / px(self.root, 340), self.root.winfo_height() / px(self.root, 400))
+        return min(self.zoom, 0) + len([step for step in range(1, self.zoom + 1) if 1.1**step <= room])
 
     def front(self) -> bool:
         """Return whether the person is in this window."""
@@ -7597,17 +7720,16 @@ class Field:
         self.value = tk.StringVar(parent)
         self.frame = put(parent, "TFrame", row, column, **{"sticky": "nwe", **place})
         self.frame.rowconfigure(0, minsize="19.5p")
-        put(self.frame, "Small.TLabel", text=label, sticky="sw", pady=(0, XS))
+        self.label = put(self.frame, "Small.TLabel", text=label, sticky="sw", pady=(0, XS))
         self.entry = ttk.Entry(self.frame, textvariable=self.value, width=1)
         self.entry.grid(row=1, columnspan=2, sticky="we")
         self.error = put(self.frame, "error.TLabel", 2, columnspan=2, sticky="we", pady=(XS, 0), wraplength="240p")
-        self.complain("")
-        on(self.entry, "<Key>", lambda: self.complain(""))
+        self.value.trace_add("write", lambda *_: self.complain(""))
 
     def complain(self, text: str) -> None:
         """Say below the field what is wrong, or with "" that nothing is."""
         self.entry.state(["invalid" if text else "!invalid"])
-        show_text(self.error, text)
+        self.error.configure(text=text)  # Its place stays, so that nothing jumps.
 
 
 class Composer:
@@ -7622,16 +7744,16 @@ class Composer:
         self._editor = LineEditor()
         self._typed: Optional[str] = None
         frame = put(parent, "TFrame", sticky="we", padding=[L, XS, L, S], **place)
-        box = put(frame, "Field.TFrame", sticky="we", padding="2.25p")
+        box = self.box = put(frame, "Field.TFrame", sticky="we", padding="2.25p")
         self.text = tk.Text(box, name="entry", height=1, width=1, wrap="word", borderwidth=0, undo=True)
         self.text.configure(highlightthickness=0, padx=S, pady="5.25p", insertwidth="0.75p")
         self.text.grid(row=0, sticky="we")
-        self.hint = ttk.Label(self.text, text=hint, style="Muted.TLabel", cursor="xterm")
+        self.hint = put(self.text, "Muted.TLabel", text=hint, cursor="xterm", inset=0)
+        self.hint.grid_remove()
         self.hint.bind("<Button-1>", lambda _: self.text.focus_set())
         self.button = put(box, "Primary.TButton", 0, 1, text=button, command=self.enter, sticky="s")
         self.button.grid(padx="1.5p", pady="1.5p")
         self.note = put(frame, "error.TLabel", 1, sticky="we", pady=(XS, 0), wraplength="240p")
-        self._box = box
         bind = functools.partial(on, self.text)
         bind("<Return> <KP_Enter>", self.enter)
         bind("<Shift-Return>", lambda: self.type_on("\n"))
@@ -7699,7 +7821,7 @@ class Composer:
         if text:
             self.hint.place_forget()
         else:
-            self.hint.place(x=S, rely=0.5, anchor="w", bordermode="outside")
+            self.hint.place(x=S, rely=0.5, anchor="w", bordermode="outside", relwidth=1, width="-12p")
         self._grow()
 
     def _address(self, text: str, told: bool) -> None:
@@ -7707,7 +7829,7 @@ class Composer:
         name, length = self._window.app.addressee(text)
         self.text.tag_remove("addressee", "1.0", "end")
         self.text.tag_add("addressee", "1.0", "1.0 +%dc" % length)
-        self._box.state(["alternate" if name else "!alternate"])
+        self.box.state(["alternate" if name else "!alternate"])
         if name and told:
             self.show_note("Only %s will read this. Escape: all." % name, "accent")
 
@@ -7716,7 +7838,9 @@ class Composer:
         self.text.delete("1.0", "1.0 +%dc" % self._window.app.addressee(self.get())[1])
 
     def _grow(self) -> None:
-        rows = min(self._rows("1.0", "end-1c") + 1, EDITOR_ROWS_MAX)
+        height = int(self.text.tk.call("font", "metrics", "ChatBody", "-linespace"))
+        most = max(1, self._window.root.winfo_height() // (4 * height))
+        rows = min(self._rows("1.0", "end-1c") + 1, EDITOR_ROWS_MAX, most)
         if rows != int(self.text.cget("height")):
             self.text.configure(height=rows)
             self.text.see("insert")
@@ -7765,10 +7889,10 @@ class Composer:
 class MemberTable:
     """The members: the name, cut where it is too long, and in further columns what there is room for."""
 
-    def __init__(self, parent: Any, columns: Dict[str, int], act: Callable[[str], Any], **place: Any) -> None:
-        """``columns`` are titles and widths (see px); one is a list at the side; ``act`` gets the name chosen."""
+    def __init__(self, parent: Any, columns: Dict[str, str], act: Callable[[str], Any], **place: Any) -> None:
+        """``columns`` are titles and the widest usual text; one is a list at the side; ``act`` gets the name chosen."""
+        self._columns, self._look = columns, ([0], [""])
         self._titles = list(columns)
-        self._wide = px(parent, sum(columns.values()))
         self._act = act
         self._rows: Dict[str, Tuple[str, ...]] = {}
         self._cells: Dict[str, Tuple[str, ...]] = {}
@@ -7777,27 +7901,28 @@ class MemberTable:
         self.count = put(self.frame, "Caption.TLabel", sticky="w", padx=L, pady=(M, XS))
         self.tree = ttk.Treeview(self.frame, columns=self._titles, selectmode="browse", height=3)
         self.tree.configure(show=headings, style=ground + "Treeview")
-        for at, (title, width) in enumerate(columns.items()):
+        for at, title in enumerate(columns):
             side = "w" if at < 2 else "e"
             self.tree.heading(title, text=title, anchor=side)
-            self.tree.column(title, width=px(parent, width), minwidth=px(parent, 48), anchor=side, stretch=at < 2)
+            self.tree.column(title, anchor=side, stretch=at < 2)
         self.tree.grid(row=1, columnspan=2, sticky="nswe", padx=(M, 0), pady=(0, S))
         add_scrollbar(self.tree, 2, self.tree.yview)
-        on(self.tree, "<Double-Button-1> <Return> <Delete>", self.choose)
+        on(self.tree, "<Return> <Delete>" + " <Double-Button-1>" * (len(columns) == 1), self.choose)
         on(self.tree, "<FocusIn>", self._focus)
-        self.tree.bind("<Configure>", lambda event: self._fit(event.width))
+        on(self.tree, "<Configure> <<ThemeChanged>>", self.fit)
 
-    def show(self, rows: Dict[str, Tuple[str, ...]]) -> None:
-        """Show who is here: by name, in order, the cells of each row."""
+    def show(self, rows: Dict[str, Tuple[str, ...]], colour: Callable[[str], int] = name_colour) -> None:
+        """Show who is here: by name, in order, the cells of each row; in a list each in its colour."""
         if rows == self._rows:
             return
-        old, room = self._cells, self.tree.column(0, "width") - px(self.tree, 8)
+        old, pad = self._cells, px(self.tree, 8)
+        rooms = [self.tree.column(title, "width") - pad for title in self._titles]
         self._rows = rows
-        self._cells = {name: (cut(self.tree, row[0], room), *row[1:]) for name, row in rows.items()}
+        self._cells = {name: tuple(map(functools.partial(cut, self.tree), row, rooms)) for name, row in rows.items()}
         self.tree.delete(*("n" + name for name in old if name not in rows))
         for place, (name, cells) in enumerate(self._cells.items()):
             if name not in old:
-                tags = "name%d" % name_colour(name) if len(self._titles) == 1 else ()
+                tags = "name%d" % colour(name) if len(self._titles) == 1 else ()
                 self.tree.insert("", place, iid="n" + name, tags=tags, values=cells)
             elif cells != old[name]:
                 self.tree.item("n" + name, values=cells)
@@ -7807,9 +7932,21 @@ class MemberTable:
         for row in self.tree.selection():
             self._act(row[1:])
 
-    def _fit(self, width: int) -> None:
-        """Leave out the last columns where there is no room for them."""
-        self.tree.configure(displaycolumns=self._titles[:3] if width < self._wide else "#all")
+    def fit(self) -> None:
+        """Make the columns as wide as their texts, and leave out the last ones where there is no room for them."""
+        measure, pad = functools.partial(self.tree.tk.call, "font", "measure"), px(self.tree, 18)
+        widths = [
+            max(measure("UiBody", text), measure("UiSmallBold", title)) + pad for title, text in self._columns.items()
+        ]
+        room = self.tree.winfo_width() - px(self.tree, 4)
+        shown = [title for title, end in zip(self._titles, itertools.accumulate(widths)) if end <= room]
+        look = (widths, shown)
+        if look != self._look:
+            self._look = look
+            self.tree.configure(displaycolumns=shown or self._titles[:1])
+            for title, width in zip(self._titles, widths):
+                self.tree.column(title, width=width, minwidth=px(self.tree, 48))
+            self.tree.update_idletasks()  # The stretched columns share what is left.
         rows, self._rows = self._rows, {}
         self.show(rows)
 
@@ -7831,26 +7968,38 @@ class LoginForm:
         self._need: Any = ()
         self._found: Sequence[ServerFound] = ()
         self.frame = ttk.Frame(window.root)
-        column = ttk.Frame(self.frame)
-        column.place(relx=0.5, rely=0.5, anchor="center", width="240p")
+        canvas = self._canvas = tk.Canvas(self.frame, highlightthickness=0, yscrollincrement="12p", width=1, height=1)
+        canvas.grid(row=1, columnspan=2, sticky="nswe")
+        add_scrollbar(canvas, 2, canvas.yview)
+        column = self._column = ttk.Frame(canvas)
+        self._item = canvas.create_window(0, 0, window=column, anchor="n")
         column.columnconfigure(0, weight=1)
-        column.columnconfigure(1, minsize="78p")
+        for widget in (canvas, column):
+            on(widget, "<Configure>", self._place)
+        window.root.bind("<FocusIn>", lambda event: self._see(event.widget), add=True)
+        for keys, way in (("<Button-4>", -1), ("<Button-5>", 1)):
+            on(window.root, keys, functools.partial(canvas.yview_scroll, way, "units"))
+        window.root.bind(
+            "<MouseWheel>", lambda event: canvas.yview_scroll(-1 if event.delta > 0 else 1, "units"), add=True
+        )
         wide: Dict[str, Any] = {"columnspan": 2, "sticky": "we"}
         put(column, "Title.TLabel", text="SamsungChat", columnspan=2, sticky="w")
         put(column, "Small.TLabel", 1, text="A chatroom for your network", columnspan=2, sticky="w")
         self.server = Field(column, "Server", 2, pady=(L, 0))
         self.port = Field(column, "Port", 2, 1, padx=(M, 0), pady=(L, 0))
-        self.name = Field(column, "Your name", 3, columnspan=2, pady=(S, 0))
-        self.password = Field(column, "Password", 4, columnspan=2, pady=(S, 0))
+        self.port.entry.configure(width=7)
+        self.name = Field(column, "Your name", 3, columnspan=2)
+        self.password = Field(column, "Password", 4, columnspan=2)
         self.fields = {"server": self.server, "port": self.port, "name": self.name, "password": self.password}
-        self.choice, self.offered = menu_button(self.server.frame, "Slim.Ghost.TButton", "", 1, sticky="e")
-        self.choice.grid_remove()
         entry = self.password.entry
         add_secret_button(entry.master, 0, 1, lambda shown: entry.configure(show="" if shown else "\u2022"))
-        self.button = put(column, "Primary.TButton", 5, text="Log in", command=self.submit, pady=(L, 0), **wide)
+        self.button = put(column, "Primary.TButton", 5, text="Log in", command=self.submit, pady=(S, 0), **wide)
         self.progress = put(column, "Horizontal.TProgressbar", 6, mode="indeterminate", pady=(M, 0), **wide)
         self.error = put(column, "error.TLabel", 7, wraplength="240p", pady=(S, 0), **wide)
-        on(self.server.entry, "<Down>", lambda: self._found and self.choice.invoke())
+        self.looking = put(column, "Small.TLabel", 8, wraplength="240p", pady=(L, XS), **wide)
+        self.cards = put(column, "TFrame", 9, **wide)
+        for key, by in (("<Down>", 1), ("<Up>", -1)):
+            on(self.server.entry, key, functools.partial(self._step, by))
         for field in self.fields.values():
             on(field.entry, "<Return> <KP_Enter>", self.submit)
         put(self.frame, "Ghost.TButton", text="It does not work?", command=self.find_faults, padx=S, pady=S, sticky="w")
@@ -7896,30 +8045,85 @@ class LoginForm:
             show_text(self.error, words or errors.get("", ""))
             show_if(busy, self.progress)
             (self.progress.start if busy else self.progress.stop)()
-            fields = list(self.fields.values())
-            wrong = [field.entry for field in fields if field.entry.instate(["invalid"])]
-            empty = [field.entry for field in fields if not field.value.get()]
-            first = self.button if busy else (wrong + empty + [self.password.entry])[0]
-            first.focus_set()
-            if not busy:
-                first.select_range(0, "end")
+            self._focus()
+        app = self._window.app
+        app.values.update(server=self.server.value.get(), port=self.port.value.get())
+        public = app.default_password() and self.password.value.get() in ("", app.default_password())
+        self.password.label.configure(text="Password (the default, known to all)" if public else "Password")
+        show_text(self.looking, app.search_words())
         if found != self._found:
+            at = self._cards().index(self.frame.focus_get()) if self.frame.focus_get() in self._cards() else -1
+            for card in self._cards():
+                card.destroy()
             self._found = found
-            self.offered.delete(0, "end")
-            for each in found:
-                label = "  %s  " % drawable(found_text(each), False)
-                self.offered.add_command(label=label, command=functools.partial(self._choose, each))
-            self.choice.configure(text="%d found \u25be" % len(found))
-            show_if(found, self.choice)
+            for row, each in enumerate(found):
+                take = functools.partial(self._take, row)
+                text = self._window.drawn(found_text(each))
+                card = put(
+                    self.cards, "Card.TButton", row, text=text, command=take, sticky="we", pady=(0, XS), inset=11
+                )
+                on(card, "<Down>", functools.partial(self._step, 1))
+                on(card, "<Up>", functools.partial(self._step, -1))
+            if found and at >= 0:
+                self._cards()[min(at, len(found) - 1)].focus_set()
         if found and need and not self.server.value.get():
-            self._choose(found[0])
+            self._take(0)
             self.server.complain(namesakes(found))
+        for row, card in enumerate(self._cards()):
+            card.state(["selected" if row == self._taken() else "!selected"])
 
-    def _choose(self, found: ServerFound) -> None:
-        self.server.value.set(address_text(found.address).rpartition(":")[0])
-        self.port.value.set(str(found.address[1]))
-        self.password.value.set(self.password.value.get() or PASSWORD * found.public)
-        self.server.complain("")
+    def _focus(self) -> None:
+        """Put the focus where something is wrong, or where something is to be typed first."""
+        fields = list(self.fields.values())
+        wrong = [field.entry for field in fields if field.entry.instate(["invalid"])]
+        empty = [field.entry for field in fields if not field.value.get()]
+        first = self.button if self._need is None else (wrong + empty + [self.password.entry])[0]
+        first.focus_set()
+        if self._need is not None:
+            first.select_range(0, "end")
+
+    def _cards(self) -> List[Any]:
+        return list(self.cards.winfo_children())
+
+    def _taken(self) -> int:
+        """Return which card stands in the fields, or -1."""
+        places = [(address_text(each.address).rpartition(":")[0], str(each.address[1])) for each in self._found]
+        typed = (self.server.value.get(), self.port.value.get())
+        return places.index(typed) if typed in places else -1
+
+    def _step(self, by: int) -> None:
+        """Take the next card, or the one before."""
+        if self._found:
+            at = min(max(self._taken() + by, 0), len(self._found) - 1)
+            self._take(at)
+            self._cards()[at].focus_set()
+
+    def _take(self, row: int) -> None:
+        """Log in at a server that was found; what is still to be typed has the focus then."""
+        address = self._found[row].address
+        self.server.value.set(address_text(address).rpartition(":")[0])
+        self.port.value.set(str(address[1]))
+        self.password.value.set(self.password.value.get() or PASSWORD * self._found[row].public)
+        self._focus()
+
+    def _place(self) -> None:
+        """Put the column into the middle, from where only another size of the window moves it."""
+        canvas, column, gap = self._canvas, self._column, px(self._canvas, 24)
+        width, height = canvas.winfo_width(), canvas.winfo_height()
+        growth = int(canvas.tk.call("font", "metrics", "UiBody", "-linespace")) / px(canvas, 17)
+        top = max(px(canvas, 12), int(height / 2 - px(canvas, 250) * growth))
+        canvas.itemconfigure(self._item, width=max(gap, min(width - gap, int(px(canvas, 320) * max(growth, 1)))))
+        canvas.coords(self._item, width // 2, top)
+        canvas.configure(scrollregion=(0, 0, width, max(height, top + column.winfo_reqheight() + gap)))
+
+    def _see(self, widget: Any) -> None:
+        """Scroll to a widget of the form that has got the focus."""
+        if str(widget).startswith(str(self._column)):
+            top, height = widget.winfo_rooty() - self._canvas.winfo_rooty(), self._canvas.winfo_height()
+            below = top + widget.winfo_height() - height
+            if top < 0 or below > 0:
+                step = px(self._canvas, 16)
+                self._canvas.yview_scroll(min(top, 0) // step or -(-below // step), "units")
 
 
 class FindBar:
@@ -7998,10 +8202,9 @@ class ClientWindow(Window):
         chat.columnconfigure(0, weight=1)
         chat.rowconfigure(3, weight=1)
         wide: Dict[str, Any] = {"columnspan": 2, "sticky": "we"}
-        header = put(chat, "TFrame", padding=[L, S, S, S], grow=1, **wide)
-        self.room = put(header, "Bold.TLabel")
-        self.here = put(header, "Small.TLabel", 0, 1, sticky="w", padx=S)
-        put(header, "Ghost.TButton", 0, 2, text="Members", command=functools.partial(self.place_members, True))
+        header = put(chat, "TFrame", padding=[L, S, S, S], **wide)
+        self.room = put(header, "Bold.TLabel", sticky="we", inset=0)
+        self.here = put(header, "Ghost.TButton", 0, 1, command=functools.partial(self.place_members, True))
         put(chat, "Rule.TFrame", 1, height=1, **wide)
         self.view = View(self, chat, "conversation", TEXT_COLUMNS, row=3)
         self.bar = ttk.Label(self.view.frame)
@@ -8012,19 +8215,19 @@ class ClientWindow(Window):
         copy.configure(command=lambda: self._copy(app.invitation()))
         self.menu = tk.Menu(self.view.text, tearoff=False)
         self.find = FindBar(self, chat, row=2)
-        self.members = MemberTable(chat, {"Member": 176}, self.start_private, row=2, column=1, rowspan=3)
+        self.members = MemberTable(chat, {"Member": "m" * 14}, self.start_private, row=2, column=1, rowspan=3)
         self.composer = Composer(self, chat, "Write a message", "Send", app.complete, row=4)
         put(chat, "Rule.TFrame", 5, height=1, **wide)
         status = put(chat, "TFrame", 6, padding=[L, XS], **wide)
-        self.where = put(status, "Small.TLabel", width=1, sticky="we")
+        self.where = put(status, "Small.TLabel", sticky="we", inset=0)
         self.state = put(status, "TLabel", 0, 1, sticky="e")
         self.fault_labels = (self.login.error, self.composer.note)
         entries = (
             ("Find \u2026", "F", self.find.open),
             ("Earlier messages", "", lambda: app.enter("/earlier")),
-            ("Leave the room", "", lambda: self.act(app.leave_room)),
         )
-        self.add_menu(header, entries, column=3)
+        last = (("Leave the room \u2026", "", lambda: self.act(app.ask_leave)),)
+        self.add_menu(header, entries, last, column=2)
         on(chat, "<Configure>", self.place_members)
         on(self.composer.text, "<Prior>", lambda: self.view.scroll("scroll", -1, "pages"))
         on(self.composer.text, "<Next>", lambda: self.view.scroll("scroll", 1, "pages"))
@@ -8089,7 +8292,7 @@ class ClientWindow(Window):
             self.menu.add_command(label="  Private message to %s  " % name, command=private)
         if self.menu.index("end") is not None:
             self.composer.type_on("")  # What has the focus gets it back.
-            self.menu.tk_popup(view.text.winfo_rootx() + x, view.text.winfo_rooty() + y)
+            self.pop_up(self.menu, view.text.winfo_rootx() + x, view.text.winfo_rooty() + y)
         return "break"
 
     def _mention(self, name: str) -> None:
@@ -8097,7 +8300,9 @@ class ClientWindow(Window):
         self.composer.type_on(name + (" " if self.composer.get().strip() else ": "))
 
     def _escape(self) -> None:
-        if self.app.entered and self.find.frame.winfo_manager():
+        if self.app.question:
+            self.act(self.app.answer, False)
+        elif self.app.entered and self.find.frame.winfo_manager():
             self.find.close()
         elif self.app.entered:
             self.composer.address_all()
@@ -8146,12 +8351,10 @@ class ClientWindow(Window):
         rows = transcript.described()
         if transcript.name in rows:
             rows[transcript.name] += " (you)"
-        self.members.show({name: ("\u25cf  " + self.drawn(label),) for name, label in rows.items()})
-        for label in (self.here, self.members.count):
-            label.configure(text=plural(len(rows), "member"))
-        room = max(self.chat.winfo_width() - px(self.chat, 280), px(self.chat, 80))
-        self.room.configure(text=cut(self.room, self.drawn(transcript.room), room, "ChatBold"))
-        self.where.configure(text=self.drawn("  \u00b7  ".join((transcript.name, transcript.room, server))))
+        self.members.show({name: ("\u25cf  " + self.drawn(label),) for name, label in rows.items()}, transcript.colour)
+        self.here.configure(text=plural(len(rows), "member"))  # Nowhere else: one number is enough.
+        show_cut(self.room, self.drawn(transcript.room))
+        show_cut(self.where, self.drawn("  \u00b7  ".join((transcript.name, server))))
         self.state.configure(text=status_text(transcript.status), style=status_level(transcript.status) + ".TLabel")
         words, level = app.connection()
         self.bar.configure(text=words, style=level + ".Bar.TLabel", wraplength=self.view.frame.winfo_width())
@@ -8161,6 +8364,7 @@ class ClientWindow(Window):
         view.update(transcript.on_way(), transcript.unread)
         self.login.asked.configure(text="Looking \u2026" if app.checking else "What keeps you out")
         self.login.findings.update([], 0)
+        self.show_question()
 
 
 # --- server
@@ -8174,31 +8378,26 @@ class ServerWindow(Window):
     def __init__(self, root: Any, app: ServerApp, settings: Settings, room: str, password: str, note: str) -> None:
         """``password`` is what people type to come in, ``note`` what is to be said of it."""
         self._shown: Any = ()
-        self._asked: Any = ()
         super().__init__(root, app, settings, 1000, 640)
         root.title("%s \u2013 SamsungChat server" % drawable(room, False))
         root.columnconfigure((0, 1), weight=1, uniform="half")
         self._password, self._note = password, note
         strip = put(root, "Surface.TFrame", padding=[L, M], columnspan=2, sticky="we")
-        put(strip, "Bold.TLabel", text=self.drawn(room), width=1, sticky="we")
-        self.state = put(strip, "TLabel", 1, sticky="w", pady=(0, XS))
+        put(strip, "Bold.TLabel", text=self.drawn(room), sticky="we", inset=0)
+        self.state = put(strip, "TLabel", 1, sticky="we", pady=(0, XS), inset=0)
         self.add_menu(strip, [("Share the program, or no more", "", app.share)], column=1, rowspan=2)
         self.switch = put(strip, "TButton", 0, 2, rowspan=2, padx=(S, 0), command=self.open_or_close)
         self.trouble = put(strip, "error.TLabel", 2, columnspan=3, sticky="we", wraplength="240p")
         self.port = Field(strip, "Another port", 3, sticky="w", pady=(S, 0))
         self.port.entry.configure(width=8)
-        self.rows = put(strip, "TFrame", 4, columnspan=3, sticky="we", grow=4)
+        self.rows = put(strip, "TFrame", 4, columnspan=3, sticky="we", grow=1)
         self.warning = put(strip, "warning.TLabel", 5, columnspan=3, sticky="we", pady=(XS, 0), wraplength="240p")
-        self.question = put(root, "Surface.TFrame", 1, padding=S, columnspan=2, sticky="we")
-        self.asked = put(self.question, "TLabel", sticky="we", padx=S, wraplength="240p")
-        yes, no = (functools.partial(self.act, app.answer, sure) for sure in (True, False))
-        self.yes = put(self.question, "Primary.TButton", 0, 1, padx=S, command=yes)
-        self.no = put(self.question, "TButton", 0, 2, text="Cancel", command=no)
-        columns = {"Name": 100, "Address": 136, "Round trip": 84, "Messages": 80, "Since": 52}
+        columns = {"Name": "m" * 7, "Address": "255.255.255.255:65535", "Round trip": "9999 ms"}
+        columns.update({"Messages": "99999", "Since": "00:00"})
         self.table = MemberTable(root, columns, lambda name: self.act(app.ask_kick, name), row=2)
-        self.empty = ttk.Label(self.table.frame, text="Nobody is here yet.", style="Small.TLabel")
+        self.empty = ttk.Label(self.table.frame, style="Small.TLabel")
         self.empty.place(in_=self.table.tree, relx=0.5, rely=0.5, anchor="center")
-        place: Dict[str, Any] = {"columnspan": 2, "sticky": "e", "pady": (S, 0)}
+        place: Dict[str, Any] = {"sticky": "e", "pady": (S, 0)}
         self.remove = put(self.table.frame, "Ghost.TButton", 0, 1, text="Remove", command=self.table.choose, **place)
         on(self.table.tree, "<<TreeviewSelect>>", self.update)
         hint = "Say something to all, /announce it, or /help"
@@ -8207,17 +8406,17 @@ class ServerWindow(Window):
         self.log = View(self, root, "log", row=3)
         put(self.log.frame, "Caption.TLabel", text="Activity", sticky="w", padx=L, pady=(M, XS))
         root.protocol("WM_DELETE_WINDOW", lambda: self.act(app.ask_close, True))
-        on(root, "<Configure>", self._arrange)
         on(root, "<Escape>", lambda: self.act(app.answer, False))
         self.dress()
 
-    def _arrange(self) -> None:
+    def fit(self) -> None:
         """Put members and log side by side where there is room, else one above the other."""
         wide = self.root.winfo_width() >= px(self.root, 960)
         self.table.frame.grid(columnspan=1 if wide else 2)
         self.log.frame.grid(row=2 if wide else 3, column=int(wide), columnspan=1 if wide else 2)
         self.root.rowconfigure(2, weight=1)
         self.root.rowconfigure(3, weight=0 if wide else 1)
+        super().fit()
 
     def open_or_close(self) -> None:
         """Close the room, or open it, on another port where one was asked for."""
@@ -8239,15 +8438,15 @@ class ServerWindow(Window):
             lines = [replace(lines[0], kind="log", at=time.time(), state="good")]
             for child in self.rows.winfo_children():
                 child.destroy()
-            texts = [*typed_addresses(self.app.bound), self._password]
-            for row, text in enumerate(texts):
-                label = put(self.rows, "Small.TLabel", row, text="Address", sticky="w")
-                copy = put(self.rows, "Slim.Ghost.TButton", row, 2, text="Copy")
-                copy.configure(command=functools.partial(self._copy, text, copy))
-                value = put(self.rows, "TLabel", row, 1, text=text, sticky="w", padx=M)
-            label.configure(text="Password")
-            secret, hidden = self._password, "\u2022" * 8
-            add_secret_button(self.rows, row, 3, lambda shown: value.configure(text=secret if shown else hidden))
+            addresses = typed_addresses(self.app.bound)[:STRIP_ADDRESSES_MAX]
+            rows = [("Address", each, "Copy command", join_command(each)) for each in addresses]
+            for row, (title, shown, verb, copied) in enumerate([*rows, ("Password", "", "Copy", self._password)]):
+                put(self.rows, "Small.TLabel", row, text=title, sticky="w", padx=(0, M))
+                copy = put(self.rows, "Slim.Ghost.TButton", row, 3, text=verb, sticky="e", padx=(M, 0))
+                copy.configure(command=functools.partial(self._copy, copied, copy, verb))
+                value = put(self.rows, "TLabel", row, 1, text=shown, sticky="we", inset=0)
+            secret, hidden = self.drawn(self._password), "\u2022" * 8
+            add_secret_button(self.rows, row, 2, lambda shown: show_cut(value, secret if shown else hidden))
             show_text(self.warning, self._note)
         self.log.show([] if isinstance(event, ServerReport) else lines)
 
@@ -8258,21 +8457,17 @@ class ServerWindow(Window):
         if shown != self._shown:
             self._shown = shown
             if is_open:
-                self.state.configure(text="open, listening on %s" % address_text(bound), style="Surface.good.TLabel")
+                self.state.configure(style="Surface.good.TLabel")
+                show_cut(self.state, "open, listening on %s" % address_text(bound))
                 self.switch.configure(text="Stop", style="TButton")
             else:
-                self.state.configure(text="not open" if trouble else "closed", style="Surface.error.TLabel")
+                self.state.configure(style="Surface.error.TLabel")
+                show_cut(self.state, "not open" if trouble else "closed")
                 self.switch.configure(text="Open again" if bound else "Try again", style="Primary.TButton")
             show_text(self.trouble, trouble)
             show_if(trouble, self.port.frame)
             self.port.value.set(str(app.port))
-        if app.question is not self._asked:
-            self._asked = app.question
-            show_if(app.question, self.question)
-            if app.question:
-                self.asked.configure(text=app.question[0])
-                self.yes.configure(text=app.question[1])
-                self.no.focus_set()
+        self.show_question()
         self.log.update([], 0)
         rows: Dict[str, Tuple[str, ...]] = {}
         for row in sorted(report.members, key=lambda row: name_key(row.name)):
@@ -8281,14 +8476,15 @@ class ServerWindow(Window):
         self.table.show(rows)
         count = "%d of %d members" % (len(rows), report.members_max)
         self.table.count.configure(text=count if report.members_max else "Members")
+        self.empty.configure(text=app.nobody())
         (self.empty.lower if rows else self.empty.lift)()
         self.remove.state(["!disabled" if self.table.tree.selection() else "disabled"])
 
-    def _copy(self, text: str, button: Any) -> None:
+    def _copy(self, text: str, button: Any, verb: str) -> None:
         self.root.clipboard_clear()
         self.root.clipboard_append(text)
         button.configure(text="Copied")
-        button.after(1500, lambda: button.winfo_exists() and button.configure(text="Copy"))
+        button.after(1500, lambda: button.winfo_exists() and button.configure(text=verb))
 
 
 # ======================================================================================================
@@ -8389,8 +8585,8 @@ _INDONESIAN: Dict[str, str] = {
     "The server's disk is full: what you say is lost until there is room.": "Disk server penuh: pesan Anda hilang "
     "sampai ada tempat lagi.",
     "The server's disk has room again.": "Disk server sudah punya tempat lagi.",
-    "no seat is left for the original program, or none at that address (--classic-max)": "tidak ada tempat lagi untuk "
-    "program asli, atau di alamat itu (--classic-max)",
+    "no seat is left for the original program, or none at that address": "tidak ada tempat lagi untuk program "
+    "asli, atau di alamat itu",
     "This is an original server: messages travel unencrypted, and whether they arrive is not confirmed. It has no list "
     "of members, no history, no /me and no /msg.": "Ini server program asli: pesan dikirim tanpa enkripsi, dan "
     "sampainya tidak dipastikan. Tidak ada daftar anggota, riwayat, /me, maupun /msg.",
@@ -8520,10 +8716,10 @@ _INDONESIAN: Dict[str, str] = {
     "The program has a fault (%s: %s). What you see may be incomplete.": "Ada kesalahan dalam program (%s: %s). "
     "Tampilan mungkin tidak lengkap.",
     "Cannot listen on %s: %s.": "Tidak bisa membuka %s: %s.",
-    "Port %d is in use: another server may be running. Stop that, or choose another with --port.": "Port %s sedang "
-    "dipakai: mungkin ada server lain yang berjalan. Hentikan server itu, atau pilih port lain dengan --port.",
-    "Port %d needs more rights than you have. Choose one above 1023 with --port.": "Port %s perlu hak akses lebih "
-    "tinggi. Pilih port di atas 1023 dengan --port.",
+    "Port %d is in use: another server may be running. Stop that, or choose another port.": "Port %s sedang dipakai: "
+    "mungkin server lain sedang berjalan. Hentikan itu, atau pilih port lain.",
+    "Port %d needs more rights than you have. Choose one above 1023.": "Port %s perlu hak akses lebih tinggi. Pilih "
+    "port di atas 1023.",
     "%s is no address of this machine. Leave --host out to listen on all of them.": "%s bukan alamat komputer ini. "
     "Tanpa --host server membuka semua alamat.",
     # The server's log.
@@ -8543,8 +8739,8 @@ _INDONESIAN: Dict[str, str] = {
     "refused {name} from {address}: {why}": "%s dari %s ditolak: %S",
     "login from {address} was not completed: wrong password, or the connection broke": "login dari %s tidak selesai: "
     "password salah, atau sambungan terputus",
-    "{address} tried to log in with the original program; a server with --classic admits it": "%s mencoba login dengan "
-    "program asli; server dengan --classic menerimanya",
+    "{address} tried to log in with the original program, which this room does not admit": "%s mencoba login dengan "
+    "program asli, yang tidak diterima di ruang ini",
     "{why} Messages wait until then.": "%S Pesan menunggu sampai saat itu.",
     "the history is written again": "riwayat ditulis lagi",
     "the name is in use": "username sudah digunakan",
@@ -8656,7 +8852,7 @@ _INDONESIAN: Dict[str, str] = {
     "{:,} of {:,} bytes": "%s dari %s byte",
     "A chatroom for your network": "Ruang obrolan untuk jaringan Anda",
     "Earlier messages": "Pesan sebelumnya",
-    "Leave the room": "Keluar dari ruang",
+    "Leave the room \u2026": "Keluar dari ruang \u2026",
     "%s \u2013 SamsungChat server": "%s \u2013 server SamsungChat",
     "Nobody is here yet.": "Belum ada siapa pun di sini.",
     "open, listening on %s": "terbuka di %s",
@@ -8836,8 +9032,20 @@ _INDONESIAN: Dict[str, str] = {
     "dan --export menyangkut riwayat; sebutkan dengan --history FILE.",
     "--json is for --export.": "--json hanya untuk --export.",
     "A room's name has 1 to %d bytes.": "Nama ruang terdiri dari 1 sampai %s byte.",
-    "warning: the default password is in use; anybody can know it (--password-file sets another)": "peringatan: "
-    "password bawaan sedang dipakai; siapa pun bisa mengetahuinya (--password-file menggantinya)",
+    "warning: %s (--password-file sets another)": "peringatan: %s (--password-file memilih yang lain)",
+    "the default password is in use; anybody can know it": "password bawaan sedang dipakai; siapa pun bisa "
+    "mengetahuinya",
+    "Password (the default, known to all)": "Password (bawaan, diketahui semua orang)",
+    "No room answers on this network yet. Check that the server is running, that a firewall lets UDP through, and that "
+    "both machines are on the same network; or type the address that the server shows.": "Belum ada ruang yang "
+    "menjawab di jaringan ini. Periksa apakah server berjalan, firewall meloloskan UDP, dan kedua komputer ada di "
+    "jaringan yang sama; atau ketik alamat yang ditampilkan server.",
+    "Looking for rooms on this network ...": "Mencari ruang di jaringan ini ...",
+    "Rooms on this network:": "Ruang di jaringan ini:",
+    "The room is closed.": "Ruang ditutup.",
+    "Leave %s?": "Keluar dari %s?",
+    "Leave": "Keluar",
+    "Copy command": "Salin perintah",
     "%s is there already; choose another name.": "%s sudah ada; pilih nama lain.",
     "The folder of %s does not exist; make it, or choose another name.": "Folder untuk %s tidak ada; buat dulu, atau "
     "pilih nama lain.",
@@ -9015,8 +9223,8 @@ def run_server(options: argparse.Namespace) -> int:
         raise UsageError("A room's name has 1 to %d bytes." % STRING_BYTES_MAX)
     given = chosen_password(options)
     password = given or PASSWORD
-    note = "warning: the default password is in use; anybody can know it (--password-file sets another)"
-    notes = [] if given else [note]
+    note = "" if given else "the default password is in use; anybody can know it"
+    notes = ["warning: %s (--password-file sets another)" % note] if note else []
     files = None if options.share is None else shared_files(options.share)
     tune_process()
     root = opened_root(options, sys.stdout)
@@ -9038,7 +9246,7 @@ def run_server(options: argparse.Namespace) -> int:
 
     app = ServerApp(open_room, options.port, notes, files)
     if root is not None:
-        return ServerWindow(root, app, opened_settings(options), room, password, "".join(notes)).run()
+        return ServerWindow(root, app, opened_settings(options), room, password, note).run()
     if not both:  # A log is read by programs, too.
         use_language({})
     return (Terminal(app) if both else PlainLog(app)).run()

@@ -2407,7 +2407,7 @@ class ClassicTest(RoomCase):
         texts = collections.Counter(target[0] for _, target, data in self.network.wire if data.startswith(b"ann: "))
         self.assertEqual({"10.6.6.6": 4, "10.6.6.7": 2}, texts)
         self.original("old", "USERNAME_TAKEN")
-        self.assertIn("--classic-max", self.network.server_events[-1].why)
+        self.assertIn("no seat is left", self.network.server_events[-1].why)
         self.kick("n200")
         self.original("old")
         self.run_for(10)
@@ -4992,6 +4992,18 @@ class TranscriptTest(unittest.TestCase):
         self.assertEqual([], self.transcript.apply(chat.Queued(number, entry)))
         return self.transcript.on_way()[-1]
 
+    def test_members_have_colours_of_their_own_as_long_as_there_are_enough(self):
+        alike = [name for name in map("m%d".__mod__, range(99)) if chat.name_colour(name) == chat.name_colour("m0")]
+        for at, name in enumerate(alike[:5]):
+            self.transcript.apply(happened(JOINED, author=b"m%d" % at, name=name))
+        names = list(self.transcript.described())
+        self.assertEqual(8, len(set(map(self.transcript.colour, names))))
+        kept = list(map(self.transcript.colour, names))
+        self.transcript.apply(happened(JOINED, author=b"x", name="somebody"))
+        self.assertEqual(kept, list(map(self.transcript.colour, names)))
+        (line,) = self.shown(happened(chat.TEXT, "hi", author=b"m4", name=alike[4]))
+        self.assertEqual(line.colour, self.transcript.colour(alike[4]))
+
     def test_what_was_before_one_came_does_not_change_who_is_here(self):
         self.shown(happened(JOINED, author=b"d", name="dan", earlier=True))
         self.shown(happened(LEFT, author=b"b", name="bob", earlier=True))
@@ -5983,15 +5995,33 @@ class ClientAppTest(unittest.TestCase):
         app.transcript.apply(happened(PRIVATE, "psst", name="carol", author=b"c"))
         self.assertEqual(("carol", 3), app.addressee("/r hi"))
 
+    def test_a_room_is_left_by_who_has_said_so_twice_and_no_question_outlives_it(self):
+        _, port = start_room(self, room="Lab 1")
+        app, _ = self.enter(port)
+        for answer, stays in ((False, True), (True, False)):
+            app.ask_leave()
+            self.assertEqual(("Leave Lab 1?", "Leave"), app.question[:2])
+            app.answer(answer)
+            self.assertEqual((stays, None), (app.entered, app.question))
+        app.ask_leave()
+        app.leave_room()
+        self.assertIsNone(app.question)
+
     def test_a_form_searches_for_servers_once_at_a_time_and_again(self):
         with mock.patch.multiple(chat, start_discovery=mock.DEFAULT, SEARCH_SECONDS=0.01) as patched:
             app, screen = self.app(form=True, server="")
             for _ in range(20):
                 app.leave_room()
                 screen.look()
+            self.assertIn("Looking", app.search_words())
             ((port, tell),) = [call.args for call in patched["start_discovery"].call_args_list]
             tell([chat.ServerFound("Lab", 1, 9, ("127.0.0.1", 5))])
             screen.wait(lambda: patched["start_discovery"].call_count == 2)
+            self.assertIn("Rooms", app.search_words())
+            tell([])
+            screen.wait(lambda: "firewall" in app.search_words())
+            tell([chat.ServerFound("Lab", 1, 9, ("127.0.0.1", 5))])
+            screen.wait(lambda: app.found)
             self.assertEqual((1, ["Lab"]), (port, [found.room for found in app.found]))
 
     def test_a_found_server_is_chosen_by_number_or_room(self):
@@ -6268,7 +6298,9 @@ class ScreenModelForWindowsTest(unittest.TestCase):
         for kind, text, fields, drawn in (
             ("divider", "now", {}, "from now on/[system divider]"),
             ("unread", "new", {}, "new/[system unread]/[system rule]"),
-            ("log", "x", {"state": "good"}, "9:41:00  [plain time]x/[plain body good]"),
+            ("log", "x", {"state": "muted"}, "9:41:00\t[logged time]x/[logged body muted]"),
+            ("log", "x", {"state": "error"}, "9:41:00\t[logged time]x/[logged body error strong]"),
+            ("answer", "x\ny", {}, "\tx/\ty/[logged code]"),
             ("notice", "x", {}, gap + "Announcement[{0} head who accent]  9:41/[{0} head time]x/[{0} body]"),
             ("action", "x", {}, gap + "bob[{0} head who name3] [{0} head action]x[{0} action]  9:41[{0} time]/[{0}]"),
             ("message", "x", to_carol, gap + head % "to carol" + "x[{0} body]\u00a0\u00a0\u2713[{0} sent]/[{0} body]"),
@@ -6311,9 +6343,9 @@ class ScreenModelForWindowsTest(unittest.TestCase):
         self.assertEqual(["", "\n"], [text for text, _ in chat.line_runs(line, before=line)])
 
     def test_settings_survive_any_text(self):
-        kept = chat.Settings("lab1:11111", "bob", "dark")
+        kept = chat.Settings("lab1:11111", "bob", "dark", "id", -3)
         self.assertEqual(chat.parse_settings(json.dumps(vars(kept))), kept)
-        for text in ("", "[]", "{", '{"server": 5, "name": ["x"]}', "null", "[" * 100000):
+        for text in ("", "[]", "{", '{"server": 5, "name": ["x"], "zoom": "9"}', "null", "[" * 100000):
             self.assertEqual(chat.parse_settings(text), chat.Settings())
 
     def test_what_a_tk_cannot_draw_is_described(self):
@@ -6419,7 +6451,7 @@ class ClientWindowTest(WindowTest):
         wrong = [name for name, field in window.login.fields.items() if field.error.cget("text")]
         self.assertEqual(wrong, ["server", "password"])
         self.press(window, window.login.password.entry, "Key-x")
-        self.assertFalse(window.login.password.error.winfo_ismapped())
+        self.assertEqual("", window.login.password.error.cget("text"))
 
     def test_the_password_is_hidden_until_it_is_asked_for(self):
         window = self.open_client()
@@ -6447,13 +6479,20 @@ class ClientWindowTest(WindowTest):
         form = window.login
         self.wait(window, lambda: form.server.value.get() == "127.0.0.1")
         self.assertEqual(chat.PASSWORD, form.password.value.get())
-        self.assertIn("Lab 1, 0 members", form.offered.entrycget(0, "label"))
+        self.assertEqual("Rooms on this network:", form.looking.cget("text"))
+        (card,) = form.cards.winfo_children()
+        self.wait(window, lambda: "0 members  \u00b7  127.0.0.1" in card.cget("text"))
         form.server.value.set("lab:x")
         self.press(window, form.server.entry, "Return")
-        self.assertTrue(form.server.error.winfo_ismapped())
-        form.offered.invoke(0)
+        self.press(window, form.server.entry, "Tab")
+        self.assertTrue(form.server.error.cget("text"))  # It stays until what is wrong is changed.
+        self.press(window, form.server.entry, "Down")
         self.assertEqual((form.server.value.get(), form.port.value.get()), ("127.0.0.1", str(self.port)))
         self.assertFalse(form.server.entry.instate(["invalid"]))
+        self.assertIn("default", form.password.label.cget("text"))
+        form.password.value.set("")
+        self.press(window, form.cards.winfo_children()[0], "space")
+        self.assertIs(form.password.entry, window.root.focus_get())
 
     # --- talking
 
@@ -6544,7 +6583,7 @@ class ClientWindowTest(WindowTest):
         buttons = [each for each in widgets(window.chat) if each.winfo_class() == "TButton"]
         buttons = {str(button.cget("text")): button for button in buttons}
         (menu,) = [each for each in widgets(window.here.master) if each.winfo_class() == "Menu"]
-        for name in ("Members", "Send"):
+        for name in ("1 member", "Send"):
             self.press(window, buttons[name], "Return")
             self.assertIs(composer.text, window.root.focus_get(), name)
         menu.master.focus_force()
@@ -6739,9 +6778,12 @@ class ClientWindowTest(WindowTest):
     def test_the_members_have_their_place_where_there_is_room_or_where_it_is_asked_for(self):
         self.guest("bob")
         window = self.enter()
-        self.assertEqual((window.here.cget("text"), window.members.count.cget("text")), ("2 members", "2 members"))
-        self.assertEqual(window.where.cget("text"), "alice  \u00b7  Lab 1  \u00b7  127.0.0.1:%d" % self.port)
-        (toggle,) = [each for each in window.here.master.winfo_children() if each.cget("text") == "Members"]
+        toggle, said = (
+            window.here,
+            [str(each.cget("text")) for each in widgets(window.chat) if "text" in each.configure()],
+        )
+        self.assertEqual((1, 1), (said.count("2 members"), said.count("Lab 1")), "what is known needs no repetition")
+        self.wait(window, lambda: window.where.cget("text") == "alice  \u00b7  127.0.0.1:%d" % self.port)
         for width, press, shown in ((960, False, True), (400, False, False), (400, True, True), (960, True, False)):
             window.root.geometry("%dx500" % width)
             self.wait(window, lambda width=width: window.chat.winfo_width() == width)
@@ -6854,7 +6896,7 @@ def widgets(root):
 
 def ground(widget):
     """Return the colour of a widget's background."""
-    if widget.winfo_class() in ("Text", "Menu") or not widget.master:
+    if widget.winfo_class() in ("Text", "Menu", "Canvas") or not widget.master:
         return str(widget.cget("background"))
     kind = {"TProgressbar": "Horizontal.TProgressbar"}.get(widget.winfo_class(), widget.winfo_class())
     return chat.ttk.Style(widget).lookup(str(widget.cget("style")) or kind, "background")
@@ -6889,11 +6931,14 @@ class ServerWindowTest(WindowTest):
 
     def test_removing_somebody_asks_first(self):
         window, bob = self.open_with_guest()
-        self.press(window, window.table.tree, "Down")
+        self.press(window, window.table.tree, "Down", "Button-1", "Button-1")
+        self.assertIsNone(window.app.question)  # Who clicks looks at somebody.
+        before = window.log.text.winfo_geometry(), window.table.tree.winfo_geometry()
         for widget, key in ((window.no, "space"), (window.table.tree, "Escape")):
             self.press(window, window.table.tree, "Delete")
             self.assertTrue(window.question.winfo_ismapped())
             self.assertIn("bob", window.asked.cget("text"))
+            self.assertEqual(before, (window.log.text.winfo_geometry(), window.table.tree.winfo_geometry()))
             self.press(window, widget, key)
             self.assertFalse(window.question.winfo_ismapped())
         self.press(window, window.table.tree, "Delete")
@@ -6939,6 +6984,7 @@ class ServerWindowTest(WindowTest):
         window = self.open_server()
         rows = window.rows.winfo_children()
         texts = lambda: [str(child.cget("text")) for child in rows]  # noqa: E731
+        window.root.update()
         self.assertNotIn("secret", texts())
         for button in rows:
             if button.winfo_class() == "TButton":
@@ -7609,8 +7655,10 @@ class OutsideWindowTest(OutsideCase):
         path, free = os.path.join(temporary_folder(self), "room.db"), Wire(self)
 
         def person(screen):
+            screen.named("TLabel", "Nobody is here yet.")
             screen.press("Stop")
             screen.named("TButton", "Open again")
+            screen.named("TLabel", "The room is closed.")
             with Wire(self, port=free.port):  # What fails leaves the history to the next try.
                 screen.press("Open again")
                 screen.named("TLabel", "in use")

@@ -963,6 +963,8 @@ class DoorTest(unittest.TestCase):
         found = [{chat.address_place(host) for host in hosts} for hosts in same]
         self.assertEqual([1] * 5, list(map(len, found)))
         self.assertEqual(5, len(set().union(*found)))
+        written = [chat.address_text((host, 5)) for host in ("10.0.0.1", "::ffff:10.0.0.1", "fe80::1%eth0")]
+        self.assertEqual(["10.0.0.1:5", "10.0.0.1:5", "[fe80::1%eth0]:5"], written)
 
     def test_what_a_guesser_has_had_is_remembered_of_so_many_addresses(self):
         with mock.patch.object(chat, "ADDRESSES_MAX", 20):
@@ -1216,8 +1218,9 @@ class MemoryLogTest(LogContract, unittest.TestCase):
 
     def test_the_newest_entries_are_kept_and_the_gone_are_named(self):
         self.fill(30)
+        self.fill(1, at=61_000)
         self.assertEqual(1, self.log.oldest, "young entries are kept however many")
-        self.fill(10, at=62_000)
+        self.fill(9, at=62_000)
         self.assertEqual((40, 31), (self.log.head, self.log.oldest))
         (number, gone), (following, _) = self.read(until=31)
         self.assertEqual((1, SKIP, 30, TRIMMED, 31), (number, gone.kind, gone.count, gone.why, following))
@@ -1312,6 +1315,15 @@ class FileLogTest(LogContract, unittest.TestCase):
         self.reopen()
         self.assertEqual(head, self.log.head)
 
+    def test_reading_is_work_for_each_row_that_is_read_and_each_number_that_is_passed_over(self):
+        for audience in (None, (b"a" * 8, b"b" * 8)) * 2:
+            self.append(*[text_entry("x")] * 5, to=audience)
+        self.reopen()
+        for reader, rows in (((), 20), ((None,), 10), ((b"b" * 8,), 20)):
+            before = self.log.work
+            self.assertEqual(rows, len(list(self.log.records(1, 20, *reader))))
+            self.assertEqual(20 + rows * chat.HISTORY_WORK, self.log.work - before)
+
     def forget(self, days):
         self.log.forget(int(days * 86_400_000))
 
@@ -1350,8 +1362,8 @@ class FileLogTest(LogContract, unittest.TestCase):
             self.forget(days)
             self.assertEqual(oldest, self.log.oldest)
         self.forget(99)
-        self.fill(2, at=[86_400_000 * day for day in (4, 5)])
-        self.forget(5.5)
+        self.fill(3, at=[86_400_000 * day for day in (4, 5, 6)])
+        self.forget(6)  # A day is a day.
         self.assertEqual(5, self.log.oldest)
 
     def test_much_is_forgotten_piece_by_piece_and_in_whole_runs(self):
@@ -1471,7 +1483,7 @@ class HistoryFileTest(unittest.TestCase):
         with contextlib.closing(Log(1, self.path)) as log:
             [(first, last, batch)] = chat.batches(log, 0, 12, None)
         _, entries = decode_batch(encode_batch(last, first, batch))
-        self.assertEqual(1000, entries[2][1].time)
+        self.assertEqual([0, 1000, 0], [entry.time for _, entry in entries[1:4]])
         read = [(number, entry.text or entry.why) for number, entry in entries]
         blanks = [(number, HIDDEN if number == 9 else TRIMMED) for number in (*range(1, 10), 12)]
         self.assertEqual([*blanks[:9], (10, "text 10"), (11, "text 11"), blanks[9]], read)
@@ -1496,6 +1508,8 @@ class HistoryFileTest(unittest.TestCase):
     def test_a_place_that_is_none_is_named(self):
         self.assertRefused("cannot be opened", os.path.join(self.folder, "no", "room.db"))
         self.assertRefused("cannot be opened", self.folder)
+        with self.assertRaisesRegex(UsageError, "There is no file"):
+            list(read_history(self.path))
 
     @unittest.skipUnless(hasattr(os, "seteuid"), "Windows has other rights")
     def test_a_file_that_may_not_be_written_is_named(self):
@@ -1827,6 +1841,7 @@ class AdmissionTest(RoomCase):
         self.assertTrue(self.network.run(0.1, lambda: ann.client.done))
         self.run_for(0.1)
         self.assertSawLeave("bob", "ann", "left")
+        self.assertEqual(("left", "ann", 1), [(e.what, e.name, e.members) for e in self.network.server_events][-1])
         ann = self.arrive("ann", seconds=0.5, key="ann again")
         with self.cut_off():
             ann.leave()
@@ -2864,6 +2879,7 @@ class TroubleTest(RoomCase):
         self.run_for(2 * chat.QUIET_SECONDS + 2)
         self.assertEqual(["ann", "bob"], sorted(self.members()))
         self.assertEqual([], ann.all(Disconnected))
+        self.assertEqual(["The room was opened."], [event.text for event in ann.all(NOTICED)])
 
     @mock.patch.object(chat, "LOG_ENTRIES_MIN", 20)
     def test_what_is_no_longer_kept_is_named_and_who_left_meanwhile_is_gone(self):
@@ -3028,7 +3044,9 @@ class MemoryTest(RoomCase):
 
     def test_while_the_disk_is_full_members_are_told_and_messages_wait(self):
         self.full_disk("ann", "bob")
+        self.sent()
         self.say("bob", "two", 40)
+        self.assertLess(self.sent()["Sync"], 4, "what the server holds is not sent again")
         self.assertStuck(True)
         self.assertHeard("bob")
         self.assertSent("ann", 0)
@@ -3040,6 +3058,14 @@ class MemoryTest(RoomCase):
         self.assertSent("ann", 1)
         stuck = [event.why for event in self.network.server_events if event.what in ("stuck", "goes on")]
         self.assertEqual(["The disk is full.", ""], stuck)
+
+    def test_what_is_written_can_be_read_while_the_disk_is_full(self):
+        self.room("ann")
+        self.say("ann", "before")
+        cem = self.arrive("cem", earlier=0)
+        self.network.log.full = True
+        self.say("ann", "waits", 3)
+        self.assertEqual(["before"], self.texts(self.pull(cem)))
 
     def test_a_login_waits_for_room_on_the_disk(self):
         self.full_disk("ann")

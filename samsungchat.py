@@ -5317,8 +5317,8 @@ def start_client(client: Client, post: Callable[[Any], None]) -> Loop:
 
 PROGRAM = "samsungchat.py"
 _FETCH = {  # What fetches the program and starts the client, of the page's address and the room's.
-    "Windows (PowerShell)": "cd ~; iwr -UseBasicParsing {url}%s -OutFile %s; py %s client {room}" % ((PROGRAM,) * 3),
-    "macOS (Terminal)": "curl -fsSO {url}%s && python3 %s client {room}" % ((PROGRAM,) * 2),
+    "Windows (PowerShell)": "cd ~; iwr -UseBasicParsing '{url}%s' -OutFile %s; py %s client {room}" % ((PROGRAM,) * 3),
+    "macOS (Terminal)": "curl -gfsSO '{url}%s' && python3 %s client {room}" % ((PROGRAM,) * 2),
     "Linux (Terminal)": "python3 -c \"import urllib.request as u; u.urlretrieve('{url}%s', '%s')\" && "
     "python3 %s client {room}" % ((PROGRAM,) * 3),
 }
@@ -5427,29 +5427,26 @@ class Share:
 
     def page(self, language: str, own: Any) -> str:
         """Return the page in that language; ``own`` is the address under which it was reached."""
+        import html
+
         lead, files, program, plain = _PAGE_WORDS[language]
         address = (address_text(own).rpartition(":")[0].strip("[]"), own[1])
-        words = {"url": "http://%s/" % address_text(address), "room": typed_addresses(address)[0]}
-        lines = ["<h2>%s</h2><code>%s</code>" % (name, escaped(line.format(**words))) for name, line in _FETCH.items()]
-        links = ['<a href="%s">%s</a>' % (href, escaped(os.path.basename(path))) for href, path in self._files.items()]
+        room = typed_addresses(address)[0]
+        words = {"url": "http://%s/" % address_text(address), "room": "'%s'" % room if "[" in room else room}
+        lines = {name: html.escape(line.format(**words)) for name, line in _FETCH.items()}
+        names = {href: html.escape(display_text(os.path.basename(path), " ")) for href, path in self._files.items()}
+        links = ['<a href="%s">%s</a>' % link for link in names.items()]
         return _PAGE.format(
             language=language,
-            room=escaped(self._room),
+            room=html.escape(display_text(self._room, " ")),
             lead=lead,
-            fetch="\n".join(lines),
+            fetch="\n".join("<h2>%s</h2><code>%s</code>" % line for line in lines.items()),
             program=program,
             link='<a href="/%s">%s</a>' % (PROGRAM, PROGRAM),
             files="<h2>%s</h2>\n<p>%s</p>" % (files, "<br>\n".join(links)) if links else "",
             plain=plain,
             sha256=self.sha256,
         )
-
-
-def escaped(text: str) -> str:
-    """Return a text as HTML that shows it."""
-    import html
-
-    return html.escape(display_text(text, " "))
 
 
 def serve_web(bound: Any, find: Callable[[str, str, Any], Tuple[Dict[str, str], BinaryIO]]) -> Any:
@@ -5530,8 +5527,7 @@ def serve_web(bound: Any, find: Callable[[str, str, Any], Tuple[Dict[str, str], 
 # 16. Check
 # ======================================================================================================
 # What keeps somebody from coming in: asked of the system and the network, one after the other, and waiting for each.
-# Written for people who look for the fault; it stops before PROOF, so the room hears nothing of it.
-
+# It stops before PROOF: nobody in the room hears of it, the operator of a login that was not completed.
 
 TK_MISSING = (
     "Windows need tkinter, which this Python lacks. Debian, Ubuntu: apt install python3-tk; Fedora: dnf install "
@@ -5554,7 +5550,7 @@ class Finding(Value):
 
 
 _UNREACHED = {
-    "refused": "The machine is there, and no server is at this port. Start it, and check the port.",
+    "refused": "The machine is there, and no server is at this port. Check the port, and that the server runs.",
     "silent": "The machine is off or another one, or a firewall, there or here, lets no UDP through at this port, or "
     "the network keeps its machines apart, as for guests.",
     "unreachable": "This machine knows no way there. Check the address, and the cable or the Wi-Fi.",
@@ -5571,7 +5567,9 @@ def check(server: str, port: int, password: str) -> Iterator[Finding]:
     yield Finding(bool(own), said, "Connect the cable or the Wi-Fi.")
     found: List[Any] = []
     for way in search_ways(port):
-        yield _check_search(*way, found)
+        finding = _check_search(*way, found)
+        if finding.good or not way[0].startswith("127."):  # That there is no server on this machine is no fault.
+            yield finding
     if not server and not found:
         yield Finding(False, "No server was found.", "Type its address, if there is one. %s" % REFUSALS[NO_ANSWER])
         return
@@ -5612,6 +5610,8 @@ def _greet(asked: socket.socket, target: Any, count: int, pause: float, most: in
     sent: Dict[bytes, float] = {}
     found: List[Tuple[Any, Any, float]] = []
     for step in range(count):
+        if len(found) >= most:
+            break
         nonce = os.urandom(16)
         sent[nonce] = now = time.monotonic()
         hello = encode_unsealed(Hello(nonce))
@@ -9308,6 +9308,8 @@ def run_client(options: argparse.Namespace) -> int:
         raise UsageError("%s and --port %d name two ports; leave one of them out." % (options.server, options.port))
     name = clean_name(options.name) if options.name is not None else ""
     password = chosen_password(options)
+    if options.check and options.classic:
+        raise UsageError("--check does not know the original protocol.")
     if options.check:
         return run_check(server, port, password)
     values = {"server": server, "port": str(port), "name": name, "password": password or ""}

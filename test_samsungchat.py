@@ -7918,6 +7918,11 @@ class CheckTest(OutsideCase):
             self.assertRegex(found[1], said)
         self.assertNotIn("joined", server.shown())
 
+    def test_that_no_server_is_on_this_machine_is_no_fault(self):
+        alone = {"changed": "chat.networks = lambda: [('127.0.0.1', '127.0.0.1')]", "SAMSUNGCHAT_DISCOVERY": ""}
+        code, out, _ = self.start("client", "--check", "--port", str(Wire(self).port), **alone).finish()
+        self.assertEqual((1, True, False), (code, "No server was found" in out, "A search" in out), out)
+
 
 class ShareTest(OutsideCase):
     """Who asks a server's page gets the program, what was named and nothing else, and comes into the room with it."""

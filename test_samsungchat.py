@@ -31,6 +31,7 @@ import random
 import re
 import select
 import selectors
+import shutil
 import signal
 import socket
 import sqlite3
@@ -7941,18 +7942,21 @@ class ShareTest(OutsideCase):
         return answer.status, answer.headers, answer.read().decode("utf-8")
 
     @unittest.skipUnless(sys.platform == "linux", "the line for another system")
-    def test_the_line_for_linux_fetches_the_program_and_comes_into_the_room(self):
+    def test_a_line_of_the_page_fetches_the_program_and_comes_into_the_room(self):
         server, folder = self.share(), temporary_folder(self)
         page = self.fetch(server, "/", **{"Accept-Language": "id-ID,id;q=0.9,en;q=0.8"})[2]
         self.assertRegex(page, "(?s)<h1>&lt;Lab&gt;</h1>.*tempelkan")
         for each in (page, server.shown()):
             self.assertIn(hashlib.sha256(pathlib.Path(SOURCE).read_bytes()).hexdigest(), each)
-        line = html.unescape(re.search(r"Linux.*?<code>(.*?)</code>", page)[1])
         bob, path = self.member(server.port, "bob"), os.path.dirname(sys.executable) + ":" + os.environ["PATH"]
-        known = {**os.environ, "PATH": path, "SAMSUNGCHAT_PASSWORD": "s"}
-        subprocess.run(["sh", "-c", line], cwd=folder, env=known, input=b"I am in\n", check=True, capture_output=True)
-        bob.event("message", text="I am in")
-        self.assertEqual(read_text(SOURCE), read_text(os.path.join(folder, "samsungchat.py")))
+        there = {"cwd": folder, "env": {**os.environ, "PATH": path, "SAMSUNGCHAT_PASSWORD": "s"}}
+        for system in ["Linux"] + ["macOS"] * bool(shutil.which("curl")):
+            line = html.unescape(re.search(system + ".*?<code>(.*?)</code>", page)[1])
+            said = "I am in from " + system
+            subprocess.run(["sh", "-c", line], input=said.encode(), check=True, capture_output=True, **there)
+            bob.event("message", text=said)
+            self.assertEqual(read_text(SOURCE), read_text(os.path.join(folder, "samsungchat.py")))
+            os.remove(os.path.join(folder, "samsungchat.py"))
 
     def test_only_what_was_named_is_shared_and_only_so_much_at_once(self):
         path = os.path.join(temporary_folder(self), "a b & ü.txt")
@@ -7971,6 +7975,16 @@ class ShareTest(OutsideCase):
         wait_for(lambda: self.served(server), "who asks slowly keeps the others out", drip)
         for each in held:
             each.close()
+
+    def test_the_switch_of_a_window_begins_it_and_ends_it(self):
+        app = chat.ServerApp(open_room, 0)
+        self.addCleanup(app.shut)
+        Screen(app, form=True)
+        shared = []
+        for _ in range(3):
+            app.share()
+            shared.append(bool(self.served(types.SimpleNamespace(port=app.bound[1]))))
+        self.assertEqual([True, False, True], shared)
 
     def served(self, server):
         return self.succeeds(self.fetch, server, "/")

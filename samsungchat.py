@@ -5207,7 +5207,8 @@ def _interfaces(asked: socket.socket) -> Iterator[Tuple[str, str]]:
             if flags & _UP and not flags & _LOOPBACK:
                 own = socket.inet_ntoa(fcntl.ioctl(asked, _GET_ADDRESS, request)[20:24])
                 broadcasts = flags & _BROADCASTS
-                yield own, socket.inet_ntoa(fcntl.ioctl(asked, _GET_BROADCAST, request)[20:24]) if broadcasts else ""
+                target = socket.inet_ntoa(fcntl.ioctl(asked, _GET_BROADCAST, request)[20:24]) if broadcasts else ""
+                yield own, "255.255.255.255" if target == "0.0.0.0" else target  # It was given none.
 
 
 def resolve(host: str, port: int) -> List[Any]:

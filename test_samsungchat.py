@@ -5831,6 +5831,12 @@ class NetworksTest(unittest.TestCase):
             ask.side_effect = lambda _, what, name: struct.pack("=16xHxx4s", name[:1] == b"u", b"\x0a\0\0" + name[:1])
             self.assertEqual(["10.0.0.117", "127.0.0.1"], [own for own, _ in chat.networks()])
 
+    @unittest.skipIf(sys.platform == "win32", "it names its addresses by itself")
+    def test_where_an_address_was_given_no_broadcast_address_a_search_goes_to_all(self):
+        answers = [struct.pack("=16xH14x", 3), struct.pack("=20x4s8x", b"\x0a\0\0\x05"), bytes(32)]
+        with mock.patch("fcntl.ioctl", side_effect=answers), mock.patch("socket.if_nameindex", return_value=[(1, "a")]):
+            self.assertEqual([("10.0.0.5", "255.255.255.255")], chat.networks()[:-1])
+
     def test_the_networks_of_this_machine_can_be_bound_to_and_loopback_is_the_last(self):
         found = chat.networks()
         self.assertEqual(("127.0.0.1", "127.0.0.1"), found[-1])

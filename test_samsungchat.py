@@ -5111,14 +5111,8 @@ class TranscriptTest(unittest.TestCase):
 
     def test_unread_messages_are_counted_while_nobody_looks_and_the_first_has_a_line_above(self):
         kinds = []
-        for reading, title in (
-            (True, "Lab"),
-            (False, "(1) Lab"),
-            (False, "(2) Lab"),
-            (True, "Lab"),
-            (False, "(1) Lab"),
-        ):
-            self.transcript.read(reading)
+        for title in ("Lab", "(1) Lab", "(2) Lab", "Lab", "(1) Lab"):
+            self.transcript.read(title == "Lab")
             kinds.append([line.kind for line in self.shown(said("bob", "x"))])
             self.assertEqual(title, self.transcript.title())
         more = [["unread", "message"], ["message"], ["message"], ["gone", "unread", "message"]]
@@ -5510,11 +5504,25 @@ class OutputTest(unittest.TestCase):
             self.assertEqual(expected, {name: found[name] for name in expected})
         self.assertIsNone(chat.json_object(chat.Sent(9, False)))
 
-    def test_a_terminal_shows_no_colour_where_none_is_wanted(self):
-        line = chat.Line(1, "message", "one\ntwo", 0.0, "bob", 3, mention=True)
-        self.assertNotIn("\x1b", chat.paint_line(line, False))
-        self.assertIn("\x1b[", chat.paint_line(line, True))
-        self.assertIn("\n      two", chat.paint_line(line, False))
+    def test_a_terminal_shows_each_kind_of_line_in_its_own_way_and_no_colour_where_none_is_wanted(self):
+        head, clock = "<2m9:41 ><1;35mbob>", chat.local_time(0).strftime("%H:%M")
+        for kind, fields, painted in (
+            ("message", {"state": "sent"}, head + ": x\n      y"),
+            ("message", {"mention": True, "earlier": True}, head + ": <1;33mx\n      y>"),
+            ("message", {"earlier": True, "private": "from bob"}, head + "<35m (private)>: <2mx\n      y>"),
+            ("message", {"state": "pending", "private": "to al"}, head + "<35m (to al)>: <2mx\n      y>"),
+            ("action", {"state": "failed"}, head.replace("><", ">* <") + " <2mx\n      y>"),
+            ("notice", {}, "<2m9:41 ><1m*** ><1mx\n      y>"),
+            ("error", {}, "<31m!! x\n   y>"),
+            ("day", {}, "<2m-- x\n   y -->"),
+            ("presence", {}, "<2m-- x\n   y>"),
+            ("log", {}, "9:41:00  x\n" + " " * 21 + "y"),
+        ):
+            line = chat.Line(1, kind, "x\ny", 0.0, "bob", 3, **fields)
+            for colour in (True, False):
+                shown = re.sub("<[0-9;]+m|>", "", painted) if not colour else painted
+                found = chat.paint_line(line, colour).replace("\x1b[0m", ">").replace("\x1b[", "<")
+                self.assertEqual(shown, re.sub(r"(\d+-\d+-\d+ )?" + clock, "9:41", found))
 
     def test_a_servers_lines_are_folded_under_their_text(self):
         for kind, indent in (("answer", 4), ("log", 21)):
@@ -5674,14 +5682,16 @@ class LoopTest(unittest.TestCase):
         self.assertEqual("six", four.wait_for(SAID).entry.name)
 
     def test_segmentation_that_the_system_refuses_is_given_up_for_good(self):
-        sender, inbox, fanout = self.sender(FaultySocket(self, sendmsg=[OSError(5, "no segmentation here")]))
-        for _ in range(2):
-            sender.send([fanout])
+        out = FaultySocket(self)
+        out.sendmsg = mock.Mock(side_effect=OSError(5, "no segmentation here"))
+        sender, inbox, fanout = self.sender(out)
+        for bodies in (fanout.bodies[:1], fanout.bodies, fanout.bodies):
+            sender.send([replace(fanout, bodies=bodies)])
         session = Session(b"name", b"k" * 64, server=False)
-        opened = [session.open(inbox.recv(99)) for _ in range(4)]
+        opened = [session.open(inbox.recv(99)) for _ in range(5)]
         texts = [xor_stream(b"r" * 32, message.nonce, message.sealed) for message in opened]
-        self.assertEqual([b"one", b"two"] * 2, texts)
-        self.assertEqual((False, 0), (sender.segmented, sender.failed))
+        self.assertEqual([b"one", *[b"one", b"two"] * 2], texts)
+        self.assertEqual((False, 0, 1), (sender.segmented, sender.failed, out.sendmsg.call_count))
 
     def test_a_full_buffer_is_waited_for_and_says_nothing_against_segmentation(self):
         full = BlockingIOError()
@@ -5749,7 +5759,7 @@ class LoopTest(unittest.TestCase):
         core = Recorder()
         loop, events = self.run_loop(core)
         loop.call(refuse)
-        self.assertEqual("not this", str(events.get(timeout=5)))
+        self.assertEqual(("not this", True), (str(events.get(timeout=5)), loop.daemon))
         loop.call(lambda now: setattr(core, "done", True))
         self.assertEqual("", events.get(timeout=5).failure)
 
@@ -5876,7 +5886,7 @@ class ClientAppTest(unittest.TestCase):
         start_room(self, port)
         join(self, port, "alice")
         screen.wait(lambda: app.need is not None)
-        self.assertEqual(("name", USERNAME_TAKEN), (app.need.field, app.need.code))
+        self.assertEqual(("name", USERNAME_TAKEN, False), (app.need.field, app.need.code, app.entered))
 
     def test_what_was_typed_for_one_room_is_never_sent_to_another(self):
         (first, port), (_, elsewhere) = start_room(self), start_room(self)
@@ -5910,7 +5920,8 @@ class ClientAppTest(unittest.TestCase):
     def test_r_answers_who_wrote_last_and_the_answer_goes_to_nobody_else(self):
         _, port = start_room(self)
         app, screen = self.enter(port)
-        app.enter("/r hello")
+        for text in (" ", "/r hello"):
+            app.enter(text)
         self.assertEqual(["/r hello"], screen.back)
         bob = join(self, port, "bob")
         bob.say("psst", to_name="alice")
@@ -5953,6 +5964,7 @@ class ClientAppTest(unittest.TestCase):
             self.assertIsNone(app.code)
             self.assertIn("not confirmed yet", screen.shown[-1].text)
         app.interrupt()
+        self.assertEqual(0, app.code)
         app.shut()
         self.assertEqual((1, "2 messages not confirmed."), (app.code, app.last_words))
 
@@ -6030,7 +6042,8 @@ class ClientAppTest(unittest.TestCase):
             screen.wait(lambda: "firewall" in app.search_words())
             tell([chat.ServerFound("Lab", 1, 9, ("127.0.0.1", 5))])
             screen.wait(lambda: app.found)
-            self.assertEqual((1, ["Lab"]), (port, [found.room for found in app.found]))
+            found = [each.room for each in app.found]
+            self.assertEqual((1, ["Lab"], ""), (port, found, app.values["server"]))  # It is the person who chooses.
 
     def test_a_found_server_is_chosen_by_number_or_room(self):
         rooms = [chat.ServerFound(room, 1, 9, ("10.0.0.%d" % at, at)) for at, room in ((1, "Lab"), (2, "Hall"))]
@@ -6077,6 +6090,74 @@ class ClientAppTest(unittest.TestCase):
             pipe.app.need = chat.Need("", {"": "because"}, code)
             pipe.update()
             self.assertEqual((status, code + ": because"), (pipe.app.code, pipe.app.last_words))
+
+
+class CommandLineTest(unittest.TestCase):
+    """What a program is started with is taken as it was meant, or refused."""
+
+    def options(self, *arguments):
+        with contextlib.redirect_stderr(io.StringIO()):
+            return chat.argument_parser().parse_args(arguments)
+
+    def test_numbers_have_limits_and_some_flags_exclude_each_other(self):
+        for flag, role, low, high in (
+            *(("--port", "server", 0, 65535), ("--port", "client", 1, 65535), ("--earlier", "client", 0, 65535)),
+            *((flag, "server", 1, 65535) for flag in ("--max-members", "--classic-max")),
+            *(("--keep", "server", 1, 36500), ("--history-size", "server", 1, 10**6), ("--rate", "server", 0, 10**6)),
+        ):
+            for number in (low, high):
+                self.assertIn(number, vars(self.options(role, flag, str(number))).values())
+            for number in (low - 1, high + 1):
+                self.assertRaises(SystemExit, self.options, role, flag, str(number))
+        for wrong in ([], ["client", "--gui", "--cli"], ["server", "--password", "x", "--password-file", "x"]):
+            self.assertRaises(SystemExit, self.options, *wrong)
+
+    def test_a_window_is_opened_where_there_is_a_display_and_somebody_in_front_of_it(self):
+        tty, pipe = mock.Mock(), mock.Mock(**{"isatty.return_value": False})
+        with mock.patch.object(chat, "open_root", side_effect=lambda: "root"):
+            for flags, streams, root in (
+                *(([], [None, tty], "root"), ([], [tty, pipe], None), (["--gui"], [pipe, pipe], "root")),
+                *((["--cli"], [tty, tty], None), (["--json"], [tty, tty], None)),
+            ):
+                self.assertEqual(root, chat.opened_root(self.options("client", *flags), *streams))
+        with mock.patch.object(chat, "open_root", side_effect=UsageError("no display")):
+            with contextlib.redirect_stderr(io.StringIO()) as err:
+                self.assertIsNone(chat.opened_root(self.options("client"), tty))
+            self.assertEqual("samsungchat: using the console. no display\n", err.getvalue())
+            self.assertRaises(UsageError, chat.opened_root, self.options("client", "--gui"), tty)
+
+    def test_a_password_comes_from_its_flag_its_file_or_the_environment(self):
+        path = os.path.join(temporary_folder(self), "password")
+        with open(path, "w", encoding="utf-8-sig") as file:
+            file.write("file\n")
+        for flag, value, password in (("--password", "flag", "flag"), ("--password-file", path, "file")):
+            with mock.patch.dict(os.environ, SAMSUNGCHAT_PASSWORD="set"):
+                self.assertEqual(password, chat.chosen_password(self.options("client", flag, value)))
+                self.assertEqual("set", chat.chosen_password(self.options("client")))
+        self.assertRaises(UsageError, chat.chosen_password, self.options("client", "--password", ""))
+
+
+class ServerAppTest(unittest.TestCase):
+    """The operator reads what happens, and who is here."""
+
+    def test_what_happens_is_a_line_of_the_log(self):
+        app = chat.ServerApp(open_room, 0)
+        self.addCleanup(app.shut)
+        screen, place = Screen(app), ("10.0.0.1", 5)
+        for what, level, text in (
+            ("joined", "muted", "ann joined from 10.0.0.1:5 (1 here)"),
+            ("back", "muted", "ann is back from 10.0.0.1:5 (1 here)"),
+            ("foreign", "plain", "10.0.0.1:5 tried to log in with the original program"),
+            ("timed out", "warning", "ann lost the connection (1 here)"),
+        ):
+            app.take(chat.Activity(what, "ann", place, "", 1))
+            line = screen.shown[-1]
+            self.assertEqual((level, text), (line.state, line.text[: len(text)]))
+        app.take(chat.ServerReport((chat.MemberRow("ann", place, 3, 1, 0.0),), 9))
+        rows = [re.sub(r"\d+:\d+:\d+", "9:41", line.text) for line in screen.shown[-2:]]
+        self.assertEqual(["1 of 9 members", "  ann  10.0.0.1:5  3 ms  1 message  since 9:41"], rows)
+        app.take(chat.LoopEnded("a fault"))
+        self.assertEqual((1, "a fault", "error"), (app.code, app.last_words, screen.shown[-1].state))
 
 
 HOSTILE = "a\x1b]0;x\x07\x9b2J\u202eb\r\nc\x7f"
@@ -6194,6 +6275,7 @@ _KEPT = []  # Windows, until the end: Tk aborts when a network thread's garbage 
 
 
 class WindowTest(unittest.TestCase):
+    maxDiff = None
     """What windows share: a display, real keys, and that a fault of any callback fails the test."""
 
     def setUp(self):
@@ -6240,6 +6322,28 @@ class WindowTest(unittest.TestCase):
 
         wait_for(condition, "it did not come about", step)
         self.assertEqual([], self.faults)
+
+    def sketch(self, window, width=1000):
+        """Return what is seen in a window as it is read: rows of texts and widgets, with how much room these have."""
+        window.root.geometry("%dx800" % width)
+        self.wait(window, lambda: window.root.winfo_width() == width)
+        window.root.update()
+        kinds = ("TLabel", "TButton", "TEntry", "Text", "Treeview")
+        seen = [each for each in widgets(window.root) if each.winfo_viewable() and each.winfo_class() in kinds]
+        corner = lambda each: (each.winfo_rootx() + 3, each.winfo_rooty() + 3)  # noqa: E731
+        uncovered = [each for each in seen if window.root.winfo_containing(*corner(each)) is each]
+        rows, top = [], 0
+        for each in sorted(uncovered, key=lambda each: each.winfo_rooty()):
+            if each.winfo_rooty() > top + 12 or not rows:
+                rows, top = [*rows, []], each.winfo_rooty()
+            wide, tall = each.winfo_width() > window.root.winfo_width() / 3, each.winfo_height() > 100
+            self.assertLessEqual(each.winfo_rootx() - window.root.winfo_rootx() + each.winfo_width(), width)
+            words = "wide " * wide + "tall " * tall + each.winfo_class()
+            words = words if each.winfo_class() in kinds[2:] else str(each.cget("text"))
+            rows[-1] += [(each.winfo_rootx(), words)] if words else []
+        return re.sub(
+            r":\d+|, \d+ ms", "", " / ".join(" | ".join(words for _, words in sorted(row)) for row in rows if row)
+        )
 
     def press(self, window, widget, *keys):
         """Press keys in a widget that has the focus, and let the window do what it does when it is idle."""
@@ -6304,6 +6408,7 @@ class ScreenModelForWindowsTest(unittest.TestCase):
         head = "bob[{0} head who name3]  private %s[{0} head secret]  9:41/[{0} head time]"
         to_carol, coded = {"private": "to carol", "state": "sent"}, "{0} code top]2/[{0} code]3/[{0} code bottom]"
         for kind, text, fields, drawn in (
+            ("gone", "x", {}, ""),
             ("divider", "now", {}, "from now on/[system divider]"),
             ("unread", "new", {}, "new/[system unread]/[system rule]"),
             ("log", "x", {"state": "muted"}, "9:41:00\t[logged time]x/[logged body muted]"),
@@ -6319,7 +6424,8 @@ class ScreenModelForWindowsTest(unittest.TestCase):
 
     def test_a_message_goes_on_under_the_name_of_the_one_before(self):
         before = chat.Line(1, "message", "x", 1000.0, "bob", mention=True)
-        self.assertEqual("x/[mention body]", self.styled(before, before))
+        for text, drawn in (("x", "x/"), ("```\n```", "/")):  # Nothing but fences is a row too.
+            self.assertEqual(drawn + "[mention body]", self.styled(replace(before, text=text), before))
         self.assertEqual("x/[mention body]", self.styled(replace(before, at=999.0 + chat.GROUP_SECONDS), before))
         for change in (
             *({"kind": "notice"}, {"name": "eve"}, {"private": "from bob"}, {"mention": False}, {"earlier": True}),
@@ -6343,16 +6449,11 @@ class ScreenModelForWindowsTest(unittest.TestCase):
     def test_help_is_a_card_of_its_own(self):
         self.assertEqual({"plain", "card"}, {tags[0] for _, tags in chat.line_runs(chat.Line(1, "help", "/who"))})
 
-    def test_what_is_gone_has_no_row(self):
-        self.assertEqual([], chat.line_runs(chat.Line(1, "gone", "")))
-
-    def test_nothing_but_fences_is_a_row_too(self):
-        line = chat.Line(1, "message", "```\n```", 0.0, "bob")
-        self.assertEqual(["", "\n"], [text for text, _ in chat.line_runs(line, before=line)])
-
     def test_settings_survive_any_text(self):
         kept = chat.Settings("lab1:11111", "bob", "dark", "id", -3)
         self.assertEqual(chat.parse_settings(json.dumps(vars(kept))), kept)
+        with mock.patch.dict(os.environ, XDG_CONFIG_HOME="", APPDATA=""):
+            self.assertTrue(chat.settings_path().startswith(os.path.expanduser("~")))
         for text in ("", "[]", "{", '{"server": 5, "name": ["x"], "zoom": "9"}', "null", "[" * 100000):
             self.assertEqual(chat.parse_settings(text), chat.Settings())
 
@@ -6429,6 +6530,19 @@ class ClientWindowTest(WindowTest):
 
     def wait_shown(self, window, text):
         self.wait(window, lambda: text in self.shown(window))
+
+    def test_everything_has_its_place(self):
+        form = "It does not work? | Switch theme / SamsungChat / A chatroom for your network"
+        form += " / Server | Port / TEntry | TEntry / Your name / TEntry / Password | Show / TEntry / Log in"
+        self.assertEqual(form, self.sketch(self.open_client()).partition(" / Looking")[0])
+        window, _ = self.enter(), self.guest("bob")
+        window.find.open()
+        self.wait(window, lambda: window.find.frame.winfo_ismapped() and window.members.tree.exists("nbob"))
+        room = (
+            "Lab 1 | 2 members | Menu \u25be / wide TEntry | Previous | Next | Close / wide tall Text | tall Treeview"
+        )
+        room += " / wide Text | Write a message | Send / alice  \u00b7  127.0.0.1 | connected"
+        self.assertEqual(room, self.sketch(window))
 
     # --- logging in
 
@@ -6538,6 +6652,7 @@ class ClientWindowTest(WindowTest):
         for text, *keys, kept in (
             ("first", "Return", ""),
             ("second", "Return", ""),
+            ("", "Up", "second"),
             ("", "Up", "Up", "first"),
             ("", "Up", "Up", "Down", "second"),
             ("b", "Tab", "bob: "),
@@ -6547,6 +6662,9 @@ class ClientWindowTest(WindowTest):
             self.assertEqual(kept, window.composer.get())
         self.say(window, "", "Tab")
         self.assertIsNot(window.root.focus_get(), window.composer.text)
+        window.composer.hint.event_generate("<Button-1>")
+        window.root.update()
+        self.assertIs(window.root.focus_get(), window.composer.text)
 
     def test_a_paste_that_is_much_too_long_stays_in_the_clipboard(self):
         window = self.enter()
@@ -6723,12 +6841,12 @@ class ClientWindowTest(WindowTest):
             self.say(window, text)
         self.wait_shown(window, "a Needle\u00a0\u00a0\u2713")
         self.press(window, window.composer.text, "Control-f")
+        view = window.view.text
         find.needle.set("needle")
         for key, count in (("Shift_L", "2 of 2"), ("Return", "1 of 2"), ("Shift-Return", "2 of 2"), ("Up", "1 of 2")):
             self.press(window, find.entry, key)
-            self.assertEqual(count, find.count.cget("text"))
-        view = window.view.text
-        self.assertEqual(view.get(*view.tag_ranges("here")), "needle")
+            here = view.get(*view.tag_ranges("here"))
+            self.assertEqual((count, "nN"[int(count[0]) - 1] + "eedle"), (find.count.cget("text"), here))
         self.press(window, find.entry, "Escape")
         self.assertFalse(view.tag_ranges("found"))
         self.assertFalse(find.frame.winfo_ismapped())
@@ -6768,6 +6886,10 @@ class ClientWindowTest(WindowTest):
         for theme in ("dark", "light"):
             window.switch_theme()
             self.assertEqual((chat.read_settings().theme, chat.read_settings().name), (theme, "alice"))
+            colours, style = chat.PALETTES[theme], chat.ttk.Style(window.root)
+            self.assertEqual(colours["own"], str(window.view.text.tag_cget("own", "background")))
+            pointed_at = chat.blend(colours["background"], colours["text"], 0.09)
+            self.assertEqual(pointed_at, style.lookup("TButton", "background", ["active"]))
             allowed = {chat.PALETTES[theme][name] for name in ("background", "surface", "accent", "border", "error")}
             for widget in widgets(window.root):
                 self.assertIn(ground(widget), allowed, str(widget))
@@ -6781,7 +6903,7 @@ class ClientWindowTest(WindowTest):
             sizes.append((-int(font), int(str(row))))
         self.assertEqual(sizes[0], sizes[2])
         for small, middle, large in zip(sizes[3], sizes[0], sizes[1]):
-            self.assertTrue(small < middle < large)
+            self.assertTrue(small < middle < large < 1.5 * small)
 
     def test_the_members_have_their_place_where_there_is_room_or_where_it_is_asked_for(self):
         self.guest("bob")
@@ -6937,6 +7059,17 @@ class ServerWindowTest(WindowTest):
         window.root.geometry("400x500")  # No room for all columns.
         self.wait(window, lambda: len(window.table.tree.cget("displaycolumns")) == 3)
 
+    def test_everything_has_its_place(self):
+        window, _ = self.open_with_guest(theme="dark")
+        self.assertEqual(chat.PALETTES["dark"]["background"], window.log.text.cget("background"))
+        head = "Lab 1 | Menu \u25be | Stop / open, listening on 127.0.0.1 / Address | 127.0.0.1 | Copy command"
+        head += " / Password | %s | Show | Copy / 1 of 1000 members | Remove" % ("\u2022" * 8)
+        beside = " | Activity / wide tall Treeview | wide tall Text / wide Text | Say something to all"
+        below = " / wide tall Treeview / Activity / wide tall Text / Remove bob for ten minutes? / Remove | Cancel"
+        self.assertEqual(head + beside, self.sketch(window).partition(", /")[0])
+        window.act(window.app.ask_kick, "bob")
+        self.assertEqual(head + below, self.sketch(window, 400).partition(" / wide Text | Say")[0])
+
     def test_removing_somebody_asks_first(self):
         window, bob = self.open_with_guest()
         self.press(window, window.table.tree, "Down", "Button-1", "Button-1")
@@ -6999,19 +7132,6 @@ class ServerWindowTest(WindowTest):
                 button.invoke()
         self.assertIn("secret", texts())
         self.assertEqual(window.root.clipboard_get(), "secret")
-
-    def test_both_themes_at_every_size(self):
-        for theme in chat.PALETTES:
-            window = self.open_server(theme=theme)
-            for width in (400, 1900):
-                window.root.geometry("%dx500" % width)
-                self.wait(window, lambda shown=window, width=width: shown.root.winfo_width() == width)
-                window.root.update()
-                for widget in (window.composer.button, window.log.text, window.table.tree, window.switch):
-                    self.assertTrue(widget.winfo_viewable())
-                    self.assertLess(widget.winfo_x() + widget.winfo_width(), width)
-            self.assertEqual(window.log.text.cget("background"), chat.PALETTES[theme]["background"])
-            self.shut(window)
 
 
 # ======================================================================================================

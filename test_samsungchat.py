@@ -928,6 +928,8 @@ class LoginTest(unittest.TestCase):
         self.assertEqual("9377cb5b24d423463ad671f71b10c1dc728a3020217b1ee14c08b320e8a4e04c", exchange.share.hex())
         self.assertEqual(["0dcb2116398aaa46", "6017a407fdb54a07"], [key[:8].hex() for key in keys])
         self.assertEqual("65abb3e17bf58b67", member_id(b"i" * 16).hex())
+        points = [cpace_generator(b"x" * size, b"ci", b"sid")[:8].hex() for size in (127, 128)]
+        self.assertEqual(["9ff839a67951be5d", "2a2ae58a5aa5776d"], points, "a longer password has two bytes of length")
 
 
 class DoorTest(unittest.TestCase):

@@ -8940,8 +8940,9 @@ _INDONESIAN: Dict[str, str] = {
     "refused": "ditolak",
     "silent": "tidak ada jawaban",
     "unreachable": "tidak terjangkau",
-    "The machine is there, and no server is at this port. Start it, and check the port.": "Komputernya ada, tetapi "
-    "tidak ada server di port ini. Jalankan servernya, dan periksa port-nya.",
+    "The machine is there, and no server is at this port. Check the port, and that the server runs.": "Komputernya "
+    "ada, tetapi tidak ada server di port ini. Periksa port-nya, dan apakah servernya berjalan.",
+    "--check does not know the original protocol.": "--check tidak mengenal protokol program asli.",
     "The machine is off or another one, or a firewall, there or here, lets no UDP through at this port, or the network "
     "keeps its machines apart, as for guests.": "Komputernya mati atau bukan itu, atau firewall di sana atau di sini "
     "tidak meloloskan UDP di port ini, atau jaringan memisahkan komputer-komputernya, seperti jaringan tamu.",

@@ -42,7 +42,8 @@ the keys shared with one peer; *datagram*, bytes on the wire; *message*, a decod
 core tells its owner; *text*, what a person typed; *part*, as much of a text as one entry holds; *run*, the parts
 of one text; *batch*, consecutive entries in one datagram; *view*, the entries that a PULL asks for; *instance*, a
 client's secret while it stays with one room; *member id*, its public digest; *head*, the newest entry's number;
-*taken*, the highest number of a sender in the log; *face*, the screen, pipe or window that an app shows itself on.
+*taken*, the highest number of a sender in the log; *operator*, the member who runs the server; what *stands* or
+*holds*, entries that newcomers have to know until others end them; *face*, the screen that an app shows itself on.
 
 An attacker who listens learns who talks to whom, when and how much, but no text, and nothing to test password
 guesses on.  One who takes part in a login gets one guess for each, as a client, or two, as a false server.
@@ -1289,7 +1290,7 @@ class Record(NamedTuple):
     def sort(self) -> int:
         """Return 1 where a message to all begins, of which a newcomer is shown so many; 2 for what may hold."""
         kind = self.data[2] & KIND_BITS
-        return 2 * (kind in HOLDING) or int(kind in (TEXT, ACTION, NOTICE) and self.first())
+        return self.first() if kind in (TEXT, ACTION, NOTICE) else 2 * (kind in HOLDING)
 
 
 _APPLICATION_ID = 0x53434C32  # "SCL2": marks a file as ours, its entries as of this version of the wire.
@@ -2825,12 +2826,16 @@ class Server(Core):
         """Append the parts of one message, or its refusal; return their bytes."""
         at, to, recipient = self.wall_ms(now), run[0].to, self.members.get(run[0].to)
         kind, names = run[0].kind & KIND_BITS, encode_string(member.name)
-        code = HAS_LEFT if to and not recipient else ""
+        code, audience = "", None
+        if to:
+            code = "" if recipient else HAS_LEFT
+            audience = member.id + to
         if self._holds.muted and member is not self.operator:
             code = self._hush(member, kind, recipient) or code
-        if recipient:
+        if code:
+            audience = member.id
+        elif recipient:
             names = to + names + encode_string(recipient.name)
-        audience = member.id if code else member.id + to if to else None
         records = []
         for part in run:
             del member.early[part.number]
@@ -2841,7 +2846,7 @@ class Server(Core):
                 data = encode_part(part.kind, at, member.id, part.number, names, part.text)
             records.append(Record(data, at, member.id, part.number, audience))
         self.log.append(records)
-        if kind in HOLDING and not code:
+        if kind >= HAND and not code:
             self._keep(self.log.head, decode_entry(records[-1].data), records[-1])
         member.taken += len(run)
         member.messages += 1

@@ -2044,7 +2044,11 @@ class HandsTest(RoomCase):
         self.room("ann", "bob", "cem")
         for name in ("bob", "ann", "cem"):
             self.raise_hand(name, "from " + name)
+        raised_at, stands = queue_of(self.network.server)[0].time, len(self.network.server.standing)
+        self.raise_hand("bob", "another")
         self.raise_hand("bob", "another one")
+        self.assertEqual(raised_at, queue_of(self.network.server)[0].time)
+        self.assertEqual(stands + 1, len(self.network.server.standing))  # Place and question, and none between.
         self.arrive("dan")
         self.assertQueue("bob", "ann", "cem")
         self.assertEqual("another one", queue_of(self.network.server)[0].text)
@@ -2121,14 +2125,20 @@ class HushTest(RoomCase):
         self.assertEqual([(code, text) for text in texts], [(e.code, e.text) for e in self.someone(name).all(NotSent)])
 
     def test_what_is_muted_reaches_nobody(self):
-        self.room("ann", "bob")
+        (_, bob) = self.room("ann", "bob")
+        bob.hand("before")
+        self.run_for(1)
         self.order("mute", "bob", 1)
         self.say("bob", "x" * 2000)
         self.say("bob", "psst", to_name="ann")
         self.say("bob", "help", to_name="operator")
-        self.someone("bob").hand("why?")
+        bob.hand("why?")
         self.run_for(1)
         self.assertNotSent("bob", IS_MUTED, "x" * 2000, "psst", "help", "why?")
+        self.assertEqual(["before"], [entry.text for entry in queue_of(self.network.server)])
+        bob.hand(None)
+        self.run_for(1)
+        self.assertEqual([], queue_of(self.network.server))
         self.run_for(60)
         self.say("bob", "hello")
         self.assertHeard("ann", "hello")
@@ -2155,7 +2165,9 @@ class HushTest(RoomCase):
 
     def test_who_is_muted_stays_so_under_another_name_and_as_another_process(self):
         (_, bob) = self.room("ann", "bob")
+        near = self.arrive("dora", host=bob.address[0])
         self.order("mute", "bob", 0)
+        near.login(name="dorothy")  # Nobody new.
         bob.login(name="bert")
         self.run_for(2)
         new = self.arrive("cem", host=bob.address[0])
@@ -2178,6 +2190,15 @@ class HushTest(RoomCase):
         self.assertEqual(["-- ann raised a hand: why?", "-- old is muted."], old.heard()[-2:])
         self.assertEqual(["-- Not sent: " + chat.NOT_TAKEN[IS_MUTED]], old.says("hello"))
         self.assertHeard("ann")
+
+    def test_mutes_are_bounded_and_the_oldest_ends(self):
+        self.room("ann", "bob", "cem")
+        with mock.patch.object(chat, "MUTES_MAX", 2):
+            for name in ("ann", "bob", "bob", "cem"):
+                self.order("mute", name, 0)
+        for name in ("ann", "bob"):
+            self.say(name, "from " + name)
+        self.assertHeard("cem", "from ann")
 
     def test_every_entry_field_says_so(self):
         transcript = chat.Transcript()

@@ -507,22 +507,31 @@ def random_draw(entropy: Entropy, low: float, high: float) -> float:
 
 
 _PLACE = re.compile(r"%[-*.\d]*[a-zA-Z]|\{[\w:,]*\}")  # Of a sentence: what is filled in.
+LANGUAGES: Dict[str, Dict[str, str]] = {"en": {}}  # What sentences are in each, see "Languages" near the end.
+_language = "en"
 _sentences: Dict[str, str] = {}
 _patterns: List[Tuple[Any, str]] = []
 
 
-def use_language(table: Dict[str, str]) -> None:
-    """Let local() say sentences as the table has them; the empty one is English.
+def use_language(name: str) -> None:
+    """Let local() say sentences as the table of that language has them; that of English is empty.
 
     Its keys are the sentences as they stand in the program, with their places; ``%s`` in a value is what was filled in
     at the next place, ``%S`` the same where that is a sentence of its own.
     """
-    global _sentences, _patterns
-    _sentences, found = table, {key: value for key, value in table.items() if _PLACE.search(key)}
+    global _language, _sentences, _patterns
+    _language, _sentences = name, LANGUAGES[name]
+    found = {key: value for key, value in _sentences.items() if _PLACE.search(key)}
     longest = sorted(found, key=lambda key: -len(_PLACE.sub("", key)))  # The most particular first.
     whole = ("(.+?)".join(map(re.escape, _PLACE.split(key))) for key in longest)
     _patterns = [(re.compile(pattern, re.DOTALL), found[key]) for pattern, key in zip(whole, longest)]
     local.cache_clear()
+
+
+def other_language() -> str:
+    """Return the name of the language that comes after the one in use."""
+    names = list(LANGUAGES)
+    return names[(names.index(_language) + 1) % len(names)]
 
 
 def _filled(sentence: str, words: Iterator[str]) -> str:
@@ -4306,7 +4315,7 @@ class Transcript:
         here = [entry for _, _, entry in self.standing.members.values()]
         here.sort(key=lambda entry: (entry.text != OPERATOR, name_key(entry.name)))
         names = [(display_text(entry.name, " "), display_text(entry.text, " ")) for entry in here]
-        return {name: "%s (%s)" % (name, mark) if mark else name for name, mark in names}
+        return {name: "%s (%s)" % (name, local(mark)) if mark else name for name, mark in names}
 
     def hands(self) -> List[Hand]:
         """Return the raised hands, who waits longest first."""
@@ -4823,7 +4832,7 @@ def found_text(found: ServerFound) -> str:
     """Return a server that was found as the two rows of a card."""
     return "%s\n%s  \u00b7  %s" % (
         display_text(found.room, " "),
-        plural(found.members, "member"),
+        local(plural(found.members, "member")),
         address_text(found.address),
     )
 
@@ -7019,6 +7028,8 @@ class PlainLog(Face):
 tk: Any = None  # tkinter and its ttk, as soon as open_root() has found them.
 ttk: Any = None
 
+OTHER_LANGUAGE = "Bahasa Indonesia"  # Which is "English" in Indonesian: what is there to be read once it is chosen.
+
 XS, S, M, L = "3p", "6p", "9p", "12p"  # The scale of spaces; a point is 4/3 pixels at 96 dots an inch.
 
 
@@ -7272,20 +7283,34 @@ def cut(widget: Any, text: str, room: int) -> str:
     return shorten(text, room, lambda part: int(widget.tk.call("font", "measure", font, part)))
 
 
-def show_cut(label: Any, text: str) -> None:
-    """Show a text in its label, and with an ellipsis what of it has room."""
-    label.whole = text
-    text, room = local(text), max(label.winfo_width(), 2)
-    label.configure(text="\n".join(cut(label, row, room - 2 * int(label.inset)) for row in text.split("\n")))
+def say(widget: Any, what: Any, words: Callable[[Any], str] = local) -> None:
+    """Show on a widget what ``words`` makes of something, again in each language: by default of a sentence of ours.
+
+    What people wrote is no sentence of ours: there ``words`` is str.
+    """
+    if not hasattr(widget, "said"):
+        on(widget, "<<ThemeChanged>>", lambda: show_said(widget))
+    widget.said = functools.partial(words, what)
+    show_said(widget)
+
+
+def show_said(widget: Any) -> None:
+    """Show what is said on a widget; with ``inset`` what of it has room, and an ellipsis."""
+    text = widget.said()
+    if hasattr(widget, "inset"):
+        room = max(widget.winfo_width(), 2) - 2 * int(widget.inset)
+        text = "\n".join(cut(widget, row, room) for row in text.split("\n"))
+    widget.configure(text=text)
 
 
 def put(parent: Any, style: str, row: int = 0, column: int = 0, **more: Any) -> Any:
     """Make the ttk widget that a style is for, on the ground that its parent has, and place it with grid().
 
-    In a frame the column ``grow`` takes the room that is left.  The text of a label that has a ``wraplength`` goes on
-    in the next row where the label ends; that of one with ``inset`` is cut, which leaves so much at both its sides.
+    In a frame the column ``grow`` takes the room that is left.  ``text`` is a sentence of ours, as say() takes it; that
+    of a label that has a ``wraplength`` goes on in the next row where the label ends; that of one with ``inset`` is
+    cut, which leaves so much at both its sides.
     """
-    inset = more.pop("inset", None)
+    inset, text = more.pop("inset", None), more.pop("text", "")
     place = {name: more.pop(name) for name in ("sticky", "padx", "pady", "rowspan", "columnspan") if name in more}
     grow = more.pop("grow", 0)
     filled = isinstance(parent, (tk.Tk, tk.Text)) or style in ("TButton", "Primary.TButton")
@@ -7294,9 +7319,11 @@ def put(parent: Any, style: str, row: int = 0, column: int = 0, **more: Any) -> 
     widget.grid(row=row, column=column, **place)
     widget.columnconfigure(grow, weight=1)
     if inset is not None:
-        widget.inset, widget.whole = px(widget, inset), more.get("text", "")
+        widget.inset = px(widget, inset)
         widget.configure(width=1)
-        on(widget, "<Configure> <<ThemeChanged>>", lambda: show_cut(widget, widget.whole))
+        on(widget, "<Configure>", lambda: show_said(widget))
+    if inset is not None or text:
+        say(widget, text)
     if "wraplength" in more:
         widget.bind("<Configure>", lambda event: widget.configure(wraplength=event.width))
     return widget
@@ -7315,7 +7342,7 @@ def show_if(shown: Any, widget: Any) -> None:
 
 def show_text(label: Any, text: str) -> None:
     """Show a text in its label, or hide that while there is none."""
-    label.configure(text=text)
+    say(label, text)
     show_if(text, label)
 
 
@@ -7328,10 +7355,12 @@ def add_scrollbar(widget: Any, column: int, scroll: Callable[..., Any]) -> None:
 
 def add_secret_button(parent: Any, row: int, column: int, show: Callable[[bool], Any]) -> None:
     """Put a button there that shows a password, or hides it again, and says which it will do."""
+    shown = True
 
     def turn() -> None:
-        shown = button.cget("text") == "Show"
-        button.configure(text="Hide" if shown else "Show")
+        nonlocal shown
+        shown = not shown
+        say(button, "Hide" if shown else "Show")
         show(shown)
 
     button = put(parent, "Slim.Ghost.TButton", row, column, sticky="e", command=turn)
@@ -7419,8 +7448,8 @@ class Window(Face):
             self.question.place_forget()
             self.composer.type_on("")
         else:
-            self.asked.configure(text=self.drawn(question[0]))
-            self.yes.configure(text=question[1])
+            say(self.asked, self.drawn(question[0]))
+            say(self.yes, question[1])
             self.question.place(in_=self.composer.box, relx=1, y="-6p", anchor="se")
             self.question.lift()
             self.fit()
@@ -7442,14 +7471,20 @@ class Window(Face):
         menu.configure(postcommand=lambda: self.composer.type_on(""))  # What has the focus then gets it back.
         own = (
             ("Switch theme", "", self.switch_theme),
+            (OTHER_LANGUAGE, "", self.switch_language),
             ("Larger text", "+", lambda: self.zoom_by(1)),
             ("Smaller text", "\u2212", lambda: self.zoom_by(-1)),
         )
-        for label, key, act in (*entries, *own, *last):
-            if (label, key, act) in last:
-                menu.add_separator()
-            keys = key and "%s %s  " % (self.command_key.replace("Control", "Ctrl"), key)
-            menu.add_command(label="  %s  " % label, accelerator=keys, command=act)
+
+        def fill() -> None:
+            menu.delete(0, "end")
+            for label, key, act in (*entries, *own, *last):
+                if (label, key, act) in last:
+                    menu.add_separator()
+                keys = key and "%s %s  " % (self.command_key.replace("Control", "Ctrl"), key)
+                menu.add_command(label="  %s  " % local(label), accelerator=keys, command=act)
+
+        on(menu, "<<ThemeChanged>>", fill)  # As say() does.
 
     def _delete_word(self, event: Any) -> None:
         """Delete what is selected, or the word before the caret."""
@@ -7473,6 +7508,14 @@ class Window(Face):
         self.theme = "light" if self.theme == "dark" else "dark"
         self.remember(theme=self.theme)
         self.dress()
+
+    def switch_language(self) -> None:
+        """Speak the next language, at once and for good; lines that were shown before stay as they are."""
+        language = other_language()
+        use_language(language)
+        self.remember(language=language)
+        self.dress()
+        self.update()
 
     def remember(self, **settings: Any) -> None:
         """Keep settings for the next time, where that is possible."""
@@ -7618,7 +7661,8 @@ class View:
             self._jump.place_forget()
         else:
             text, style = ("%d new" % new, "Primary.TButton") if new else ("Latest", "TButton")
-            self._jump.configure(text=text, style=style)
+            self._jump.configure(style=style)
+            say(self._jump, text)
             self._jump.place(in_=self.text, relx=0.5, rely=1.0, y="-9p", anchor="s")
 
     def _follow(self) -> None:
@@ -7735,7 +7779,7 @@ class Field:
     def complain(self, text: str) -> None:
         """Say below the field what is wrong, or with "" that nothing is."""
         self.entry.state(["invalid" if text else "!invalid"])
-        self.error.configure(text=text)  # Its place stays, so that nothing jumps.
+        say(self.error, text)  # Its place stays, so that nothing jumps.
 
 
 class Composer:
@@ -7909,7 +7953,7 @@ class MemberTable:
         self.tree.configure(show=headings, style=ground + "Treeview")
         for at, title in enumerate(columns):
             side = "w" if at < 2 else "e"
-            self.tree.heading(title, text=title, anchor=side)
+            self.tree.heading(title, anchor=side)
             self.tree.column(title, anchor=side, stretch=at < 2)
         self.tree.grid(row=1, columnspan=2, sticky="nswe", padx=(M, 0), pady=(0, S))
         add_scrollbar(self.tree, 2, self.tree.yview)
@@ -7942,8 +7986,11 @@ class MemberTable:
         """Make the columns as wide as their texts, and leave out the last ones where there is no room for them."""
         measure, pad = functools.partial(self.tree.tk.call, "font", "measure"), px(self.tree, 18)
         widths = [
-            max(measure("UiBody", text), measure("UiSmallBold", title)) + pad for title, text in self._columns.items()
+            max(measure("UiBody", text), measure("UiSmallBold", local(title))) + pad
+            for title, text in self._columns.items()
         ]
+        for title in self._titles:
+            self.tree.heading(title, text=local(title))
         room = self.tree.winfo_width() - px(self.tree, 4)
         shown = [title for title, end in zip(self._titles, itertools.accumulate(widths)) if end <= room]
         look = (widths, shown)
@@ -7975,8 +8022,8 @@ class LoginForm:
         self._found: Sequence[ServerFound] = ()
         self.frame = ttk.Frame(window.root)
         canvas = self._canvas = tk.Canvas(self.frame, highlightthickness=0, yscrollincrement="12p", width=1, height=1)
-        canvas.grid(row=1, columnspan=2, sticky="nswe")
-        add_scrollbar(canvas, 2, canvas.yview)
+        canvas.grid(row=1, columnspan=3, sticky="nswe")
+        add_scrollbar(canvas, 3, canvas.yview)
         column = self._column = ttk.Frame(canvas)
         self._item = canvas.create_window(0, 0, window=column, anchor="n")
         column.columnconfigure(0, weight=1)
@@ -8009,7 +8056,8 @@ class LoginForm:
         for field in self.fields.values():
             on(field.entry, "<Return> <KP_Enter>", self.submit)
         put(self.frame, "Ghost.TButton", text="It does not work?", command=self.find_faults, padx=S, pady=S, sticky="w")
-        put(self.frame, "Ghost.TButton", 0, 1, text="Switch theme", command=window.switch_theme, padx=S, pady=S)
+        put(self.frame, "Ghost.TButton", 0, 1, text=OTHER_LANGUAGE, command=window.switch_language, pady=S)
+        put(self.frame, "Ghost.TButton", 0, 2, text="Switch theme", command=window.switch_theme, padx=S, pady=S)
         self.frame.columnconfigure(0, weight=1)
         self.faults = ttk.Frame(self.frame)
         self.faults.columnconfigure(0, weight=1)
@@ -8041,7 +8089,7 @@ class LoginForm:
         if need is not self._need:
             self._need, busy = need, need is None
             errors = need.errors if need else {}
-            self.button.configure(text="Cancel" if busy else "Log in")
+            say(self.button, "Cancel" if busy else "Log in")
             for name, field in self.fields.items():
                 field.entry.state(["disabled" if busy else "!disabled"])
                 field.complain(errors.get(name, ""))
@@ -8055,7 +8103,7 @@ class LoginForm:
         app = self._window.app
         app.values.update(server=self.server.value.get(), port=self.port.value.get())
         public = app.default_password() and self.password.value.get() in ("", app.default_password())
-        self.password.label.configure(text="Password (the default, known to all)" if public else "Password")
+        say(self.password.label, "Password (the default, known to all)" if public else "Password")
         show_text(self.looking, app.search_words())
         if found != self._found:
             at = self._cards().index(self.frame.focus_get()) if self.frame.focus_get() in self._cards() else -1
@@ -8064,10 +8112,8 @@ class LoginForm:
             self._found = found
             for row, each in enumerate(found):
                 take = functools.partial(self._take, row)
-                text = self._window.drawn(found_text(each))
-                card = put(
-                    self.cards, "Card.TButton", row, text=text, command=take, sticky="we", pady=(0, XS), inset=11
-                )
+                card = put(self.cards, "Card.TButton", row, command=take, sticky="we", pady=(0, XS), inset=11)
+                say(card, each, lambda found: self._window.drawn(found_text(found)))
                 on(card, "<Down>", functools.partial(self._step, 1))
                 on(card, "<Up>", functools.partial(self._step, -1))
             if found and at >= 0:
@@ -8190,7 +8236,7 @@ class FindBar:
             view.following = False
             view.frame.after_idle(view.look)
         found = "%d of %d" % (self._at + 1, len(self._places)) if self._places else "not found"
-        self.count.configure(text=found if self.needle.get() else "")
+        say(self.count, found if self.needle.get() else "")
 
 
 class ClientWindow(Window):
@@ -8284,19 +8330,19 @@ class ClientWindow(Window):
         at = view.text.index("insert" if keyed else "@%d,%d" % (x, y))
         link, code, said = view.around("link", at), view.code(at), view.around("body", at) or view.around("action", at)
         self.menu.delete(0, "end")
-        for text, label in ((view.selected() or said.strip(), "Copy"), (code, "Copy code"), (link, "Copy link")):
-            if text:
-                self.menu.add_command(label="  %s  " % label, command=functools.partial(self._copy, text))
+        texts = ((view.selected() or said.strip(), "Copy"), (code, "Copy code"), (link, "Copy link"))
+        offers = [(label, functools.partial(self._copy, text)) for text, label in texts if text]
         if code and view.folded(at):
-            self.menu.add_command(label="  Show all of it  ", command=functools.partial(view.unfold, at))
+            offers.append(("Show all of it", functools.partial(view.unfold, at)))
         if link:
-            self.menu.add_command(label="  Open link  ", command=functools.partial(self.view.open_link, link))
+            offers.append(("Open link", functools.partial(self.view.open_link, link)))
         who = view.text.tag_prevrange("who", at + " lineend") if said or code or view.around("who", at) else ()
         for name in [name for name in self.app.transcript.names() if who and self.drawn(name) == view.text.get(*who)]:
-            self.menu.add_command(label="  Mention %s  " % name, command=functools.partial(self._mention, name))
-            private = functools.partial(self.start_private, name)
-            self.menu.add_command(label="  Private message to %s  " % name, command=private)
-        if self.menu.index("end") is not None:
+            offers.append(("Mention %s" % name, functools.partial(self._mention, name)))
+            offers.append(("Private message to %s" % name, functools.partial(self.start_private, name)))
+        for label, act in offers:
+            self.menu.add_command(label="  %s  " % local(label), command=act)
+        if offers:
             self.composer.type_on("")  # What has the focus gets it back.
             self.pop_up(self.menu, view.text.winfo_rootx() + x, view.text.winfo_rooty() + y)
         return "break"
@@ -8356,19 +8402,21 @@ class ClientWindow(Window):
         self.root.title(drawable(transcript.title(), False))
         rows = transcript.described()
         if transcript.name in rows:
-            rows[transcript.name] += " (you)"
+            rows[transcript.name] += " (%s)" % local("you")
         self.members.show({name: ("\u25cf  " + self.drawn(label),) for name, label in rows.items()}, transcript.colour)
-        self.here.configure(text=plural(len(rows), "member"))  # Nowhere else: one number is enough.
-        show_cut(self.room, self.drawn(transcript.room))
-        show_cut(self.where, self.drawn("  \u00b7  ".join((transcript.name, server))))
-        self.state.configure(text=status_text(transcript.status), style=status_level(transcript.status) + ".TLabel")
+        say(self.here, plural(len(rows), "member"))  # Nowhere else: one number is enough.
+        say(self.room, self.drawn(transcript.room), str)
+        say(self.where, self.drawn("  \u00b7  ".join((transcript.name, server))), str)
+        self.state.configure(style=status_level(transcript.status) + ".TLabel")
+        say(self.state, status_text(transcript.status))
         words, level = app.connection()
-        self.bar.configure(text=words, style=level + ".Bar.TLabel", wraplength=self.view.frame.winfo_width())
+        self.bar.configure(style=level + ".Bar.TLabel", wraplength=self.view.frame.winfo_width())
+        say(self.bar, words)
         self.bar.place(in_=self.view.frame, relwidth=1) if words else self.bar.place_forget()
-        self.invitation.configure(text=app.invitation())
+        say(self.invitation, app.invitation(), str)
         show_if(app.invitation(), self.invited)
         view.update(transcript.on_way(), transcript.unread)
-        self.login.asked.configure(text="Looking \u2026" if app.checking else "What keeps you out")
+        say(self.login.asked, "Looking \u2026" if app.checking else "What keeps you out")
         self.login.findings.update([], 0)
         self.show_question()
 
@@ -8385,11 +8433,10 @@ class ServerWindow(Window):
         """``password`` is what people type to come in, ``note`` what is to be said of it."""
         self._shown: Any = ()
         super().__init__(root, app, settings, 1000, 640)
-        root.title("%s \u2013 SamsungChat server" % drawable(room, False))
         root.columnconfigure((0, 1), weight=1, uniform="half")
-        self._password, self._note = password, note
+        self._room, self._password, self._note = room, password, note
         strip = put(root, "Surface.TFrame", padding=[L, M], columnspan=2, sticky="we")
-        put(strip, "Bold.TLabel", text=self.drawn(room), sticky="we", inset=0)
+        say(put(strip, "Bold.TLabel", sticky="we", inset=0), self.drawn(room), str)
         self.state = put(strip, "TLabel", 1, sticky="we", pady=(0, XS), inset=0)
         self.add_menu(strip, [("Share the program, or no more", "", app.share)], column=1, rowspan=2)
         self.switch = put(strip, "TButton", 0, 2, rowspan=2, padx=(S, 0), command=self.open_or_close)
@@ -8450,26 +8497,30 @@ class ServerWindow(Window):
                 put(self.rows, "Small.TLabel", row, text=title, sticky="w", padx=(0, M))
                 copy = put(self.rows, "Slim.Ghost.TButton", row, 3, text=verb, sticky="e", padx=(M, 0))
                 copy.configure(command=functools.partial(self._copy, copied, copy, verb))
-                value = put(self.rows, "TLabel", row, 1, text=shown, sticky="we", inset=0)
+                value = put(self.rows, "TLabel", row, 1, sticky="we", inset=0)
+                say(value, shown, str)
             secret, hidden = self.drawn(self._password), "\u2022" * 8
-            add_secret_button(self.rows, row, 2, lambda shown: show_cut(value, secret if shown else hidden))
+            add_secret_button(self.rows, row, 2, lambda shown: say(value, secret if shown else hidden, str))
             show_text(self.warning, self._note)
         self.log.show([] if isinstance(event, ServerReport) else lines)
 
     def update(self) -> None:
         """Show what the app holds."""
         app, report = self.app, self.app.report
+        self.root.title(local("%s \u2013 SamsungChat server" % drawable(self._room, False)))
         is_open, trouble, bound = shown = (app.loop is not None, app.trouble, app.bound)
         if shown != self._shown:
             self._shown = shown
             if is_open:
                 self.state.configure(style="Surface.good.TLabel")
-                show_cut(self.state, "open, listening on %s" % address_text(bound))
-                self.switch.configure(text="Stop", style="TButton")
+                say(self.state, "open, listening on %s" % address_text(bound))
+                say(self.switch, "Stop")
+                self.switch.configure(style="TButton")
             else:
                 self.state.configure(style="Surface.error.TLabel")
-                show_cut(self.state, "not open" if trouble else "closed")
-                self.switch.configure(text="Open again" if bound else "Try again", style="Primary.TButton")
+                say(self.state, "not open" if trouble else "closed")
+                say(self.switch, "Open again" if bound else "Try again")
+                self.switch.configure(style="Primary.TButton")
             show_text(self.trouble, trouble)
             show_if(trouble, self.port.frame)
             self.port.value.set(str(app.port))
@@ -8481,16 +8532,21 @@ class ServerWindow(Window):
             rows[row.name] = (name, address_text(row.address), "%d ms" % row.rtt_ms, str(row.messages), since)
         self.table.show(rows)
         count = "%d of %d members" % (len(rows), report.members_max)
-        self.table.count.configure(text=count if report.members_max else "Members")
-        self.empty.configure(text=app.nobody())
+        say(self.table.count, count if report.members_max else "Members")
+        say(self.empty, app.nobody())
         (self.empty.lower if rows else self.empty.lift)()
         self.remove.state(["!disabled" if self.table.tree.selection() else "disabled"])
 
     def _copy(self, text: str, button: Any, verb: str) -> None:
         self.root.clipboard_clear()
         self.root.clipboard_append(text)
-        button.configure(text="Copied")
-        button.after(1500, lambda: button.winfo_exists() and button.configure(text=verb))
+
+        def say_again() -> None:
+            if button.winfo_exists():
+                say(button, verb)
+
+        say(button, "Copied")
+        button.after(1500, say_again)
 
 
 # ======================================================================================================
@@ -8801,6 +8857,7 @@ _INDONESIAN: Dict[str, str] = {
     "Your name%s: ": "Nama Anda%s: ",
     "Password%s: ": "Password%s: ",
     # Windows.
+    "Bahasa Indonesia": "English",  # The language that the switch turns to.
     "Windows need tkinter, which this Python lacks. Debian, Ubuntu: apt install python3-tk; Fedora: dnf install "
     "python3-tkinter; macOS: brew install python-tk, or the installer from python.org. --cli needs none of it.": ""
     "Jendela memerlukan tkinter, yang tidak ada di Python ini. Debian, Ubuntu: apt install python3-tk; Fedora: dnf "
@@ -8841,6 +8898,15 @@ _INDONESIAN: Dict[str, str] = {
     "Activity": "Kegiatan",
     "Copy": "Salin",
     "Copied": "Tersalin",
+    "Back": "Kembali",
+    "Close": "Tutup",
+    "Latest": "Terbaru",
+    "Looking \u2026": "Memeriksa \u2026",
+    "Next": "Berikut",
+    "Previous": "Sebelum",
+    "not encrypted": "tidak terenkripsi",
+    "operator": "pengelola",
+    "you": "Anda",
     "Stop": "Hentikan",
     "Find \u2026": "Cari \u2026",
     "Find": "Cari",
@@ -9067,7 +9133,7 @@ _INDONESIAN: Dict[str, str] = {
     "no password given (--password-file, SAMSUNGCHAT_PASSWORD); trying the default one": "password tidak diberikan "
     "(--password-file, SAMSUNGCHAT_PASSWORD); mencoba password bawaan",
 }
-LANGUAGES: Dict[str, Dict[str, str]] = {"en": {}, "id": _INDONESIAN}
+LANGUAGES["id"] = _INDONESIAN
 
 
 # ======================================================================================================
@@ -9212,7 +9278,7 @@ def opened_settings(options: argparse.Namespace) -> Settings:
     """Return a window's settings, and speak their language where the command line asks for none."""
     settings = read_settings()
     if not options.lang and settings.language in LANGUAGES:
-        use_language(LANGUAGES[settings.language])
+        use_language(settings.language)
     return settings
 
 
@@ -9223,7 +9289,7 @@ def run_server(options: argparse.Namespace) -> int:
     if options.json and not options.export:
         raise UsageError("--json is for --export.")
     if options.export:
-        use_language({})
+        use_language("en")
         return export_history(options.history, options.export, options.json)
     room = display_text(options.room, " ").strip()
     if not 0 < len(room.encode("utf-8")) <= STRING_BYTES_MAX:
@@ -9255,7 +9321,7 @@ def run_server(options: argparse.Namespace) -> int:
     if root is not None:
         return ServerWindow(root, app, opened_settings(options), room, password, note).run()
     if not both:  # A log is read by programs, too.
-        use_language({})
+        use_language("en")
     return (Terminal(app) if both else PlainLog(app)).run()
 
 
@@ -9335,7 +9401,7 @@ def run_client(options: argparse.Namespace) -> int:
         values["password"] = PASSWORD
         complain("no password given (--password-file, SAMSUNGCHAT_PASSWORD); trying the default one")
     with_time = options.time or (sys.stdout is not None and stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode))
-    use_language({})
+    use_language("en")
     return Pipe(app, options.json, options.stay, with_time).run()
 
 
@@ -9346,7 +9412,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             encoding = None if stream.isatty() else "utf-8"
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
     arguments = sys.argv[1:] if arguments is None else arguments
-    use_language(LANGUAGES[asked_language(arguments) or system_language()])
+    use_language(asked_language(arguments) or system_language())
     try:
         try:
             options = argument_parser().parse_args(arguments)

@@ -5216,8 +5216,8 @@ class LanguageTest(unittest.TestCase):
     """Whoever reads Indonesian reads it everywhere, and programs read what they always did."""
 
     def setUp(self):
-        chat.use_language(chat.LANGUAGES["id"])
-        self.addCleanup(chat.use_language, {})
+        chat.use_language("id")
+        self.addCleanup(chat.use_language, "en")
 
     def test_every_sentence_has_its_translation(self):
         lacking = [each for each in sentences(ast.parse(read_text(SOURCE))) if each not in chat.LANGUAGES["id"]]
@@ -6553,7 +6553,7 @@ class ClientWindowTest(WindowTest):
         self.wait(window, lambda: text in self.shown(window))
 
     def test_everything_has_its_place(self):
-        form = "It does not work? | Switch theme / SamsungChat / A chatroom for your network"
+        form = "It does not work? | Bahasa Indonesia | Switch theme / SamsungChat / A chatroom for your network"
         form += " / Server | Port / TEntry | TEntry / Your name / TEntry / Password | Show / TEntry / Log in"
         self.assertEqual(form, self.sketch(self.open_client()).partition(" / Looking")[0])
         window, _ = self.enter(), self.guest("bob")

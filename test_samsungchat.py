@@ -3680,6 +3680,14 @@ class AttackTest(RoomCase):
         client.tick(self.network.now)
         self.assertGreater(client.deadline(), self.network.now)
 
+    def test_what_another_server_says_that_it_has_taken_is_sent_to_this_one(self):
+        self.lied_to()
+        self.victim.say("hello")
+        self.tell_lie(Entries(0, 1, 0, 0, 1, bytes(32), encode_batch(5, 6, b"")))
+        self.victim.login()
+        self.run_for(5)
+        self.assertIn("hello", [entry.text for entry in self.entries()])
+
     def test_what_a_server_invents_fills_no_memory(self):
         client = self.lied_to()
         before = weight(client)

@@ -5189,6 +5189,13 @@ class Loop(threading.Thread):
         self._strangers = strangers[STRANGERS_MAX:READ_DATAGRAMS_MAX]
 
 
+def start_thread(target: Callable[..., Any], *arguments: Any) -> threading.Thread:
+    """Run something that may wait for ever on a thread that does not keep the program alive."""
+    thread = threading.Thread(target=target, args=arguments, daemon=True)
+    thread.start()
+    return thread
+
+
 def networks() -> List[Tuple[str, str]]:
     """Return this machine's (address, broadcast address or "") in its networks, the likeliest first, loopback last."""
     outward = ""
@@ -5235,12 +5242,13 @@ def resolve(host: str, port: int) -> List[Any]:
     return list(dict.fromkeys(entry[4] for entry in found if entry[0] in (socket.AF_INET, socket.AF_INET6)))
 
 
-def open_socket(family: int, address: Any) -> socket.socket:
-    """Open a UDP socket bound to the address; raises OSError."""
+def open_socket(address: Any) -> socket.socket:
+    """Open a UDP socket bound to the address, IPv6 or IPv4; raises OSError."""
     options = [("SOL_SOCKET", "SO_RCVBUF", SOCKET_BYTES), ("SOL_SOCKET", "SO_SNDBUF", SOCKET_BYTES)]
     options += [("SOL_SOCKET", "SO_BROADCAST", 1), ("IPPROTO_IPV6", "IPV6_V6ONLY", 0)]
     options += [("SOL_SOCKET", "SO_EXCLUSIVEADDRUSE", 1)]  # Windows: nobody else binds the same port.
     with contextlib.ExitStack() as unless_bound:
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         opened = unless_bound.enter_context(socket.socket(family, socket.SOCK_DGRAM))
         for level, option, value in options:
             with contextlib.suppress(OSError, AttributeError):  # Not every kind of socket has them all.
@@ -5256,9 +5264,8 @@ def open_server_sockets(host: str, port: int) -> List[socket.socket]:
     Raises UsageError for a host that cannot be, OSError with a sentence where the system refuses.
     """
     addresses = resolve(host, port)
-    family = socket.AF_INET6 if len(addresses[0]) == 4 else socket.AF_INET
     try:
-        opened = [open_socket(family, addresses[0])]
+        opened = [open_socket(addresses[0])]
     except OSError as fault:
         said = "Cannot listen on %s: %s." % (address_text((host, port)), fault.strerror)
         if fault.errno == errno.EADDRINUSE:
@@ -5270,19 +5277,21 @@ def open_server_sockets(host: str, port: int) -> List[socket.socket]:
             said %= display_text(host, " ")
         raise OSError(fault.errno, said) from None
     own, bound_port = opened[0].getsockname()[:2]
-    if family == socket.AF_INET and own != "0.0.0.0":
+    if ":" not in own and own != "0.0.0.0":
         broadcast = "127.255.255.255" if own.startswith("127.") else dict(networks()).get(own)
         for heard in filter(None, {"255.255.255.255", broadcast}):
             with contextlib.suppress(OSError):
-                opened.append(open_socket(family, (heard, bound_port)))
+                opened.append(open_socket((heard, bound_port)))
     return opened
 
 
-def search_ways(port: int) -> List[Tuple[str, Any]]:
-    """Return where to look for servers: own addresses, and what to ask from there.
+def search_ways(port: int, host: str = "") -> List[Tuple[str, Any]]:
+    """Return where to look for servers, everywhere or at a host: own addresses, and what to ask from there.
 
-    SAMSUNGCHAT_DISCOVERY (addresses, comma-separated) replaces that; raises UsageError for one that cannot be.
+    SAMSUNGCHAT_DISCOVERY (addresses, comma-separated) replaces everywhere; raises UsageError for what cannot be.
     """
+    if host:
+        return [("::" if ":" in address[0] else "0.0.0.0", address) for address in resolve(host, port)]
     given = os.environ.get("SAMSUNGCHAT_DISCOVERY", "").split(",")
     ways = [("0.0.0.0", parse_server(each, port)) for each in given if each.strip()]
     return ways or [(own, (broadcast, port)) for own, broadcast in networks() if broadcast]
@@ -5293,14 +5302,10 @@ def start_discovery(port: int, tell: Callable[[List[ServerFound]], None], host: 
 
     With a ``host`` it looks there only, until one answers; raises UsageError where there is no such machine.
     """
-    ways = search_ways(port)
-    if host:
-        ways = [("::" if ":" in address[0] else "0.0.0.0", address) for address in resolve(host, port)]
     asked: List[Tuple[socket.socket, Any]] = []
-    for own, target in ways:
+    for own, target in search_ways(port, host):
         with contextlib.suppress(OSError):  # The address has gone meanwhile.
-            family = socket.AF_INET6 if ":" in own else socket.AF_INET
-            asked.append((open_socket(family, (own, 0)), target))
+            asked.append((open_socket((own, 0)), target))
 
     def send(items: Sequence[Any]) -> None:
         for item in items:
@@ -5316,9 +5321,9 @@ def start_discovery(port: int, tell: Callable[[List[ServerFound]], None], host: 
 
 def start_client(client: Client, post: Callable[[Any], None]) -> Loop:
     """Run a client that is not logged in; raises OSError without a network."""
-    sockets = [open_socket(socket.AF_INET, ("0.0.0.0", 0))]
+    sockets = [open_socket(("0.0.0.0", 0))]
     with contextlib.suppress(OSError):  # A machine without IPv6.
-        sockets.append(open_socket(socket.AF_INET6, ("::", 0)))
+        sockets.append(open_socket(("::", 0)))
     loop = Loop(client, sockets, post)
     loop.start()
     return loop
@@ -5331,32 +5336,21 @@ def start_client(client: Client, post: Callable[[Any], None]) -> Loop:
 # and the files that were named.  What is asked for is looked up in a table, never used as a path.
 
 PROGRAM = "samsungchat.py"
-_FETCH = {  # What fetches the program and starts the client, of the page's address and the room's.
-    "Windows (PowerShell)": "cd ~; iwr -UseBasicParsing '{url}%s' -OutFile %s; py %s client {room}" % ((PROGRAM,) * 3),
-    "macOS (Terminal)": "curl -gfsSO '{url}%s' && python3 %s client {room}" % ((PROGRAM,) * 2),
-    "Linux (Terminal)": "python3 -c \"import urllib.request as u; u.urlretrieve('{url}%s', '%s')\" && "
-    "python3 %s client {room}" % ((PROGRAM,) * 3),
+_FETCH = {  # What fetches the program and starts the client, of the program's address and the room's.
+    "Windows (PowerShell)": "cd ~; iwr -UseBasicParsing '{url}' -OutFile {program}; py {program} client {room}",
+    "macOS (Terminal)": "curl -gfsSO '{url}' && python3 {program} client {room}",
+    "Linux (Terminal)": "python3 -c \"import urllib.request as u; u.urlretrieve('{url}', '{program}')\" && "
+    "python3 {program} client {room}",
 }
-_PAGE_WORDS = {
-    "en": (
-        "Join the room: copy the line for your system (a click selects it), paste it there and press Enter. It fetches "
-        "the program and starts it. It needs Python 3.8 or newer, from python.org.",
-        "Files",
-        "The program",
-        "This page comes over plain HTTP: whoever controls the network can have changed it, and the program. If you do "
-        "not trust the network, fetch the program only, and before you start it compare its SHA-256 (Get-FileHash, "
-        "shasum -a 256, sha256sum) with the one on the screen of who runs the room. It is to be:",
-    ),
-    "id": (
-        "Masuk ke ruang obrolan: salin baris untuk sistem Anda (klik untuk memilihnya), tempelkan di sana, lalu tekan "
-        "Enter. Programnya akan diunduh dan dijalankan. Perlu Python 3.8 atau yang lebih baru, dari python.org.",
-        "Berkas",
-        "Programnya",
-        "Halaman ini dikirim lewat HTTP biasa: siapa pun yang menguasai jaringan bisa mengubah halaman ini dan "
-        "programnya. Kalau Anda tidak percaya pada jaringannya, unduh programnya saja, lalu sebelum dijalankan "
-        "cocokkan SHA-256-nya (Get-FileHash, shasum -a 256, sha256sum) dengan yang ada di layar pembuka ruang:",
-    ),
-}
+_PAGE_LEAD = (
+    "Join the room: copy the line for your system (a click selects it), paste it there and press Enter. It fetches "
+    "the program and starts it. It needs Python 3.8 or newer, from python.org."
+)
+_PAGE_END = (
+    "This page comes over plain HTTP: whoever controls the network can have changed it, and the program. If you do "
+    "not trust the network, fetch the program only, and before you start it compare its SHA-256 (Get-FileHash, "
+    "shasum -a 256, sha256sum) with the one on the screen of who runs the room. It is to be:"
+)
 _PAGE = """<!DOCTYPE html>
 <html lang="{language}"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{room}</title>
@@ -5373,10 +5367,8 @@ a {{ display: inline-block; padding: .5rem 0; overflow-wrap: anywhere }}
 <h1>{room}</h1>
 <p>{lead}</p>
 {fetch}
-<h2>{program}</h2>
-<p>{link}</p>
 {files}
-<p>{plain}</p>
+<p>{end}</p>
 <code>{sha256}</code>
 </html>
 """
@@ -5422,7 +5414,7 @@ class Share:
         self._files = {"/files/" + urllib.parse.quote(os.fsencode(name)): path for name, path in files.items()}
         self._table: Dict[str, Callable[[], Any]] = {"/" + PROGRAM: lambda: io.BytesIO(program)}
         self._table.update((name, functools.partial(open, path, "rb")) for name, path in self._files.items())
-        self._web = serve_web(bound, self._find)
+        self._web = _serve_web(bound, self._find)
 
     def close(self) -> None:
         """Serve no more."""
@@ -5444,87 +5436,84 @@ class Share:
         """Return the page in that language; ``own`` is the address under which it was reached."""
         import html
 
-        lead, files, program, plain = _PAGE_WORDS[language]
-        address = (address_text(own).rpartition(":")[0].strip("[]"), own[1])
+        def shown(text: str) -> str:
+            return html.escape(display_text(text, " "))
+
+        def linked(title: str, paths: Dict[str, str]) -> str:
+            links = ['<a href="%s">%s</a>' % (href, shown(os.path.basename(path))) for href, path in paths.items()]
+            return "<h2>%s</h2>\n<p>%s</p>\n" % (words.get(title, title), "<br>\n".join(links)) if links else ""
+
+        words, address = LANGUAGES[language], (address_text(own).rpartition(":")[0].strip("[]"), own[1])
         room = typed_addresses(address)[0]
-        words = {"url": "http://%s/" % address_text(address), "room": "'%s'" % room if "[" in room else room}
-        lines = {name: html.escape(line.format(**words)) for name, line in _FETCH.items()}
-        names = {href: html.escape(display_text(os.path.basename(path), " ")) for href, path in self._files.items()}
-        links = ['<a href="%s">%s</a>' % link for link in names.items()]
+        values = {"url": "http://%s/%s" % (address_text(address), PROGRAM), "program": PROGRAM}
+        values["room"] = "'%s'" % room if "[" in room else room
+        lines = {system: html.escape(line.format(**values)) for system, line in _FETCH.items()}
         return _PAGE.format(
             language=language,
-            room=html.escape(display_text(self._room, " ")),
-            lead=lead,
+            room=shown(self._room),
+            lead=words.get(_PAGE_LEAD, _PAGE_LEAD),
             fetch="\n".join("<h2>%s</h2><code>%s</code>" % line for line in lines.items()),
-            program=program,
-            link='<a href="/%s">%s</a>' % (PROGRAM, PROGRAM),
-            files="<h2>%s</h2>\n<p>%s</p>" % (files, "<br>\n".join(links)) if links else "",
-            plain=plain,
+            files=linked("The program", {"/" + PROGRAM: PROGRAM}) + linked("Files", self._files),
+            end=words.get(_PAGE_END, _PAGE_END),
             sha256=self.sha256,
         )
 
 
-def serve_web(bound: Any, find: Callable[[str, str, Any], Tuple[Dict[str, str], BinaryIO]]) -> Any:
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+}
+
+
+def _serve_web(bound: Any, find: Callable[[str, str, Any], Tuple[Dict[str, str], BinaryIO]]) -> Any:
     """Answer GET and HEAD there with what ``find`` returns of a path, Accept-Language and own address.
 
     Returns a server with shutdown() and server_close(); raises OSError where it cannot listen.
     """
     import http.server
-    import socketserver
+
+    until: Dict[Any, Tuple[str, float]] = {}  # By connection: whose it is, and when it ends.
 
     class Web(http.server.ThreadingHTTPServer):
-        address_family = socket.AF_INET6 if len(bound) == 4 else socket.AF_INET
-        allow_reuse_address = os.name != "nt"  # There it would take the port from another program.
-        request_queue_size = SHARE_CONNECTIONS_MAX
-
-        def server_bind(self) -> None:
-            self.until: Dict[Any, Tuple[str, float]] = {}  # By connection: whose it is, and when it ends.
-            if len(bound) == 4:
-                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            socketserver.TCPServer.server_bind(self)  # HTTPServer asks the name service, which may take long.
-
         def verify_request(self, request: Any, client_address: Any) -> bool:
-            of_host = sum(each == client_address[0] for each, _ in list(self.until.values()))
+            of_host = sum(each == client_address[0] for each, _ in list(until.values()))
             # SECURITY: test_only_what_was_named_is_shared_and_only_so_much_at_once
-            if len(self.until) >= SHARE_CONNECTIONS_MAX or of_host >= SHARE_HOST_MAX:
+            if len(until) >= SHARE_CONNECTIONS_MAX or of_host >= SHARE_HOST_MAX:
                 return False
-            self.until[request] = (client_address[0], time.monotonic() + SHARE_ASK_SECONDS)
+            until[request] = (client_address[0], time.monotonic() + SHARE_ASK_SECONDS)
             return True
 
         def service_actions(self) -> None:
-            for request, (_, until) in list(self.until.items()):
-                if time.monotonic() > until:
+            for request, (_, end) in list(until.items()):
+                if time.monotonic() > end:
                     with contextlib.suppress(OSError):
                         request.shutdown(socket.SHUT_RDWR)
 
         def shutdown_request(self, request: Any) -> None:
-            self.until.pop(request, None)
+            until.pop(request, None)
             super().shutdown_request(request)
 
         def handle_error(self, request: Any, client_address: Any) -> None:
             """Who goes away in the middle is no fault."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
-        server: Web
         server_version, sys_version, timeout = "SamsungChat", "", SHARE_ASK_SECONDS
 
         def do_GET(self) -> None:
-            asked, own = self.path.partition("?")[0], self.connection.getsockname()
-            self.server.until[self.connection] = (self.client_address[0], time.monotonic() + SHARE_ANSWER_SECONDS)
+            until[self.connection] = (self.client_address[0], time.monotonic() + SHARE_ANSWER_SECONDS)
+            asked = (self.path.partition("?")[0], self.headers.get("Accept-Language", ""))
             try:
-                headers, body = find(asked, self.headers.get("Accept-Language", ""), own)
+                headers, body = find(*asked, self.connection.getsockname())
             except (KeyError, OSError):
                 self.send_error(404)
                 return
             with body:
-                size = body.seek(0, os.SEEK_END)
-                body.seek(0)
                 self.send_response(200)
-                fixed = {"Content-Length": str(size), "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-                fixed["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
-                for header in {**headers, **fixed}.items():
+                for header in {**headers, **_HEADERS, "Content-Length": str(body.seek(0, os.SEEK_END))}.items():
                     self.send_header(*header)
                 self.end_headers()
+                body.seek(0)
                 if self.command == "GET":
                     shutil.copyfileobj(body, self.wfile)
 
@@ -5533,7 +5522,12 @@ def serve_web(bound: Any, find: Callable[[str, str, Any], Tuple[Dict[str, str], 
         def log_message(self, *arguments: Any) -> None:
             """Who fetches what is nobody's business."""
 
-    web = Web(bound, Answer)
+    six = ":" in bound[0]
+    family = socket.AF_INET6 if six else socket.AF_INET
+    web = Web(bound[:2], Answer, bind_and_activate=False)
+    web.socket.close()
+    both = six and socket.has_dualstack_ipv6()
+    web.socket = socket.create_server(bound, family=family, backlog=SHARE_CONNECTIONS_MAX, dualstack_ipv6=both)
     threading.Thread(target=web.serve_forever, args=(SHARE_LOOK_SECONDS,), name="share", daemon=True).start()
     return web
 
@@ -5581,21 +5575,22 @@ def check(server: str, port: int, password: str) -> Iterator[Finding]:
     said = "This machine's addresses: %s." % own if own else "This machine is in no network."
     yield Finding(bool(own), said, "Connect the cable or the Wi-Fi.")
     found: List[Any] = []
-    for way in search_ways(port):
-        finding = _check_search(*way, found)
-        if finding.good or not way[0].startswith("127."):  # That there is no server on this machine is no fault.
-            yield finding
-    if not server and not found:
-        yield Finding(False, "No server was found.", "Type its address, if there is one. %s" % REFUSALS[NO_ANSWER])
-        return
     try:
-        addresses = resolve(server, port) if server else found[:1]
+        for way in search_ways(port):
+            finding = _check_search(*way, found)
+            if finding.good or not way[0].startswith("127."):  # That there is no server on this machine is no fault.
+                yield finding
+        if server:
+            place = parse_server(server, port)
+            found = [address for _, address in search_ways(place[1], place[0])]
+            if address_text(found[0]) != address_text(place):
+                yield Finding(True, "%s is %s." % (display_text(place[0], " "), ", ".join(map(address_text, found))))
     except UsageError as fault:
         yield Finding(False, str(fault))
         return
-    if server and address_text(addresses[0]) != address_text((server, port)):
-        yield Finding(True, "%s is %s." % (display_text(server, " "), ", ".join(map(address_text, addresses))))
-    for address in addresses:
+    if not found:
+        yield Finding(False, "No server was found.", "Type its address, if there is one. %s" % REFUSALS[NO_ANSWER])
+    for address in found if server else found[:1]:
         findings = list(_check_server(address, password))
         yield from findings
         if findings[0].good:
@@ -5606,7 +5601,7 @@ def _check_search(own: str, target: Any, found: List[Any]) -> Finding:
     """Search on one way, and add the addresses of what is found."""
     way = "A search at %s" % address_text(target)
     try:
-        with open_socket(socket.AF_INET, (own, 0)) as asked:
+        with open_socket((own, 0)) as asked:
             offers = _greet(asked, target, 3, 0.3, FOUND_MAX)
     except OSError as fault:
         return Finding(False, "%s cannot be sent: %s." % (way, fault.strerror), _UNREACHED["unreachable"])
@@ -5624,42 +5619,39 @@ def _greet(asked: socket.socket, target: Any, count: int, pause: float, most: in
     """
     sent: Dict[bytes, float] = {}
     found: List[Tuple[Any, Any, float]] = []
-    for step in range(count):
-        if len(found) >= most:
-            break
+    for wait in [pause] * (count - 1) + [1.0]:
         nonce = os.urandom(16)
         sent[nonce] = now = time.monotonic()
         hello = encode_unsealed(Hello(nonce))
         _ = asked.sendto(hello, target) if target else asked.send(hello)
-        until = now + (pause if step < count - 1 else 1.0)
-        while now < until and len(found) < most:
-            data, address = _heard(asked, until - now)
-            now = time.monotonic()
-            with contextlib.suppress(MalformedDatagram, KeyError):
-                if data[1:2] in (bytes((Offer.code,)), bytes((Later.code,))):
+        until = now + wait
+        while now < until:
+            for data, address in _heard(asked, until - now, Offer, Later):
+                with contextlib.suppress(MalformedDatagram, KeyError):
                     message = decode(data[1], data[2:])
-                    found.append((message, address, now - sent.pop(message.nonce)))
+                    found.append((message, address, time.monotonic() - sent.pop(message.nonce)))
+            if len(found) >= most:
+                return found
+            now = time.monotonic()
     return found
 
 
-def _heard(asked: socket.socket, seconds: float) -> Tuple[bytes, Any]:
-    """Return a datagram of our version and its address, or b"" when none comes in that time; raises OSError."""
+def _heard(asked: socket.socket, seconds: float, *kinds: Any) -> Iterator[Tuple[bytes, Any]]:
+    """Yield a datagram of our version and these kinds, and its address, if one comes in that time; raises OSError."""
     asked.settimeout(max(seconds, 0.001))
     with contextlib.suppress(socket.timeout):
         data, address = asked.recvfrom(RECEIVE_BYTES_MAX)
-        if data[:1] == bytes((VERSION_BYTE,)) and len(data) > HEADER_BYTES + TAG_BYTES:
-            return data, address
-    return b"", None
+        if data[:2] in [bytes((VERSION_BYTE, kind.code)) for kind in kinds] and len(data) > HEADER_BYTES + TAG_BYTES:
+            yield data, address
 
 
 def _check_server(address: Any, password: str) -> Iterator[Finding]:
     """Look whether there is a server, whether the password is right, how good the way is, and at the clocks."""
-    family, own = (socket.AF_INET6, "::") if len(address) == 4 else (socket.AF_INET, "0.0.0.0")
     answers: List[Tuple[Any, Any, float]] = []
     why = "silent"
     with contextlib.ExitStack() as opened:
         try:
-            asked = opened.enter_context(open_socket(family, (own, 0)))
+            asked = opened.enter_context(open_socket(("::" if ":" in address[0] else "0.0.0.0", 0)))
             asked.connect(address)
             answers = _greet(asked, None, 3, 0.3, 1)
         except ConnectionError:  # The machine itself has answered.
@@ -5700,11 +5692,10 @@ def _login_failure(asked: socket.socket, address: Any, password: str) -> str:
             if alarms.due("login", now):
                 for question in attempt.questions(Proof(0, b"", b"", 0, 0, 0, 0, ""), now):
                     asked.send(question.data)
-            data, _ = _heard(asked, HELLO_SECONDS)
+            for data, _ in _heard(asked, HELLO_SECONDS, Offer, Keys, Later):
+                with contextlib.suppress(MalformedDatagram):
+                    attempt.receive(data, address, time.monotonic())
             now = time.monotonic()
-            with contextlib.suppress(MalformedDatagram):
-                if data[1:2] in [bytes((kind.code,)) for kind in (Offer, Keys, Later)]:
-                    attempt.receive(data, address, now)
     return "" if attempt.session else attempt.failure
 
 
@@ -5923,25 +5914,24 @@ class ClientApp(App):
         """Ask the server there what it is, then go on to log in."""
         self.need = need = Need("password", {}, "", "Looking for %s ..." % address_text(place), True)
 
-        def go_on(found: Any) -> None:
-            if self.need is not need:
-                return
-            if isinstance(found, UsageError):
-                self._ask("server", {"server": str(found)}, NO_ANSWER)
-            else:
+        def go_on(found: Sequence[ServerFound], why: str = "") -> None:
+            if self.need is need and why:
+                self._ask("server", {"server": why}, NO_ANSWER)
+            elif self.need is need:
                 self._asked = [ServerFound("", 0, 0, place, any(each.public for each in found))]
                 self.log_in(**given)
 
-        def tell(found: Any) -> None:
-            self.inbox.put((None, functools.partial(go_on, found)))
-
         def look() -> None:
             try:
-                start_discovery(place[1], tell, place[0])
+                start_discovery(place[1], functools.partial(self._later, go_on), place[0])
             except UsageError as fault:
-                tell(fault)
+                self._later(go_on, (), str(fault))
 
-        threading.Thread(target=look, daemon=True).start()  # To find the address may take seconds.
+        start_thread(look)  # To find the address may take seconds.
+
+    def _later(self, act: Callable[..., None], *arguments: Any) -> None:
+        """Have that done on the app's own thread."""
+        self.inbox.put((None, functools.partial(act, *arguments)))
 
     def _ask(self, field: str, errors: Dict[str, str], code: str = "") -> None:
         """Have the face ask; where nothing but a server lacks, and a form does not show those found, search first."""
@@ -5972,11 +5962,11 @@ class ClientApp(App):
             self._search_at = float("inf")
             port = whole_number(self.values["port"])
             try:
-                start_discovery(port if 0 < port < 65536 else PORT, lambda found: self.inbox.put((None, found)))
+                start_discovery(port if 0 < port < 65536 else PORT, functools.partial(self._later, self.end_search))
             except OSError:
-                self._end_search(())
+                self.end_search(())
 
-    def _end_search(self, found: Sequence[ServerFound]) -> None:
+    def end_search(self, found: Sequence[ServerFound]) -> None:
         """Take the only server, or have the person choose."""
         self.found, self._searched = found, True
         self._search_at = time.monotonic() + SEARCH_SECONDS
@@ -6013,14 +6003,10 @@ class ClientApp(App):
         self.checking = True
 
         def look() -> None:
-            try:
-                for finding in check(*(parse_server(server, number) if server else ("", number)), password):
-                    self.inbox.put((None, functools.partial(self._show_finding, finding)))
-            except UsageError as fault:
-                self.inbox.put((None, functools.partial(self._show_finding, Finding(False, str(fault)))))
-            self.inbox.put((None, functools.partial(self._show_finding, None)))
+            for finding in itertools.chain(check(server, number, password), [None]):
+                self._later(self._show_finding, finding)
 
-        threading.Thread(target=look, name="check", daemon=True).start()
+        start_thread(look)
 
     def _show_finding(self, finding: Optional[Finding]) -> None:
         self.checking = finding is not None
@@ -6031,10 +6017,10 @@ class ClientApp(App):
     # --- what happens
 
     def take(self, event: Any) -> None:
-        """Take an event of a core, with the transcript that it is for, or with None what a search has found."""
+        """Take an event of a core, with the transcript that it is for, or with None what is to be done here."""
         transcript, event = event
         if transcript is None:
-            event() if isinstance(event, functools.partial) else self._end_search(event)
+            event()
         if transcript is not self.transcript:
             return  # An older core's.
         if isinstance(event, UsageError):
@@ -6270,7 +6256,8 @@ class ServerApp(App):
         try:
             self.shared = Share(self._room, self.bound, self._files)
         except OSError as fault:
-            why = "TCP port %d is in use" % self.bound[1] if fault.errno == errno.EADDRINUSE else fault.strerror
+            in_use, other = "TCP port %d is in use" % self.bound[1], str(fault.strerror).partition(" (while")[0]
+            why = in_use if fault.errno == errno.EADDRINUSE else other
             self.tell("error", "Nothing is shared, as %s; the room goes on." % why)
             return
         for address in typed_addresses(self.bound):
@@ -6593,13 +6580,6 @@ def read_bytes(inbox: "queue.SimpleQueue[Any]", lines: bool, room: Optional[thre
                 room.acquire()
             inbox.put(Typed(piece.rstrip("\r") if lines else piece))
     inbox.put(Typed(None))
-
-
-def start_thread(target: Callable[..., Any], *arguments: Any) -> threading.Thread:
-    """Run something that may wait for ever on a thread that does not keep the program alive."""
-    thread = threading.Thread(target=target, args=arguments, daemon=True)
-    thread.start()
-    return thread
 
 
 def is_terminal(stream: Optional[TextIO]) -> bool:
@@ -9132,6 +9112,14 @@ _INDONESIAN: Dict[str, str] = {
     "An original server cannot be searched for; name it.": "Server program asli tidak bisa dicari; sebutkan alamatnya.",
     "no password given (--password-file, SAMSUNGCHAT_PASSWORD); trying the default one": "password tidak diberikan "
     "(--password-file, SAMSUNGCHAT_PASSWORD); mencoba password bawaan",
+    # The shared page.
+    _PAGE_LEAD: "Masuk ke ruang obrolan: salin baris untuk sistem Anda (klik untuk memilihnya), tempelkan di sana, "
+    "lalu tekan Enter. Programnya akan diunduh dan dijalankan. Perlu Python 3.8 atau yang lebih baru, dari python.org.",
+    "The program": "Programnya",
+    "Files": "Berkas",
+    _PAGE_END: "Halaman ini dikirim lewat HTTP biasa: siapa pun yang menguasai jaringan bisa mengubah halaman ini dan "
+    "programnya. Kalau Anda tidak percaya pada jaringannya, unduh programnya saja, lalu sebelum dijalankan "
+    "cocokkan SHA-256-nya (Get-FileHash, shasum -a 256, sha256sum) dengan yang ada di layar pembuka ruang:",
 }
 LANGUAGES["id"] = _INDONESIAN
 
@@ -9361,17 +9349,6 @@ def history_lines(path: str, as_json: bool) -> Iterator[str]:
             yield dated(str(plain_line(event)), entry) + "\n"
 
 
-def run_check(server: str, port: int, password: Optional[str]) -> int:
-    """Write what a login needs, line by line; return the exit status, 0 if one would work."""
-    if password is None and is_terminal(sys.stdin) and is_terminal(sys.stderr):
-        password = getpass.getpass("Password [%s]: " % PASSWORD) or PASSWORD
-    works = False
-    for finding in check(server, port, password or ""):
-        works = works or finding.login
-        write(finding.lines() + "\n")
-    return int(not works)
-
-
 def run_client(options: argparse.Namespace) -> int:
     """Run a client in a window, on a terminal or in a pipe; return the exit status; raises UsageError, OSError."""
     server, port = "", options.port or PORT
@@ -9383,20 +9360,24 @@ def run_client(options: argparse.Namespace) -> int:
     password = chosen_password(options)
     if options.check and options.classic:
         raise UsageError("--check does not know the original protocol.")
-    if options.check:
-        return run_check(server, port, password)
     values = {"server": server, "port": str(port), "name": name, "password": password or ""}
     app = ClientApp(values, options.earlier, options.classic)
-    root = opened_root(options, sys.stdin, sys.stdout)
+    root = None if options.check else opened_root(options, sys.stdin, sys.stdout)
     if root is not None:
         return ClientWindow(root, app, opened_settings(options)).run()
-    if is_terminal(sys.stdin) and is_terminal(sys.stdout) and not options.json:
+    if is_terminal(sys.stdin) and is_terminal(sys.stdout) and not (options.json or options.check):
         return Terminal(app).run()
     if options.classic and not server:
         raise UsageError("An original server cannot be searched for; name it.")
     values["name"] = name or default_name()
     if password is None and is_terminal(sys.stdin) and is_terminal(sys.stderr):
         values["password"] = password = getpass.getpass(local("Password%s: ") % (" [%s]" % PASSWORD)) or PASSWORD
+    if options.check:
+        works = False
+        for finding in check(server, port, password or ""):
+            works = works or finding.login
+            write(finding.lines() + "\n")
+        return int(not works)
     if password is None:
         values["password"] = PASSWORD
         complain("no password given (--password-file, SAMSUNGCHAT_PASSWORD); trying the default one")

@@ -5205,7 +5205,7 @@ NOT_SAID = re.compile(  # Strings with spaces that no person reads, or that are 
 )
 
 
-OWN_WORDS = ("_ENGLISH_DATES", "_INDONESIAN_DATES", "_INDONESIAN", "_FETCH", "_PAGE_WORDS", "_PAGE", "fixed")
+OWN_WORDS = ("_ENGLISH_DATES", "_INDONESIAN_DATES", "_INDONESIAN", "_FETCH", "_PAGE")
 
 
 def sentences(tree):
@@ -5676,7 +5676,7 @@ class LoopTest(unittest.TestCase):
 
     def sender(self, out, segmented=True):
         """Return a sender through a socket, a socket that receives, and two datagrams on their way to it at once."""
-        inbox = chat.open_socket(socket.AF_INET, ("127.0.0.1", 0))
+        inbox = chat.open_socket(("127.0.0.1", 0))
         self.addCleanup(inbox.close)
         inbox.settimeout(5)
         sender = chat.Sender([out])
@@ -5748,7 +5748,7 @@ class LoopTest(unittest.TestCase):
 
     def flooded(self, *strangers, known=0):
         """Let a loop find that in its socket, and of known sessions so much; return its core at its first tick."""
-        core, inbox, outs = Recorder(), chat.open_socket(socket.AF_INET, ("127.0.0.1", 0)), {}
+        core, inbox, outs = Recorder(), chat.open_socket(("127.0.0.1", 0)), {}
         core.knows = lambda datagram, address: datagram == b"known"
         core.tick = lambda now: setattr(core, "seen", core.overloaded)
         for who, data in [*strangers, *[("ann", b"known")] * known]:
@@ -5860,7 +5860,7 @@ class NetworksTest(unittest.TestCase):
         self.assertEqual(("127.0.0.1", "127.0.0.1"), found[-1])
         self.assertEqual(len(found), len(dict(found)))
         for own, broadcast in found:
-            chat.open_socket(socket.AF_INET, (own, 0)).close()
+            chat.open_socket((own, 0)).close()
             self.assertIn(broadcast.count("."), (0, 3))
 
 
@@ -6095,7 +6095,7 @@ class ClientAppTest(unittest.TestCase):
         self.assertEqual(places[1], chat.read_server("2", 7, rooms))
         app, screen = self.app(server="")
         screen.wait(lambda: app.need.hint)
-        app.inbox.put((None, rooms))
+        app.end_search(rooms)
         screen.wait(lambda: "Two servers here are called" in app.need.hint)
         listed = app.need.hint
         app.log_in(server="4", password="")
@@ -6245,7 +6245,7 @@ class HostileTextTest(unittest.TestCase):
     def test_the_servers_that_were_found(self):
         for count in (1, 2):
             app, screen = self.client(Screen, server="")
-            app.take((None, [chat.ServerFound(HOSTILE, 1, 9, ("10.0.0.1", 1))] * count))
+            app.end_search([chat.ServerFound(HOSTILE, 1, 9, ("10.0.0.1", 1))] * count)
             texts = [line.text for line in screen.shown] if count == 1 else [app.need.hint]
             self.assertHarmless(*texts, chat.found_text(app.found[0]))
             self.assertEqual(2 * count - 1, "".join(texts).count(display_text(HOSTILE, " ")))  # Two: a warning too.

@@ -115,7 +115,7 @@ def insiders_child(port, count, a_second):
 
 def flood_child(port, a_second, session):
     """Send what attackers would until killed: junk, HELLOs, LOGINs with a cookie, and SYNCs forged of a session."""
-    address, nonce, out = ("127.0.0.1", int(port)), os.urandom(16), chat.open_socket(socket.AF_INET, ("127.0.0.1", 0))
+    address, nonce, out = ("127.0.0.1", int(port)), os.urandom(16), chat.open_socket(("127.0.0.1", 0))
     out.sendto(chat.encode_unsealed(chat.Hello(nonce)), address)
     cookie = chat.decode(chat.Offer.code, out.recv(2048)[2:]).cookie
     makers = [
@@ -143,7 +143,7 @@ class Seat:
         self.name, self.address, self.away = "%s%d" % (name, number), address, False
         # A machine of its own, as far as the server can see; only Linux has all of 127/8.
         host = "127.1.%d.%d" % divmod(number, 250) if sys.platform == "linux" else "127.0.0.1"
-        self.socket = chat.open_socket(socket.AF_INET, (host, 0))
+        self.socket = chat.open_socket((host, 0))
         self.socket.setblocking(False)
         self.client = chat.Client(os.urandom, time.time() - time.monotonic(), earlier=0)
         self.heard, self.due = [], 0.0

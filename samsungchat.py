@@ -6134,8 +6134,12 @@ class ClientApp(App):
             self._finishing = True
             self.call(lambda core, now: core.finish(now))
             return
+        messages = plural(len(self.waiting), "message")
+        if self.waiting and self.face.form:
+            self.ask("%s not confirmed yet. Leave all the same?" % messages, "Leave", self.stop)
+            return
         if self.waiting:
-            question = "%s not confirmed yet; once more leaves all the same." % plural(len(self.waiting), "message")
+            question = "%s not confirmed yet; once more leaves all the same." % messages
         if question and not self._sure:
             self._sure = True
             self.note(question)
@@ -7419,18 +7423,22 @@ class Window(Face):
         self.update()
 
     def show_question(self) -> None:
-        """Show above the entry what the app asks, where it moves nothing; the focus goes there, and comes back."""
-        question = self.app.question
+        """Show above the entry, or at a form's foot, what the app asks; it moves nothing, and gives the focus back."""
+        question, box = self.app.question, self.composer.box
         if question is self._asked:
             return
         self._asked = question
         if question is None:
             self.question.place_forget()
-            self.composer.type_on("")
+            if box.winfo_viewable():
+                self.composer.type_on("")
+            elif self.root.focus_lastfor() in (self.yes, self.no):
+                self.no.tk_focusNext().focus_set()
         else:
             say(self.asked, self.drawn(question[0]))
             say(self.yes, question[1])
-            self.question.place(in_=self.composer.box, relx=1, y="-6p", anchor="se")
+            above, foot = (box, 0) if box.winfo_viewable() else (self.root, 1)
+            self.question.place(in_=above, relx=1, rely=foot, y="-6p", anchor="se")
             self.question.lift()
             self.fit()
             self.no.focus_set()
@@ -7522,7 +7530,7 @@ class Window(Face):
         if self._fitting_zoom() != self._ui_zoom:
             self.dress()
         if self._asked:
-            self.question.place(width=min(self.composer.box.winfo_width(), px(self.root, 400)))
+            self.question.place(width=min(self.root.winfo_width() - px(self.root, 32), px(self.root, 400)))
 
     def _fitting_zoom(self) -> int:
         """Return how far what surrounds the conversation may grow, so that all of it stays inside."""
@@ -7695,6 +7703,9 @@ class View:
 
     def show_before(self, lines: Sequence[Line]) -> None:
         """Show lines that belong before all others; what is seen stays in its place, and of too many the newest go."""
+        days, day = [line for line in lines if line.kind == "day"], self.text.tag_nextrange("day", "1.0")
+        if days and day and self.text.get(*day) == local(days[-1].text) + "\n":  # It is going to stand above them.
+            self.text.delete(*day)
         self.text.mark_set("top", "@0,0")
         self.text.insert("1.0", *self._pieces(lines, None))
         if self.text.compare("%d.0" % (2 * VIEW_LINES_MAX + 1), "<", "end-1c"):
@@ -8345,10 +8356,11 @@ class ClientWindow(Window):
 
     def show(self, event: Any, lines: Sequence[Line]) -> None:
         """Add lines, in the room; the form tells by itself what goes on under it."""
-        if self.app.transcript is not self._transcript:  # What was said, or is half typed, is another room's.
+        if self.app.transcript is not self._transcript:  # What was said is another room's; what is half typed stays.
             self._transcript = self.app.transcript
             self.view.clear()
-            self.composer.take()
+        if isinstance(event, Connected):  # The header says where, and with how many.
+            lines = [replace(line, text="Connected again.") for line in lines if event.again]
         if isinstance(event, Finding):
             self.login.findings.show(lines)
         elif isinstance(event, EarlierRead):
@@ -8367,6 +8379,7 @@ class ClientWindow(Window):
         """Show what the app holds, and note whether the person looks at the latest lines."""
         app, view, transcript, login = self.app, self.view, self.app.transcript, self.app.login
         server = address_text((login.server, login.port)) if login else ""
+        self.show_question()  # What it gives the focus back to may have to give it on to the form.
         transcript.read(self.front() and view.following)
         if not view.following and float(view.text.yview()[0]) == 0.0:
             app.fetch_earlier()
@@ -8398,7 +8411,6 @@ class ClientWindow(Window):
         view.update(transcript.on_way(), transcript.unread)
         say(self.login.asked, "Looking \u2026" if app.checking else "What keeps you out")
         self.login.findings.update([], 0)
-        self.show_question()
 
 
 # --- server
@@ -8747,6 +8759,7 @@ _INDONESIAN: Dict[str, str] = {
     "Not connected: this was not sent.": "Tidak tersambung: pesan ini tidak terkirim.",
     "Nobody has written to you alone yet.": "Belum ada yang mengirim pesan pribadi kepada Anda.",
     "Write /earlier N, with a number from 1 to %d.": "Tulis /earlier N, dengan angka dari 1 sampai %s.",
+    "%s not confirmed yet. Leave all the same?": "%S belum dipastikan sampai. Tetap tinggalkan?",
     "%s not confirmed yet; once more leaves all the same.": "%S belum dipastikan sampai; sekali lagi untuk tetap "
     "keluar.",
     "Ctrl-C once more leaves.": "Tekan Ctrl-C sekali lagi untuk keluar.",

@@ -5996,10 +5996,18 @@ class ClientAppTest(unittest.TestCase):
             app.quit()
             self.assertIsNone(app.code)
             self.assertIn("not confirmed yet", screen.shown[-1].text)
-        app.interrupt()
+        screen.form = True  # There it is a question, which another message makes another one.
+        for text, asked in (("three", "3 messages"), ("four", "4 messages")):
+            app.enter(text)
+            app.quit()
+            self.assertEqual((asked + " not confirmed yet. Leave all the same?", "Leave"), app.question[:2])
+        app.answer(False)
+        self.assertIsNone(app.code)
+        app.quit()
+        app.answer(True)
         self.assertEqual(0, app.code)
         app.shut()
-        self.assertEqual((1, "2 messages not confirmed."), (app.code, app.last_words))
+        self.assertEqual((1, "4 messages not confirmed."), (app.code, app.last_words))
 
     def test_a_lost_connection_and_its_return_are_said_and_then_forgotten(self):
         room, port = start_room(self)
@@ -6749,8 +6757,13 @@ class ClientWindowTest(WindowTest):
         menu.tk.eval(menu.cget("postcommand"))  # When it is closed, it gives back the focus that it found.
         self.assertIs(composer.text, window.root.focus_get())
         window.login.name.value.set("")
-        window.act(window.app.leave_room)
+        window.act(window.app.ask_leave)
+        self.press(window, window.yes, "Return")
         self.wait(window, lambda: window.root.focus_get() is window.login.name.entry)
+        window.app.waiting[1] = "lost with its room"
+        self.click_close(window)
+        self.press(window, window.no, "Return")
+        self.assertTrue(window.root.focus_get().winfo_viewable())
 
     def test_a_private_text_shows_whom_it_reaches_until_escape_makes_it_one_for_all(self):
         window = self.enter()
@@ -6903,7 +6916,8 @@ class ClientWindowTest(WindowTest):
         self.press(window, view, "Control-Home")  # Nothing stands before it, and nothing more is asked for.
         bob.say("and more.")
         self.wait_shown(window, "and more.")
-        self.assertEqual([1, 0], [self.shown(window).count(text) for text in ("line 3.", "Nothing was said before.")])
+        day, counted = time.strftime("%A, "), ("line 3.", "Nothing was said before.")
+        self.assertEqual([1, 0, 1], [self.shown(window).count(text) for text in (*counted, day)])
         self.assertLess(self.shown(window).index("line 3."), self.shown(window).index("199 of 24"))
         self.press(window, view, "Control-End")
         bob.say("the last.")
@@ -6974,6 +6988,7 @@ class ClientWindowTest(WindowTest):
             start_room(self, self.port)
             self.wait(window, lambda: window.bar.cget("text") == "Connected again.")
         self.wait(window, lambda: not window.bar.winfo_ismapped())
+        self.assertNotRegex(self.shown(window), "Lab|member")  # As the header says.
 
     def test_what_is_found_in_folded_code_is_shown(self):
         window = self.enter()
@@ -7026,9 +7041,9 @@ class ClientWindowTest(WindowTest):
         window, bob = self.enter(), self.guest("bob")
         self.say(window, "my last words")
         self.click_close(window)
-        if window.app.code is None:  # It warns while there is no receipt, and once.
-            self.assertIn("not confirmed", self.shown(window))
-            self.click_close(window)
+        if window.app.code is None:  # It asks while there is no receipt, and once.
+            self.assertIn("not confirmed", window.asked.cget("text"))
+            self.press(window, window.yes, "Return")
         self.wait(window, lambda: window.closed)
         window.app.shut()
         self.assertEqual(bob.wait_for(SAID).text, "my last words")
@@ -7702,11 +7717,14 @@ class Pane:
         return text in self.texts()[0].get("1.0", "end") or text in self.root.title()
 
     def say(self, text):
+        self.texts()[-1].replace("1.0", "end", text)
+        self.type("<Return>")
+
+    def type(self, key):
         entry = self.texts()[-1]
-        entry.replace("1.0", "end", text)
         entry.focus_force()
         self.root.update()
-        entry.event_generate("<Return>")
+        entry.event_generate(key)
 
 
 class WindowCommandTest(OutsideCase):
@@ -7771,11 +7789,14 @@ class OutsideWindowTest(OutsideCase):
             screen.press("Log in")
             screen.wait(lambda: screen.shows("Room B"))
             typed = screen.texts()[-1]
-            screen.wait(lambda: typed.get("1.0", "end-1c") == "for A only")  # The person may send it, nobody else.
+            self.assertEqual("half a draft", typed.get("1.0", "end-1c"))  # The person may send it, nobody else.
+            screen.wait(lambda: screen.shows("Not sent in the room before: 1 message"))
+            screen.type("<Up>")
+            self.assertEqual("for A only", typed.get("1.0", "end-1c"))
             screen.say("for B")
             bob.event("message", text="for B")
             self.assertEqual(1, len(bob.events("message")), bob.events("message"))
-            self.assertFalse(any(map(screen.shows, ("Room A", "closed the room", "for A only"))))
+            self.assertFalse(any(map(screen.shows, ("Room A", "closed the room", "for A only", "half a draft"))))
 
         self.use(person, "client", "--gui", "127.0.0.1:%d" % one.port, "--name", "ann", "--password", "s")
 

@@ -5362,14 +5362,9 @@ h2 {{ font-size: 1rem; margin: 1.5rem 0 .25rem }}
 p {{ margin: .5rem 0 }}
 code {{ display: block; padding: .75rem; border: 1px solid #8888; border-radius: .5rem; overflow-wrap: anywhere;
   user-select: all; -webkit-user-select: all }}
-a {{ display: inline-block; padding: .5rem 0; overflow-wrap: anywhere }}
+a {{ display: block; padding: .5rem 0; overflow-wrap: anywhere }}
 </style>
-<h1>{room}</h1>
-<p>{lead}</p>
-{fetch}
-{files}
-<p>{end}</p>
-<code>{sha256}</code>
+{body}
 </html>
 """
 
@@ -5436,27 +5431,19 @@ class Share:
         """Return the page in that language; ``own`` is the address under which it was reached."""
         import html
 
-        def shown(text: str) -> str:
-            return html.escape(display_text(text, " "))
-
-        def linked(title: str, paths: Dict[str, str]) -> str:
-            links = ['<a href="%s">%s</a>' % (href, shown(os.path.basename(path))) for href, path in paths.items()]
-            return "<h2>%s</h2>\n<p>%s</p>\n" % (words.get(title, title), "<br>\n".join(links)) if links else ""
-
         words, address = LANGUAGES[language], (address_text(own).rpartition(":")[0].strip("[]"), own[1])
         room = typed_addresses(address)[0]
         values = {"url": "http://%s/%s" % (address_text(address), PROGRAM), "program": PROGRAM}
         values["room"] = "'%s'" % room if "[" in room else room
-        lines = {system: html.escape(line.format(**values)) for system, line in _FETCH.items()}
-        return _PAGE.format(
-            language=language,
-            room=shown(self._room),
-            lead=words.get(_PAGE_LEAD, _PAGE_LEAD),
-            fetch="\n".join("<h2>%s</h2><code>%s</code>" % line for line in lines.items()),
-            files=linked("The program", {"/" + PROGRAM: PROGRAM}) + linked("Files", self._files),
-            end=words.get(_PAGE_END, _PAGE_END),
-            sha256=self.sha256,
-        )
+        blocks = [("h1", self._room), ("p", words.get(_PAGE_LEAD, _PAGE_LEAD))]
+        for system, line in _FETCH.items():
+            blocks += [("h2", system), ("code", line.format(**values))]
+        for title, paths in (("The program", {"/" + PROGRAM: PROGRAM}), ("Files", self._files)):
+            blocks += [("h2", words.get(title, title))] if paths else []
+            blocks += [('a href="%s"' % href, os.path.basename(path)) for href, path in paths.items()]
+        blocks += [("p", words.get(_PAGE_END, _PAGE_END)), ("code", self.sha256)]
+        safe = [(tag, html.escape(display_text(text, " ")), tag.split()[0]) for tag, text in blocks]
+        return _PAGE.format(language=language, room=safe[0][1], body="\n".join("<%s>%s</%s>" % each for each in safe))
 
 
 _HEADERS = {
@@ -5467,10 +5454,7 @@ _HEADERS = {
 
 
 def _serve_web(bound: Any, find: Callable[[str, str, Any], Tuple[Dict[str, str], BinaryIO]]) -> Any:
-    """Answer GET and HEAD there with what ``find`` returns of a path, Accept-Language and own address.
-
-    Returns a server with shutdown() and server_close(); raises OSError where it cannot listen.
-    """
+    """Answer GET and HEAD with what ``find`` returns of path, Accept-Language and own address; raises OSError."""
     import http.server
 
     until: Dict[Any, Tuple[str, float]] = {}  # By connection: whose it is, and when it ends.
@@ -5522,12 +5506,10 @@ def _serve_web(bound: Any, find: Callable[[str, str, Any], Tuple[Dict[str, str],
         def log_message(self, *arguments: Any) -> None:
             """Who fetches what is nobody's business."""
 
-    six = ":" in bound[0]
-    family = socket.AF_INET6 if six else socket.AF_INET
-    web = Web(bound[:2], Answer, bind_and_activate=False)
+    web, six = Web(bound[:2], Answer, bind_and_activate=False), ":" in bound[0]
     web.socket.close()
-    both = six and socket.has_dualstack_ipv6()
-    web.socket = socket.create_server(bound, family=family, backlog=SHARE_CONNECTIONS_MAX, dualstack_ipv6=both)
+    family = socket.AF_INET6 if six else socket.AF_INET
+    web.socket = socket.create_server(bound, family=family, backlog=SHARE_CONNECTIONS_MAX, dualstack_ipv6=six)
     threading.Thread(target=web.serve_forever, args=(SHARE_LOOK_SECONDS,), name="share", daemon=True).start()
     return web
 
@@ -5760,7 +5742,9 @@ class App:
 
     def addressee(self, text: str) -> Tuple[str, int]:
         """Return whom alone a text reaches that is being typed, and how many characters say so; else "" and 0."""
-        return "", 0
+        match = re.match(r"/(?:msg\s+(\S+)|r) +", text, re.IGNORECASE)
+        name = display_text(match.group(1) or self.transcript.correspondent, " ") if match else ""
+        return (name, match.end()) if match and name else ("", 0)
 
     def help(self) -> List[str]:
         """Return a line for each command, and the keys of the face."""
@@ -6099,12 +6083,6 @@ class ClientApp(App):
         except UsageError as fault:
             self.take((self.transcript, NotSent(self._number, fault.code, text, str(fault))))
 
-    def addressee(self, text: str) -> Tuple[str, int]:
-        """Return whom alone a text reaches that is being typed, and how many characters say so; else "" and 0."""
-        match = re.match(r"/(?:msg\s+(\S+)|r) +", text, re.IGNORECASE)
-        name = display_text(match.group(1) or self.transcript.correspondent, " ") if match else ""
-        return (name, match.end()) if match and name else ("", 0)
-
     def connection(self) -> Tuple[str, str]:
         """Return what is to be said of a connection that is lost or is back, and its level; "" while all is well."""
         status = self.transcript.status
@@ -6343,16 +6321,14 @@ class ServerApp(App):
             elif command.name in ("say", "announce"):
                 self.announce(command.text)
             elif command.name in self._ABOUT:
-                act, name = self._ABOUT[command.name], command.to_name
-                self.call(lambda core, now: act(core, name, now))
+                act, about = self._ABOUT[command.name], command.to_name or command.text
+                self.call(lambda core, now: act(core, about, now))
             elif command.name == "mute":
                 self.mute(command.to_name, command.text)
             elif command.name == "quiet":
                 if command.text not in ("on", "off"):
                     raise UsageError("Write /quiet on, or /quiet off.")
                 self.call(lambda core, now: core.quiet(command.text == "on", now))
-            elif command.name == "next":
-                self.call(lambda core, now: core.call_next(command.text, now))
             elif command.name == "hands":
                 self._show(None, hands_lines(self.transcript.hands(), time.time()))
             elif command.name == "password":
@@ -6369,6 +6345,7 @@ class ServerApp(App):
             self.face.put_back(text, str(fault))
 
     _ABOUT: ClassVar[Dict[str, Callable[[Server, str, float], None]]] = {
+        "next": Server.call_next,
         "kick": Server.kick,
         "pardon": Server.pardon,
         "lower": Server.lower,
@@ -9189,11 +9166,8 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="samsungchat.py", description=about, epilog=end)
     parser.add_argument("--version", action="version", version="samsungchat " + __version__)
     roles = parser.add_subparsers(dest="role", metavar="{server,client}", required=True)
-    abouts = [("server", "run the room", "Run the room on this machine.")]
-    abouts += [("client", "join a room", "Join a room as a member.")]
-    server, client = (
-        roles.add_parser(role, help=local(short), description=local(long)) for role, short, long in abouts
-    )
+    server = roles.add_parser("server", help=local("run the room"), description=local("Run the room on this machine."))
+    client = roles.add_parser("client", help=local("join a room"), description=local("Join a room as a member."))
     where = local("where the server is (default: look for it)")
     client.add_argument("server", metavar="SERVER[:PORT]", nargs="?", help=where)
     for role in (server, client):

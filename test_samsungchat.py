@@ -8106,7 +8106,7 @@ class ShareTest(OutsideCase):
         bob, path = self.member(server.port, "bob"), os.path.dirname(sys.executable) + ":" + os.environ["PATH"]
         there = {"cwd": folder, "env": {**os.environ, "PATH": path, "SAMSUNGCHAT_PASSWORD": "s"}}
         for system in ["Linux"] + ["macOS"] * bool(shutil.which("curl")):
-            line = html.unescape(re.search(system + ".*?<code>(.*?)</code>", page)[1])
+            line = html.unescape(re.search("(?s)%s.*?<code>(.*?)</code>" % system, page)[1])
             said = "I am in from " + system
             subprocess.run(["sh", "-c", line], input=said.encode(), check=True, capture_output=True, **there)
             bob.event("message", text=said)

@@ -5692,16 +5692,13 @@ class LoopTest(unittest.TestCase):
         return loop, events
 
     def test_a_burst_arrives_once_each_and_in_order_with_and_without_segmentation(self):
+        texts = ["%d %s" % (number, "x" * 300) for number in range(300)]
         for segmented in (sys.platform == "linux", False):
             loop, port = start_room(self, rate=0)
             loop.sender.segmented = loop.sender.segmented and segmented
             alice, bob = [join(self, port, name) for name in ("alice", "bob")]
-            alice.loop.call(
-                lambda now, core=alice.loop.core: [core.say("%d %s" % (n, "x" * 300), now) for n in range(300)]
-            )
-            self.assertEqual(
-                [str(number) for number in range(300)], [bob.wait_for(SAID).text.split()[0] for _ in range(300)]
-            )
+            alice.loop.call(lambda now, core=alice.loop.core: [core.say(text, now) for text in texts])
+            self.assertEqual(texts, [bob.wait_for(SAID).text for _ in texts])
             self.assertEqual(segmented, loop.sender.segmented, "it is tried on Linux, and not given up for nothing")
 
     @unittest.skipUnless(socket.has_ipv6, "this machine has no IPv6")
@@ -5844,15 +5841,10 @@ class NetworksTest(unittest.TestCase):
                 self.assertEqual(addresses, chat.typed_addresses(tuple(bound)))
 
     @unittest.skipIf(sys.platform == "win32", "it names its addresses by itself")
-    def test_a_network_that_is_down_is_none(self):
-        with mock.patch("fcntl.ioctl") as ask, mock.patch("socket.if_nameindex", return_value=[(1, "up"), (2, "down")]):
-            ask.side_effect = lambda _, what, name: struct.pack("=16xHxx4s", name[:1] == b"u", b"\x0a\0\0" + name[:1])
-            self.assertEqual(["10.0.0.117", "127.0.0.1"], [own for own, _ in chat.networks()])
-
-    @unittest.skipIf(sys.platform == "win32", "it names its addresses by itself")
-    def test_where_an_address_was_given_no_broadcast_address_a_search_goes_to_all(self):
-        answers = [struct.pack("=16xH14x", 3), struct.pack("=20x4s8x", b"\x0a\0\0\x05"), bytes(32)]
-        with mock.patch("fcntl.ioctl", side_effect=answers), mock.patch("socket.if_nameindex", return_value=[(1, "a")]):
+    def test_a_network_that_is_down_is_none_and_where_no_broadcast_address_was_given_a_search_goes_to_all(self):
+        flags, own, none = struct.pack("=16xH14x", 3), struct.pack("=20x4s8x", b"\x0a\0\0\x05"), bytes(32)
+        both = mock.patch("socket.if_nameindex", return_value=[(1, "down"), (2, "up")])
+        with both, mock.patch("fcntl.ioctl", side_effect=[none, flags, own, none]):
             self.assertEqual([("10.0.0.5", "255.255.255.255")], chat.networks()[:-1])
 
     def test_the_networks_of_this_machine_can_be_bound_to_and_loopback_is_the_last(self):
@@ -5902,29 +5894,32 @@ class ClientAppTest(unittest.TestCase):
         self.addCleanup(app.shut)
         return app, Screen(app, form)
 
-    def enter(self, port):
+    def enter(self, **options):
+        """Start a room; return it, its port, an app that is in it, and its screen."""
+        room, port = start_room(self, **options)
         app, screen = self.app(port)
         screen.wait(lambda: app.entered)
-        return app, screen
+        return room, port, app, screen
 
     def close(self, room, app, screen):
         """Close a room, and wait until that is noticed."""
         end_room(room)
         screen.wait(lambda: app.transcript.status.state is State.RECONNECTING)
 
-    def lose(self, room, port, app, screen):
-        """Have a room come back in which somebody else has the name."""
+    def lose(self):
+        """Have a room come back in which somebody else has the name; return who was in it, and the screen."""
+        room, self.port, app, screen = self.enter()
         self.close(room, app, screen)
         app.enter("for the first room")
-        start_room(self, port)
-        join(self, port, "alice")
+        start_room(self, self.port)
+        join(self, self.port, "alice")
         screen.wait(lambda: app.need is not None)
         self.assertEqual(("name", USERNAME_TAKEN, False), (app.need.field, app.need.code, app.entered))
+        return app, screen
 
     def test_what_was_typed_for_one_room_is_never_sent_to_another(self):
-        (first, port), (_, elsewhere) = start_room(self), start_room(self)
-        app, screen = self.enter(port)
-        self.lose(first, port, app, screen)
+        _, elsewhere = start_room(self)
+        app, screen = self.lose()
         conversation, bob = app.transcript, join(self, elsewhere, "bob")
         app.log_in(server="127.0.0.1:%d" % elsewhere)
         screen.wait(lambda: screen.back)
@@ -5935,8 +5930,7 @@ class ClientAppTest(unittest.TestCase):
         self.assertEqual("for the second", bob.wait_for(SAID).text)
 
     def test_a_changed_password_is_asked_for_while_the_old_one_is_still_tried(self):
-        room, port = start_room(self)
-        app, screen = self.enter(port)
+        room, port, app, screen = self.enter()
         for answer in ({"password": "new"}, {}):
             self.close(room, app, screen)
             room, _ = start_room(self, port, password="another" if not answer else "new")
@@ -5951,8 +5945,7 @@ class ClientAppTest(unittest.TestCase):
             self.assertIsNone(app.need)
 
     def test_r_answers_who_wrote_last_and_the_answer_goes_to_nobody_else(self):
-        _, port = start_room(self)
-        app, screen = self.enter(port)
+        _, port, app, screen = self.enter()
         for text in (" ", "/r hello"):
             app.enter(text)
         self.assertEqual(["/r hello"], screen.back)
@@ -5964,8 +5957,7 @@ class ClientAppTest(unittest.TestCase):
         self.assertEqual(("two words", "alice"), (bob.wait_for(SAID).text, app.prompt()[:5]))
 
     def test_a_private_text_is_offered_back_by_itself(self):
-        _, port = start_room(self)
-        app, screen = self.enter(port)
+        _, port, app, screen = self.enter()
         with mock.patch.object(app, "call"):  # Nothing leaves.
             for text in ("/msg alice psst", "hello"):
                 app.enter(text)
@@ -5976,18 +5968,15 @@ class ClientAppTest(unittest.TestCase):
         self.assertEqual(["/msg alice psst"], screen.back)
 
     def test_what_was_typed_waits_for_the_same_room_under_another_name(self):
-        room, port = start_room(self)
-        app, screen = self.enter(port)
-        self.lose(room, port, app, screen)
-        bob = join(self, port, "bob")
+        app, screen = self.lose()
+        bob = join(self, self.port, "bob")
         app.log_in(name="alice2")
         self.assertEqual("for the first room", bob.wait_for(SAID).text)
         screen.wait(lambda: not app.waiting)
         self.assertEqual([], screen.back)
 
     def test_leaving_with_unsent_messages_asks_each_time(self):
-        room, port = start_room(self)
-        app, screen = self.enter(port)
+        room, port, app, screen = self.enter()
         app.interrupt()
         self.assertIn("Ctrl-C once more leaves", screen.shown[-1].text)
         self.close(room, app, screen)
@@ -6010,8 +5999,7 @@ class ClientAppTest(unittest.TestCase):
         self.assertEqual((1, "4 messages not confirmed."), (app.code, app.last_words))
 
     def test_a_lost_connection_and_its_return_are_said_and_then_forgotten(self):
-        room, port = start_room(self)
-        app, screen = self.enter(port)
+        room, port, app, screen = self.enter()
         self.assertEqual(("", ""), app.connection())
         self.close(room, app, screen)
         self.assertRegex(" ".join(app.connection()), r"has closed the room\. Trying again since \d s.* kept .* error$")
@@ -6021,8 +6009,7 @@ class ClientAppTest(unittest.TestCase):
             screen.wait(lambda: app.connection() == ("", ""))
 
     def test_who_leaves_and_comes_back_knows_what_is_his(self):
-        _, port = start_room(self)
-        app, screen = self.enter(port)
+        _, port, app, screen = self.enter()
         bob = join(self, port, "bob")
         bob.say("his")
         for text in ("mine", "mine too"):
@@ -6037,9 +6024,8 @@ class ClientAppTest(unittest.TestCase):
         self.assertEqual({"his": "", "mine": "sent", "mine too": "sent"}, lines)
 
     def test_who_is_alone_is_told_how_others_come_in(self):
-        _, port = start_room(self)
         with mock.patch.object(chat, "networks", lambda: [("10.1.1.5", ""), ("127.0.0.1", "")]):
-            app, screen = self.enter(port)
+            _, port, app, screen = self.enter()
         self.assertRegex(app.invitation(), r"\S+ samsungchat.py client 10\.1\.1\.5:%d$" % port)
         join(self, port, "bob")
         screen.wait(lambda: app.invitation() == "")
@@ -6057,8 +6043,7 @@ class ClientAppTest(unittest.TestCase):
         self.assertEqual(("carol", 3), app.addressee("/r hi"))
 
     def test_a_room_is_left_by_who_has_said_so_twice_and_no_question_outlives_it(self):
-        _, port = start_room(self, room="Lab 1")
-        app, _ = self.enter(port)
+        _, _, app, _ = self.enter(room="Lab 1")
         for answer, stays in ((False, True), (True, False)):
             app.ask_leave()
             self.assertEqual(("Leave Lab 1?", "Leave"), app.question[:2])
@@ -7542,17 +7527,17 @@ class TerminalTest(OutsideCase):
         self.check(alice, (pasted, "2 lines pasted: Enter sends them as one message"), ("\r", "alice: def"))
         bob.event("message", text="def f():\n    return 1")
 
-    def test_a_narrower_terminal_keeps_no_old_rows_and_what_is_not_sent_is_left_on_it(self):
-        import fcntl
-        import termios
-
-        ann = self.person(self.serve().port, "ann", columns=60)
+    def test_a_narrower_terminal_keeps_no_old_rows_and_what_is_not_confirmed_or_not_sent_is_left_on_it(self):
+        server = self.serve()
+        ann = self.person(server.port, "ann", columns=60)
         self.check(ann, ("x" * 100, "x" * 45))
-        fcntl.ioctl(ann.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 25, 0, 0))
+        ann.resize(ann.terminal, 25)
         ann.process.send_signal(signal.SIGWINCH)
         ann.expect(r"\x1b\[4A\r\x1b\[J")  # Of 59 and 46 cells it has made three rows and two.
+        server.pause()
+        self.check(ann, ("\x15one\r", "1 waiting"), ("/quit\r", "confirmed yet; once"), ("half", "half"))
         ann.process.terminate()
-        self.assertRegex(ann.finish()[1], r"not sent:\s+x+")
+        self.assertRegex(ann.finish()[1], "(?s)not confirmed: one.*not sent: half.*1 message not confirmed")
 
     def test_a_client_whose_output_goes_elsewhere_asks_for_the_password(self):
         server, target = self.serve(SAMSUNGCHAT_PASSWORD=""), os.path.join(temporary_folder(self), "log")
@@ -7563,9 +7548,9 @@ class TerminalTest(OutsideCase):
         server.expect("ann joined")
         self.assertEqual(0, ann.finish("hello\n\x04")[0])
 
-    def test_every_screen_shows_the_order_of_the_log(self):
-        server = self.serve()
-        people = [self.person(server.port, name) for name in ("ann", "bob", "cem")]
+    def test_every_screen_shows_the_order_of_the_log_and_a_wrong_clock_makes_no_new_days(self):
+        server, wrong = self.serve(), "time.time = lambda real=time.time: real() + 2 * 86400"
+        people = [self.person(server.port, name, changed=wrong) for name in ("ann", "bob", "cem")]
         server.pause()
         for person, text in zip(people, ("one", "two", "three")):
             self.check(person, (text, text), ("\r", text + "|1 waiting"))
@@ -7577,30 +7562,8 @@ class TerminalTest(OutsideCase):
             person.expect("dan: done")
             places = [person.shown().rfind(": " + event["text"]) for event in dan.events("message")]
             self.assertEqual((3, sorted(places)), (len(places), places))
-
-    def test_a_wrong_clock_makes_no_new_days(self):
-        port = self.serve().port
-        ann = self.person(port, "ann", changed="time.time = lambda real=time.time: real() + 2 * 86400")
-        bob = self.member(port, "bob")
-        for number in range(3):
-            ann.type("from ann %d\r" % number)
-            bob.event("message", text="from ann %d" % number)
-            bob.type("from bob %d\n" % number)
-            ann.expect("bob: from bob %d" % number)
-        days = re.findall(r"-- \w+, \d\d \w+ \d{4} --", ann.shown())
-        self.assertIn(len(days), (1, 2), days)  # Two where it is midnight just now.
-
-    def test_leaving_warns_of_every_message_that_is_not_confirmed_but_once(self):
-        server = self.serve()
-        ann = self.person(server.port, "ann")
-        for text in ("one", "two"):
-            server.pause()
-            self.check(ann, (text + "\r", "1 waiting"), ("/quit\r", "not confirmed"))
-            if text == "one":
-                server.process.send_signal(signal.SIGCONT)
-                ann.expect("ann> ")
-        code, shown, _ = ann.finish("/quit\r")
-        self.assertEqual((1, True), (code, "not confirmed: two" in shown))
+            days = re.findall(r"-- \w+, \d\d \w+ \d{4} --", person.shown())
+            self.assertIn(len(days), (1, 2), days)  # Two where it is midnight just now.
 
     def test_no_text_makes_a_terminal_work_long_or_scroll_far(self):
         port = self.serve("--rate", "0").port
@@ -8056,6 +8019,7 @@ class CheckTest(OutsideCase):
     def test_each_fault_is_told_apart_with_what_to_do_and_only_a_login_that_would_work_exits_0(self):
         late = "was = time.time; time.time = lambda: was() + 3600"
         server, silent, closed = self.serve(changed=late), Wire(self), Wire(self)
+        alone = {"changed": "chat.networks = lambda: [('127.0.0.1', '127.0.0.1')]", "SAMSUNGCHAT_DISCOVERY": ""}
         closed.close()
         at = "127.0.0.1:%d"
         cases = (
@@ -8066,18 +8030,17 @@ class CheckTest(OutsideCase):
             (at % closed.port, "s", 1, "✗ .*refused.\n.*no server is at this port"),
             ("no..machine", "s", 1, "✗ There is no machine called no..machine"),
             ("--stay", "s", 1, "✗ A search at .* finds nothing(?s:.*)✗ No server was found"),
+            # That no server is on this machine is no fault.
+            ("--port=%d" % silent.port, "s", 1, r"\A(?!(?s:.*)A search)(?s:.*)✗ No server was found", alone),
         )
-        programs = [self.start("client", "--check", each[0], SAMSUNGCHAT_PASSWORD=each[1]) for each in cases]
-        for program, (_, _, code, said) in zip(programs, cases):
+        programs = [
+            self.start("client", "--check", each[0], SAMSUNGCHAT_PASSWORD=each[1], **dict(*each[4:])) for each in cases
+        ]
+        for program, (_, _, code, said, *_) in zip(programs, cases):
             found = program.finish()
             self.assertEqual((code, ""), found[::2], found)
             self.assertRegex(found[1], said)
         self.assertNotIn("joined", server.shown())
-
-    def test_that_no_server_is_on_this_machine_is_no_fault(self):
-        alone = {"changed": "chat.networks = lambda: [('127.0.0.1', '127.0.0.1')]", "SAMSUNGCHAT_DISCOVERY": ""}
-        code, out, _ = self.start("client", "--check", "--port", str(Wire(self).port), **alone).finish()
-        self.assertEqual((1, True, False), (code, "No server was found" in out, "A search" in out), out)
 
 
 class ShareTest(OutsideCase):

@@ -7996,10 +7996,11 @@ class MemberTable:
         self.count = put(self.frame, "Caption.TLabel", sticky="w", padx=L, pady=(M, XS))
         self.tree = ttk.Treeview(self.frame, columns=self._titles, selectmode="browse", height=1)
         self.tree.configure(show=headings, style=ground + "Treeview")
+        words = max(filter(str.isalpha, columns.values()))  # The longest get what room is left.
         for at, (title, text) in enumerate(columns.items()):
             side = "w" if at < 2 else "e"
             self.tree.heading(title, anchor=side)
-            self.tree.column(title, anchor=side, stretch=not any(map(str.isdigit, text)))  # Words need most.
+            self.tree.column(title, anchor=side, stretch=text == words)
         self.tree.grid(row=1, columnspan=2, sticky="nswe", padx=(M, 0), pady=(0, S))
         add_scrollbar(self.tree, 2, self.tree.yview)
         on(self.tree, "<Return> <Delete>" + " <Double-Button-1>" * (len(columns) == 1), self.choose)
@@ -8663,8 +8664,8 @@ class ServerWindow(Window):
             show_if(hands, self.hands.frame)
             self.fit()
         say(self.hands.count, plural(len(hands), "raised hand"))
-        wide = int(self.table.frame.grid_info()["columnspan"]) == 1
-        self.hands.tree.configure(height=min(max(len(hands), 1), 5 if wide else 2))
+        most = 5 if self.root.winfo_height() >= px(self.root, 560) else 2
+        self.hands.tree.configure(height=min(max(len(hands), 1), most))
         self.hands.show(rows)
         self.lower.state(["!disabled" if self.hands.chosen() else "disabled"])
 

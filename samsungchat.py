@@ -209,7 +209,7 @@ TURN_SECONDS = 0.0001  # From a turn that left work undone to the next.
 SLEEP_SECONDS = 5.0  # A longer gap between turns was sleep, not silence.
 BEAT_SECONDS = 0.15  # After the newest entry the head is said again: tail loss leaves no gap to see.
 LOSSY_AGE_SECONDS = 0.04  # Who has lacked an entry for two round trips and this loses much: ...
-LOSSY_ENTRIES = 30  # ... until so many entries later it is sent ...
+LOSSY_ENTRIES = 60  # ... until so many entries later it is sent ...
 LOSSY_COUNT = 4  # ... the newest so many once more, so long after the newest one.
 LOSSY_SECONDS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45, 0.7, 1.0)
 HANDED_MAX = 64  # Of the last flushes it is known when they were.
@@ -2980,7 +2980,10 @@ class Server(Core):
         return ANSWER_WORK * max(len(cut), 1) + log.work - before
 
     def _resend(self, now: float) -> None:
-        """Send the newest entries once more to those who lose much, until they are known to have them."""
+        """Send the newest entries once more to those who lose much, until they are known to have them.
+
+        Where no newer entry comes soon, they are asked whether they have.
+        """
         head, behind = self._sealed.head, False
         for member, until in list(self._lossy.values()):
             if head > until or member.handle not in self._sealed.members:
@@ -2989,7 +2992,7 @@ class Server(Core):
                 behind = True
                 for cut in batches(self.log, max(member.cursor, head - LOSSY_COUNT), head, member.id):
                     if member.answers.take(ANSWER_WORK, now):
-                        self._outgoing.append(self._sealed.entries(member, 0, cut))
+                        self._outgoing.append(self._sealed.entries(member, ASK * (self._resent > 1), cut))
         self._resent += 1
         if behind and self._resent < len(LOSSY_SECONDS):
             again_at = self._handed[-1][1] + LOSSY_SECONDS[self._resent]

@@ -209,7 +209,7 @@ TURN_SECONDS = 0.0001  # From a turn that left work undone to the next.
 SLEEP_SECONDS = 5.0  # A longer gap between turns was sleep, not silence.
 BEAT_SECONDS = 0.15  # After the newest entry the head is said again: tail loss leaves no gap to see.
 LOSSY_AGE_SECONDS = 0.04  # Who has lacked an entry for two round trips and this loses much: ...
-LOSSY_ENTRIES = 30  # ... until so many entries later it is sent ...
+LOSSY_ENTRIES = 60  # ... until so many entries later it is sent ...
 LOSSY_COUNT = 4  # ... the newest so many once more, so long after the newest one.
 LOSSY_SECONDS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45, 0.7, 1.0)
 HANDED_MAX = 64  # Of the last flushes it is known when they were.
@@ -2980,7 +2980,10 @@ class Server(Core):
         return ANSWER_WORK * max(len(cut), 1) + log.work - before
 
     def _resend(self, now: float) -> None:
-        """Send the newest entries once more to those who lose much, until they are known to have them."""
+        """Send the newest entries once more to those who lose much, until they are known to have them.
+
+        Where no newer entry comes soon, they are asked whether they have.
+        """
         head, behind = self._sealed.head, False
         for member, until in list(self._lossy.values()):
             if head > until or member.handle not in self._sealed.members:
@@ -2989,7 +2992,7 @@ class Server(Core):
                 behind = True
                 for cut in batches(self.log, max(member.cursor, head - LOSSY_COUNT), head, member.id):
                     if member.answers.take(ANSWER_WORK, now):
-                        self._outgoing.append(self._sealed.entries(member, 0, cut))
+                        self._outgoing.append(self._sealed.entries(member, ASK * (self._resent > 1), cut))
         self._resent += 1
         if behind and self._resent < len(LOSSY_SECONDS):
             again_at = self._handed[-1][1] + LOSSY_SECONDS[self._resent]
@@ -4242,6 +4245,9 @@ def hands_lines(hands: Sequence[Hand], now: float) -> List[str]:
     return rows or ["Nobody has raised a hand."]
 
 
+HUSHED_WORDS = {IN_QUIET: "quiet: only the operator speaks", IS_MUTED: "muted"}
+
+
 class Transcript:
     """The conversation as lines, in the order of the log, and what goes with it: members, unread count, title.
 
@@ -4311,11 +4317,27 @@ class Transcript:
         return list(self._on_way.values())
 
     def described(self) -> Dict[str, str]:
-        """Return those here, the operator first, then by name, safe to show; each with how it is listed."""
+        """Return those here, safe to show, each with how it is listed: the operator, who waits, and the others."""
         here = [entry for _, _, entry in self.standing.members.values()]
-        here.sort(key=lambda entry: (entry.text != OPERATOR, name_key(entry.name)))
-        names = [(display_text(entry.name, " "), display_text(entry.text, " ")) for entry in here]
-        return {name: "%s (%s)" % (name, local(mark)) if mark else name for name, mark in names}
+        places = {key: place for place, key in enumerate(self.standing.hands, 1)}
+        last = len(places) + 1
+        here.sort(key=lambda each: (each.text != OPERATOR, places.get(name_key(each.name), last), name_key(each.name)))
+        found = {}
+        for entry in here:
+            key, name, muted = name_key(entry.name), display_text(entry.name, " "), self.is_muted(entry.name)
+            hand = ["hand %d" % places[key]] if key in places else []
+            marks = [display_text(entry.text, " ")] * bool(entry.text) + hand + [HUSHED_WORDS[IS_MUTED]] * muted
+            found[name] = "%s (%s)" % (name, ", ".join(map(local, marks))) if marks else name
+        return found
+
+    def operator(self) -> str:
+        """Return the name of the operator who is here, safe to show, or ""."""
+        names = [entry.name for _, _, entry in self.standing.members.values() if entry.text == OPERATOR]
+        return display_text(names[0], " ") if names else ""
+
+    def is_muted(self, name: str = "") -> bool:
+        """Return whether what somebody says reaches nobody, or without a name, whether the room is quiet."""
+        return name_key(name) in self.standing.muted
 
     def hands(self) -> List[Hand]:
         """Return the raised hands, who waits longest first."""
@@ -4328,11 +4350,11 @@ class Transcript:
 
     def hushed(self) -> str:
         """Return the code word why what this member says now would reach nobody, or ""."""
-        muted, here = self.standing.muted, self.standing.members
-        if name_key(self.name) in muted:
+        if self.is_muted(self.name):
             return IS_MUTED
+        here = self.standing.members
         speaks = OPERATOR in [here[ident][2].text for ident in self.own if ident in here]
-        return IN_QUIET if "" in muted and not speaks else ""
+        return IN_QUIET if self.is_muted() and not speaks else ""
 
     def colour(self, name: str) -> int:
         """Return the colour of a name: as on every screen, unless somebody else here has that and another is free."""
@@ -4393,7 +4415,7 @@ class Transcript:
             mine = not event.earlier and bool(entry.name) and name_key(entry.name) == name_key(self.name)
             words = holding_words(entry, (self.place() or 1) if mine else 0)
             if entry.kind == CALLED and mine:
-                return [*lines, self._line("notice", words, at, mention=True)]
+                return [*lines, self._line("notice", words, at, name=self.operator(), mention=True)]
             gone = entry.kind == LOWERED and entry.text in ("left", "kicked")  # As the next line says.
             return [*lines, *([] if gone else [self.note(words)])]
         if entry.kind == STARTED:
@@ -4947,7 +4969,7 @@ def line_runs(line: Line, before: Optional[Line] = None) -> List[Run]:
     row = next((row for row, claimed in claims.items() if claimed), "plain")
     name, colour, text = line.name, "name%d" % line.colour, line.text
     if line.kind == "notice":
-        name, colour, text = local("Announcement"), "accent", local(text)
+        name, colour, text = name or local("Announcement"), "accent", local(text)
     head: List[Run] = [("\n", ("plain", "gap")), (name, (row, "head", "who", colour))]
     state: List[Run] = [("\u00a0\u00a0" + local(_STATES[line.state]), (row, line.state))] if line.state else []
     if line.kind == "action":
@@ -5709,9 +5731,6 @@ def complain(text: str) -> None:
         print("samsungchat: " + local(text), file=sys.stderr, flush=True)
 
 
-HUSHED_WORDS = {IN_QUIET: "quiet: only the operator speaks", IS_MUTED: "muted"}
-
-
 class App:
     """What both roles have: a core behind its loop, what comes from it and from readers, and an end."""
 
@@ -5755,9 +5774,18 @@ class App:
         transcript, status = self.transcript, self.transcript.status
         notes = [status_text(status)]
         if not (status.waiting or status.silent or status.state is not State.CONNECTED):
-            place, here = transcript.place(), transcript.hushed()
-            notes = ["hand raised, place %d" % place] * bool(place) + [HUSHED_WORDS.get(here, "")] * bool(here)
+            notes = self.notes()
         return "%s%s> " % (transcript.name, " (%s)" % ", ".join(map(local, notes)) if notes else "")
+
+    def notes(self) -> List[str]:
+        """Return what is to be known before one types: the own place among raised hands, and why nobody would hear."""
+        place, why = self.transcript.place(), self.transcript.hushed()
+        return ["hand raised, place %d" % place] * bool(place) + [HUSHED_WORDS.get(why, "")] * bool(why)
+
+    def pressed(self, command: str, draft: str) -> Tuple[str, str]:
+        """Return the line that a command's button enters, and what stays typed: a draft is its text if no command."""
+        taken = draft.strip() and not draft.startswith("/")
+        return ("%s %s" % (command, draft), "") if taken else (command, draft)
 
     def default_password(self) -> str:
         """Return what Enter alone answers where a password is asked for."""
@@ -6083,6 +6111,16 @@ class ClientApp(App):
         except UsageError as fault:
             self.take((self.transcript, NotSent(self._number, fault.code, text, str(fault))))
 
+    def raised(self) -> bool:
+        """Return whether the own hand is raised, or will be when all that was typed has arrived."""
+        asked = [text for text in self.waiting.values() if text.lower().startswith("/hand")]
+        return asked[-1].lower() != "/hand down" if asked else self.transcript.place() > 0
+
+    def pressed(self, command: str, draft: str) -> Tuple[str, str]:
+        """The same; the button for raised hands lowers the own one."""
+        lowers = command == "/hand" and self.raised()
+        return ("/hand down", draft) if lowers else super().pressed(command, draft)
+
     def connection(self) -> Tuple[str, str]:
         """Return what is to be said of a connection that is lost or is back, and its level; "" while all is well."""
         status = self.transcript.status
@@ -6242,10 +6280,15 @@ class ServerApp(App):
             why = in_use if fault.errno == errno.EADDRINUSE else other
             self.tell("error", "Nothing is shared, as %s; the room goes on." % why)
             return
-        for address in typed_addresses(self.bound):
-            place = address if address.endswith(":%d" % self.bound[1]) else address_text((address, self.bound[1]))
-            self.tell("accent", "the program is shared: http://%s/ in a browser" % place)
+        for page in self.pages():
+            self.tell("accent", "the program is shared: %s in a browser" % page)
         self.tell("plain", "SHA-256 of %s, to be compared: %s" % (PROGRAM, self.shared.sha256))
+
+    def pages(self) -> List[str]:
+        """Return the addresses of the page that is shared."""
+        port, found = self.bound[1], typed_addresses(self.bound)
+        places = [each if each.endswith(":%d" % port) else address_text((each, port)) for each in found]
+        return ["http://%s/" % each for each in places]
 
     def _end_share(self) -> None:
         if self.shared is not None:
@@ -6394,6 +6437,14 @@ class ServerApp(App):
         """Return why no members are listed, or "" while there are some."""
         closed = "The room is closed." if self.bound else "The room is not open."
         return "" if self.report.members else "Nobody is here yet." if self.loop else closed
+
+    def turn_quiet(self) -> None:
+        """Let only the operator speak, or everybody again."""
+        self.enter("/quiet %s" % ("off" if self.transcript.is_muted() else "on"))
+
+    def turn_mute(self, name: str) -> None:
+        """Let what somebody says reach nobody, or all again."""
+        self.enter("/%s %s" % ("unmute" if self.transcript.is_muted(name) else "mute", name))
 
     def ask_kick(self, name: str) -> None:
         """Ask whether somebody is to be removed."""
@@ -7286,7 +7337,7 @@ def put(parent: Any, style: str, row: int = 0, column: int = 0, **more: Any) -> 
     if inset is not None or text:
         say(widget, text)
     if "wraplength" in more:
-        widget.bind("<Configure>", lambda event: widget.configure(wraplength=event.width))
+        widget.bind("<Configure>", lambda event: widget.configure(wraplength=event.width - 4))
     return widget
 
 
@@ -7398,6 +7449,28 @@ class Window(Face):
         """Do what the person asks for, and show at once what comes of it."""
         do(*arguments)
         self.update()
+
+    def obey(self, command: str) -> None:
+        """Obey the command of a button; what is typed may be its text, and who pressed it types on."""
+        line, left = self.app.pressed(command, self.composer.get())
+        if not left:
+            self.composer.take()
+        self.composer.type_on("")
+        self.act(self.enter, line)
+
+    def enter(self, text: str) -> None:
+        """Hand on what is said, or a command."""
+        self.app.enter(text)
+
+    def alert(self, lines: Sequence[Line]) -> None:
+        """Ring and flash for lines that concern a person who is in another window."""
+        if any(line.mention for line in lines) and not self.front():
+            self.root.bell()
+            with contextlib.suppress(Exception):  # Only Windows can flash a taskbar.
+                import ctypes
+
+                frame = int(self.root.frame(), 16)
+                ctypes.windll.user32.FlashWindow(frame, True)  # type: ignore[attr-defined,unused-ignore]
 
     def show_question(self) -> None:
         """Show above the entry, or at a form's foot, what the app asks; it moves nothing, and gives the focus back."""
@@ -7753,12 +7826,9 @@ class Field:
 class Composer:
     """Where a message is typed: grows with its lines, recalls, completes, keeps what cannot be sent."""
 
-    def __init__(
-        self, window: Any, parent: Any, hint: str, button: str, choices: Callable[..., Any], **place: Any
-    ) -> None:
-        """``choices`` completes a text; what is sent, the window's enter() takes."""
+    def __init__(self, window: Any, parent: Any, hint: str, other: Tuple[str, str], **place: Any) -> None:
+        """What is sent, the window's enter() takes; ``other`` is what a second button says, and its command."""
         self._window = window
-        self._choices = choices
         self._editor = LineEditor()
         self._typed: Optional[str] = None
         frame = put(parent, "TFrame", sticky="we", padding=[L, XS, L, S], **place)
@@ -7769,9 +7839,13 @@ class Composer:
         self.hint = put(self.text, "Muted.TLabel", text=hint, cursor="xterm", inset=0)
         self.hint.grid_remove()
         self.hint.bind("<Button-1>", lambda _: self.text.focus_set())
-        self.button = put(box, "Primary.TButton", 0, 1, text=button, command=self.enter, sticky="s")
-        self.button.grid(padx="1.5p", pady="1.5p")
+        near: Dict[str, Any] = {"sticky": "s", "padx": "1.5p", "pady": "1.5p"}
+        label, command = other
+        self.other = put(box, "TButton", 0, 1, text=label, command=functools.partial(window.obey, command), **near)
+        self.button = put(box, "Primary.TButton", 0, 2, text="Send", command=self.enter, **near)
         self.note = put(frame, "error.TLabel", 1, sticky="we", pady=(XS, 0), wraplength="240p")
+        self.about = put(frame, "accent.TLabel", 2, sticky="we", pady=(XS, 0), wraplength="240p")
+        self.about.grid_remove()
         bind = functools.partial(on, self.text)
         bind("<Return> <KP_Enter>", self.enter)
         bind("<Shift-Return>", lambda: self.type_on("\n"))
@@ -7784,6 +7858,12 @@ class Composer:
         bind("<Configure>", self._grow)
         bind("<<Paste>>", self._paste)
         self._changed()
+
+    def tell(self, hint: str, about: Sequence[str]) -> None:
+        """Say where one types what is to be known before, and below it what is so."""
+        say(self.hint, hint)
+        say(self.about, about, lambda words: "  \u00b7  ".join(map(local, words)))
+        show_if(about, self.about)
 
     def get(self) -> str:
         """Return what is typed."""
@@ -7896,7 +7976,7 @@ class Composer:
         """Complete what is before the caret; where there is nothing, Tab goes on to the next widget."""
         before = self.text.get("1.0", "insert")
         self._editor.set(self.get(), len(before))
-        self._editor.complete(self._choices)
+        self._editor.complete(self._window.app.complete)
         if self._editor.text != self.get():
             self.set(self._editor.text[: self._editor.cursor], self._editor.text[self._editor.cursor :])
         elif not before or before.endswith(" "):
@@ -7917,12 +7997,13 @@ class MemberTable:
         ground, headings = ("", "headings") if len(columns) > 1 else ("Surface.", "")
         self.frame = put(parent, ground + "TFrame", sticky="nswe", **place)
         self.count = put(self.frame, "Caption.TLabel", sticky="w", padx=L, pady=(M, XS))
-        self.tree = ttk.Treeview(self.frame, columns=self._titles, selectmode="browse", height=3)
+        self.tree = ttk.Treeview(self.frame, columns=self._titles, selectmode="browse", height=1)
         self.tree.configure(show=headings, style=ground + "Treeview")
-        for at, title in enumerate(columns):
+        words = max(filter(str.isalpha, columns.values()))  # The longest get what room is left.
+        for at, (title, text) in enumerate(columns.items()):
             side = "w" if at < 2 else "e"
             self.tree.heading(title, anchor=side)
-            self.tree.column(title, anchor=side, stretch=at < 2)
+            self.tree.column(title, anchor=side, stretch=text == words)
         self.tree.grid(row=1, columnspan=2, sticky="nswe", padx=(M, 0), pady=(0, S))
         add_scrollbar(self.tree, 2, self.tree.yview)
         on(self.tree, "<Return> <Delete>" + " <Double-Button-1>" * (len(columns) == 1), self.choose)
@@ -7944,11 +8025,16 @@ class MemberTable:
                 self.tree.insert("", place, iid="n" + name, tags=tags, values=cells)
             elif cells != old[name]:
                 self.tree.item("n" + name, values=cells)
+            self.tree.move("n" + name, "", place)
 
     def choose(self) -> None:
         """Act on the row that is selected."""
-        for row in self.tree.selection():
-            self._act(row[1:])
+        if self.chosen():
+            self._act(self.chosen())
+
+    def chosen(self) -> str:
+        """Return the name in the row that is selected, or ""."""
+        return "".join(row[1:] for row in self.tree.selection())
 
     def fit(self) -> None:
         """Make the columns as wide as their texts, and leave out the last ones where there is no room for them."""
@@ -8211,7 +8297,10 @@ class ClientWindow(Window):
     """A client: the login form until it is in the room, then the room with header, members and status line."""
 
     app: ClientApp
-    keys = "Shift+Enter begins a new row, Up recalls, Tab completes, Ctrl+F finds, Ctrl+plus and minus zoom."
+    keys = (
+        "Shift+Enter begins a new row, Up recalls, Tab completes, Ctrl+F finds, Ctrl+Shift+H raises or lowers your "
+        "hand, Ctrl+plus and minus zoom."
+    )
 
     def __init__(self, root: Any, app: ClientApp, settings: Settings) -> None:
         super().__init__(root, app, settings, 960, 640)
@@ -8236,14 +8325,16 @@ class ClientWindow(Window):
         self.menu = tk.Menu(self.view.text, tearoff=False)
         self.find = FindBar(self, chat, row=2)
         self.members = MemberTable(chat, {"Member": "m" * 14}, self.start_private, row=2, column=1, rowspan=3)
-        self.composer = Composer(self, chat, "Write a message", "Send", app.complete, row=4)
+        self.composer = Composer(self, chat, "Write a message", ("Hand", "/hand"), row=4)
         put(chat, "Rule.TFrame", 5, height=1, **wide)
         status = put(chat, "TFrame", 6, padding=[L, XS], **wide)
         self.where = put(status, "Small.TLabel", sticky="we", inset=0)
         self.state = put(status, "TLabel", 0, 1, sticky="e")
         self.fault_labels = (self.login.error, self.composer.note)
+        hand = functools.partial(self.obey, "/hand")
         entries = (
             ("Find \u2026", "F", self.find.open),
+            ("Raise or lower your hand", "Shift+H", hand),
             ("Earlier messages", "", lambda: app.enter("/earlier")),
         )
         last = (("Leave the room \u2026", "", lambda: self.act(app.ask_leave)),)
@@ -8253,6 +8344,7 @@ class ClientWindow(Window):
         on(self.composer.text, "<Next>", lambda: self.view.scroll("scroll", 1, "pages"))
         root.protocol("WM_DELETE_WINDOW", lambda: self.act(app.quit))
         on(root, "<%s-f>" % self.command_key, self.find.open)
+        on(root, "<%s-Shift-H>" % self.command_key, lambda: app.entered and hand())
         on(root, "<Escape>", self._escape)
         typed = self.composer.text
         on(root, "<<Copy>>", lambda: None if root.focus_get() is typed and typed.tag_ranges("sel") else self._copy())
@@ -8281,7 +8373,7 @@ class ClientWindow(Window):
 
     def enter(self, text: str) -> None:
         """Hand on what was typed, and look at what comes of it."""
-        self.app.enter(text)
+        super().enter(text)
         self.view.to_end()
 
     def _copy(self, text: str = "") -> None:
@@ -8344,13 +8436,7 @@ class ClientWindow(Window):
             self.view.show_before(lines)
         elif self.app.entered or isinstance(event, Connected):
             self.view.show(lines)
-            if any(line.mention for line in lines) and not self.front():
-                self.root.bell()
-                with contextlib.suppress(Exception):  # Only Windows can flash a taskbar.
-                    import ctypes
-
-                    frame = int(self.root.frame(), 16)
-                    ctypes.windll.user32.FlashWindow(frame, True)  # type: ignore[attr-defined,unused-ignore]
+            self.alert(lines)
 
     def update(self) -> None:
         """Show what the app holds, and note whether the person looks at the latest lines."""
@@ -8383,6 +8469,9 @@ class ClientWindow(Window):
         self.bar.configure(style=level + ".Bar.TLabel", wraplength=self.view.frame.winfo_width())
         say(self.bar, words)
         self.bar.place(in_=self.view.frame, relwidth=1) if words else self.bar.place_forget()
+        self.composer.tell(NOT_TAKEN.get(transcript.hushed(), "Write a message"), app.notes())
+        say(self.composer.other, "Lower hand" if app.raised() else "Hand")
+        show_if(transcript.operator(), self.composer.other)  # Nobody else calls who waits.
         say(self.invitation, app.invitation(), str)
         show_if(app.invitation(), self.invited)
         view.update(transcript.on_way(), transcript.unread)
@@ -8397,10 +8486,12 @@ class ServerWindow(Window):
     """A server: state and addresses on top, members and log, and a line for announcements."""
 
     app: ServerApp
+    hides = True
 
     def __init__(self, root: Any, app: ServerApp, settings: Settings, room: str, password: str, note: str) -> None:
         """``password`` is what people type to come in, ``note`` what is to be said of it."""
         self._shown: Any = ()
+        self._need: Optional[Need] = None
         super().__init__(root, app, settings, 1000, 640)
         root.columnconfigure((0, 1), weight=1, uniform="half")
         self._room, self._password, self._note = room, password, note
@@ -8414,31 +8505,59 @@ class ServerWindow(Window):
         self.port.entry.configure(width=8)
         self.rows = put(strip, "TFrame", 4, columnspan=3, sticky="we", grow=1)
         self.warning = put(strip, "warning.TLabel", 5, columnspan=3, sticky="we", pady=(XS, 0), wraplength="240p")
-        columns = {"Name": "m" * 7, "Address": "255.255.255.255:65535", "Round trip": "9999 ms"}
+        self.fresh = Field(strip, "New password", 6, columnspan=3, pady=(S, 0))
+        secret = self.fresh.entry
+        self.fresh.error.grid_remove()
+        add_secret_button(secret.master, 0, 1, lambda shown: secret.configure(show="" if shown else "\u2022"))
+        keep = functools.partial(self.act, app.log_in, "")
+        put(secret.master, "TButton", 1, 2, text="Change", command=self.set_password, padx=(S, 0))
+        put(secret.master, "TButton", 1, 3, text="Cancel", command=keep, padx=(S, 0))
+        on(secret, "<Return> <KP_Enter>", self.set_password)
+        columns = {"Name": "m" * 6, "Question": "m" * 8, "Waiting": "99 min"}
+        lower = lambda name: self.enter("/lower %s" % name)  # noqa: E731
+        self.hands = MemberTable(root, columns, lower, row=1)
+        self.hands.frame.grid_remove()
+        self.hands.tree.configure(show="")  # What these are needs no words.
+        acts = (("Call next", functools.partial(self.obey, "/next")), ("Lower", self.hands.choose))
+        _, self.lower, _ = self._add_buttons(self.hands, *acts, ("Lower all", functools.partial(lower, "all")))
+        columns = {"Name": "m" * 9, "Address": "255.255.255.255:65535", "Round trip": "9999 ms"}
         columns.update({"Messages": "99999", "Since": "00:00"})
         self.table = MemberTable(root, columns, lambda name: self.act(app.ask_kick, name), row=2)
         self.empty = ttk.Label(self.table.frame, style="Small.TLabel")
         self.empty.place(in_=self.table.tree, relx=0.5, rely=0.5, anchor="center")
-        place: Dict[str, Any] = {"sticky": "e", "pady": (S, 0)}
-        self.remove = put(self.table.frame, "Ghost.TButton", 0, 1, text="Remove", command=self.table.choose, **place)
-        on(self.table.tree, "<<TreeviewSelect>>", self.update)
-        hint = "Say something to all, /announce it, or /help"
-        self.composer = Composer(self, root, hint, "Send", lambda _: [], row=4, columnspan=2)
+        mute = ("Mute", lambda: app.turn_mute(self.table.chosen()))
+        self.mute, self.remove = self._add_buttons(self.table, mute, ("Remove", self.table.choose))
+        hint = "Say something to all, or /help"
+        self.composer = Composer(self, root, hint, ("Announce", "/announce"), row=4, columnspan=2)
         self.fault_labels = (self.composer.note,)
         self.log = View(self, root, "log", row=3)
-        put(self.log.frame, "Caption.TLabel", text="Activity", sticky="w", padx=L, pady=(M, XS))
+        self.title = put(self.log.frame, "Caption.TLabel", sticky="w", padx=L, pady=(M, XS))
+        self.quiet = put(self.log.frame, "Ghost.TButton", columnspan=2, sticky="e", padx=S, pady=(S, 0))
+        self.quiet.configure(command=lambda: self.act(app.turn_quiet))
         root.protocol("WM_DELETE_WINDOW", lambda: self.act(app.ask_close, True))
-        on(root, "<Escape>", lambda: self.act(app.answer, False))
+        on(root, "<Escape>", lambda: keep() if app.need else self.act(app.answer, False))
         self.dress()
+
+    def _add_buttons(self, table: MemberTable, *acts: Tuple[str, Callable[[], Any]]) -> List[Any]:
+        """Put buttons above a table, and return them."""
+        frame = put(table.frame, "TFrame", 0, 1, sticky="e", pady=(S, 0))
+        on(table.tree, "<<TreeviewSelect>>", self.update)
+        found = [(at, text, functools.partial(self.act, act)) for at, (text, act) in enumerate(acts)]
+        return [put(frame, "Ghost.TButton", 0, at, text=text, command=act) for at, text, act in found]
 
     def fit(self) -> None:
         """Put members and log side by side where there is room, else one above the other."""
         wide = self.root.winfo_width() >= px(self.root, 960)
-        self.table.frame.grid(columnspan=1 if wide else 2)
-        self.log.frame.grid(row=2 if wide else 3, column=int(wide), columnspan=1 if wide else 2)
+        for table in (self.table, *[self.hands] * bool(self.hands.frame.winfo_manager())):
+            table.frame.grid(columnspan=1 if wide else 2)
+        self.log.frame.grid(row=1 if wide else 3, column=int(wide), columnspan=1 if wide else 2, rowspan=1 + wide)
         self.root.rowconfigure(2, weight=1)
         self.root.rowconfigure(3, weight=0 if wide else 1)
         super().fit()
+
+    def set_password(self) -> None:
+        """Set another password, that which is typed, if any."""
+        self.act(self.app.log_in, self.fresh.value.get())
 
     def open_or_close(self) -> None:
         """Close the room, or open it, on another port where one was asked for."""
@@ -8450,34 +8569,42 @@ class ServerWindow(Window):
         else:
             self.port.complain("0 to 65535")
 
-    def enter(self, text: str) -> None:
-        """Hand on what is said, or a command."""
-        self.app.enter(text)
-
     def show(self, event: Any, lines: Sequence[Line]) -> None:
-        """Add lines to the log, and once the room is open what people need to come in, with buttons that copy it."""
-        if event == OPENED:
+        """Add lines to the log: who is here is shown beside it."""
+        if event == OPENED:  # The rest stands above.
             lines = [replace(lines[0], kind="log", at=time.time(), state="good")]
-            for child in self.rows.winfo_children():
-                child.destroy()
-            addresses = typed_addresses(self.app.bound)[:STRIP_ADDRESSES_MAX]
-            rows = [("Address", each, "Copy command", join_command(each)) for each in addresses]
-            for row, (title, shown, verb, copied) in enumerate([*rows, ("Password", "", "Copy", self._password)]):
-                put(self.rows, "Small.TLabel", row, text=title, sticky="w", padx=(0, M))
-                copy = put(self.rows, "Slim.Ghost.TButton", row, 3, text=verb, sticky="e", padx=(M, 0))
-                copy.configure(command=functools.partial(self._copy, copied, copy, verb))
-                value = put(self.rows, "TLabel", row, 1, sticky="we", inset=0)
-                say(value, shown, str)
-            secret, hidden = self.drawn(self._password), "\u2022" * 8
-            add_secret_button(self.rows, row, 2, lambda shown: say(value, secret if shown else hidden, str))
-            show_text(self.warning, self._note)
         self.log.show([] if isinstance(event, ServerReport) else lines)
+        self.alert(lines)
+
+    def _show_rows(self) -> None:
+        """Show what people need to come in, with buttons that copy it."""
+        app, password = self.app, self.app.password or self._password
+        for child in self.rows.winfo_children():
+            child.destroy()
+        addresses = typed_addresses(app.bound)[:STRIP_ADDRESSES_MAX]
+        rows = [("Address", each, {"Copy command": join_command(each)}) for each in addresses]
+        if app.shared:
+            page = app.pages()[0]
+            rows.append(("Web page", page, {"Copy": page, "Copy SHA-256": app.shared.sha256}))
+        for row, (title, shown, copies) in enumerate([*rows, ("Password", "", {"Copy": password})]):
+            put(self.rows, "Small.TLabel", row, text=title, sticky="w", padx=(0, M))
+            value = put(self.rows, "TLabel", row, 1, sticky="we", inset=0)
+            say(value, shown, str)
+            buttons = put(self.rows, "TFrame", row, 2, sticky="e", padx=(M, 0))
+            for column, (verb, copied) in enumerate(copies.items(), 2):
+                copy = put(buttons, "Slim.Ghost.TButton", 0, column, text=verb, padx=(XS, 0))
+                copy.configure(command=functools.partial(self._copy, copied, copy, verb))
+        secret, hidden = self.drawn(password), "\u2022" * 8
+        add_secret_button(buttons, 0, 0, lambda shown: say(value, secret if shown else hidden, str))
+        change = functools.partial(self.act, app.ask_password)
+        put(buttons, "Slim.Ghost.TButton", 0, 1, text="Change", command=change, padx=(XS, 0))
+        show_text(self.warning, "" if app.password else self._note)
 
     def update(self) -> None:
         """Show what the app holds."""
         app, report = self.app, self.app.report
         self.root.title(local("%s \u2013 SamsungChat server" % drawable(self._room, False)))
-        is_open, trouble, bound = shown = (app.loop is not None, app.trouble, app.bound)
+        is_open, trouble, bound, *_ = shown = (app.loop is not None, app.trouble, app.bound, app.password, app.shared)
         if shown != self._shown:
             self._shown = shown
             if is_open:
@@ -8493,18 +8620,57 @@ class ServerWindow(Window):
             show_text(self.trouble, trouble)
             show_if(trouble, self.port.frame)
             self.port.value.set(str(app.port))
+            if bound:
+                self._show_rows()
+        show_if(app.need, self.fresh.frame)
+        show_if(not app.need, self.rows)
+        if app.need is not self._need:
+            self._need = app.need
+            self.fresh.value.set("")
+            self.fresh.entry.focus_set() if app.need else self.composer.type_on("")
         self.show_question()
         self.log.update([], 0)
+        quiet, operates = app.transcript.is_muted(), is_open and bool(app.operator)
+        say(self.title, "Quiet: only you speak" if quiet else "Conversation" if operates else "Activity")
+        say(self.quiet, "Let all speak" if quiet else "Quiet")
+        for button in (self.quiet, self.mute, self.composer.other):
+            show_if(operates, button)
+        self._show_members(report)
+        self._show_hands(app.transcript.hands())
+
+    def _show_members(self, report: ServerReport) -> None:
+        labels, name = self.app.transcript.described(), self.table.chosen()
         rows: Dict[str, Tuple[str, ...]] = {}
-        for row in sorted(report.members, key=lambda row: name_key(row.name)):
-            name, since = self.drawn(display_text(row.name, " ")), local_time(row.joined_at).strftime("%H:%M")
-            rows[row.name] = (name, address_text(row.address), "%d ms" % row.rtt_ms, str(row.messages), since)
+        here = {row.name: row for row in sorted(report.members, key=lambda row: name_key(row.name))}
+        for each in {**labels, **here}:
+            row, label = here.get(each), self.drawn(labels.get(each, display_text(each, " ")))
+            cells = ("", "", "", "")
+            if row:
+                since = local_time(row.joined_at).strftime("%H:%M")
+                cells = (address_text(row.address), "%d ms" % row.rtt_ms, str(row.messages), since)
+            rows[each] = (label, *cells)
         self.table.show(rows)
-        count = "%d of %d members" % (len(rows), report.members_max)
+        count = "%d of %d members" % (len(here), report.members_max)
         say(self.table.count, count if report.members_max else "Members")
-        say(self.empty, app.nobody())
-        (self.empty.lower if rows else self.empty.lift)()
-        self.remove.state(["!disabled" if self.table.tree.selection() else "disabled"])
+        say(self.empty, self.app.nobody())
+        (self.empty.lower if here else self.empty.lift)()
+        say(self.mute, "Unmute" if name and self.app.transcript.is_muted(name) else "Mute")
+        for button in (self.mute, self.remove):
+            button.state(["!disabled" if name and name != self.app.operator else "disabled"])
+
+    def _show_hands(self, hands: Sequence[Hand]) -> None:
+        rows: Dict[str, Tuple[str, ...]] = {}
+        for hand in hands:
+            waited = local("%d min" % (max(0, time.time() - hand.at) // 60))
+            rows[hand.name] = (self.drawn(hand.name), self.drawn(hand.question), waited)
+        if bool(hands) != bool(self.hands.frame.winfo_manager()):
+            show_if(hands, self.hands.frame)
+            self.fit()
+        say(self.hands.count, plural(len(hands), "raised hand"))
+        most = 5 if self.root.winfo_height() >= px(self.root, 560) else 2
+        self.hands.tree.configure(height=min(max(len(hands), 1), most))
+        self.hands.show(rows)
+        self.lower.state(["!disabled" if self.hands.chosen() else "disabled"])
 
     def _copy(self, text: str, button: Any, verb: str) -> None:
         self.root.clipboard_clear()
@@ -8840,7 +9006,7 @@ _INDONESIAN: Dict[str, str] = {
     "announce something to all; so does /say": "umumkan sesuatu kepada semua; /say juga bisa",
     "say something to one member only, as the operator": "kirim pesan kepada satu anggota saja, sebagai pengelola",
     "say what you do, as the operator": "ceritakan apa yang Anda lakukan, sebagai pengelola",
-    "Say something to all, /announce it, or /help": "Tulis pesan untuk semua, /announce, atau /help",
+    "Say something to all, or /help": "Tulis pesan untuk semua, atau /help",
     "There is no operator in this room; write /say TEXT to announce something.": "Tidak ada pengelola di ruang ini; "
     "tulis /say TEXT untuk mengumumkan sesuatu.",
     "Too much is waiting to be sent; try again in a moment.": "Terlalu banyak pesan yang menunggu; coba lagi sebentar "
@@ -8905,9 +9071,32 @@ _INDONESIAN: Dict[str, str] = {
     "private to %s": "pribadi kepada %s",
     "private to you": "pribadi kepada Anda",
     "lines that were here are no longer shown": "baris yang tadinya di sini tidak ditampilkan lagi",
-    "Shift+Enter begins a new row, Up recalls, Tab completes, Ctrl+F finds, Ctrl+plus and minus zoom.": "Shift+Enter "
-    "membuat baris baru, panah atas mengulang, Tab melengkapi, Ctrl+F mencari, Ctrl+plus dan minus mengubah ukuran.",
+    "Shift+Enter begins a new row, Up recalls, Tab completes, Ctrl+F finds, Ctrl+Shift+H raises or lowers your hand, "
+    "Ctrl+plus and minus zoom.": "Shift+Enter membuat baris baru, panah atas mengulang, Tab melengkapi, Ctrl+F "
+    "mencari, Ctrl+Shift+H mengangkat atau menurunkan tangan, Ctrl+plus dan minus mengubah ukuran.",
     # Hands, a quiet room, the operator.
+    "Hand": "Angkat tangan",
+    "Lower hand": "Turunkan tangan",
+    "Raise or lower your hand": "Angkat atau turunkan tangan",
+    "hand %d": "tangan %s",
+    "%d raised hand": "%s tangan",
+    "%d raised hands": "%s tangan",
+    "Question": "Pertanyaan",
+    "Waiting": "Menunggu",
+    "%d min": "%s menit",
+    "Call next": "Panggil",
+    "Lower": "Turunkan",
+    "Lower all": "Turunkan semua",
+    "Quiet": "Tenangkan",
+    "Quiet: only you speak": "Tenang: hanya Anda yang bicara",
+    "Let all speak": "Izinkan semua bicara",
+    "Mute": "Bisukan",
+    "Unmute": "Izinkan bicara",
+    "Conversation": "Percakapan",
+    "New password": "Password baru",
+    "Change": "Ganti",
+    "Web page": "Halaman web",
+    "Copy SHA-256": "Salin SHA-256",
     "set another password; who is in stays": "ganti password; yang sudah di dalam tetap di dalam",
     "Here nothing can be typed hidden; start the server with another password.": "Di sini tidak ada yang bisa diketik "
     "tersembunyi; jalankan server dengan password lain.",
@@ -9008,7 +9197,7 @@ _INDONESIAN: Dict[str, str] = {
     "boleh membacanya.",
     "Two of the files to share are called %s; rename one.": "Dua berkas yang dibagikan bernama %s; ganti nama salah "
     "satunya.",
-    "the program is shared: http://%s/ in a browser": "program dibagikan: buka http://%s/ di browser",
+    "the program is shared: %s in a browser": "program dibagikan: buka %s di browser",
     "the program is not shared any more": "program tidak dibagikan lagi",
     "SHA-256 of %s, to be compared: %s": "SHA-256 dari %s, untuk dicocokkan: %s",
     "Share the program, or no more": "Bagikan program, atau hentikan",

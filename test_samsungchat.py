@@ -5084,10 +5084,10 @@ NOT_SAID = re.compile(  # Strings with spaces that no person reads, or that are 
     r"(?i)[\s(]*(begin|pragma|select|insert|update|delete|cast|max\(|min\(|seq|1 from|time from| and \(typeof|\(page)"
     r"|.*\w=\w|\W*\x1b|[\x01-\x1f]|.*[<\\]|.*(#\w{6} )|-- |background surface|LOGIN|(Login|Password) \w+!$|\w+ row$"
     r"|malformed|unable to open|not a database|disk i/o|timed out|goes on|(crowded|none kept|kept) out|plus equal"
-    r"|minus KP|0 KP_0|TRIED|variation selector|east asian|original room|NAME TEXT|%s (and )?(has|is) |/msg %s"
+    r"|minus KP|0 KP_0|TRIED|variation selector|east asian|original room|NAME TEXT|%s (and )?(has|is) |/\w+ "
     r"|%s samsungchat|(lost the|was removed|stopped answering|joined and| and came back|not encrypted)|0x|~/"
     r"|attachment;|default-src"
-    r"|%s \(private to|samsungchat.py needs|to you$|(earlier|more) line$|  \w.*  $|\{name\} %s"
+    r"|%s \(private to|samsungchat.py needs|to you$|(earlier|more|raised) (line|hand)$|  \w.*  $|\{name\} %s"
 )
 
 
@@ -6332,7 +6332,8 @@ class ScreenModelForWindowsTest(unittest.TestCase):
             ("message", code, {"private": "from bob"}, gap + head % "to you" + "c/[{0} body]1/[" + coded),
         ):
             row = "notice" if kind == "notice" else "private" if fields else "plain"
-            self.assertEqual(drawn.format(row), self.styled(chat.Line(1, kind, text, 0.0, "bob", 3, **fields)))
+            name = "bob" * (kind != "notice")
+            self.assertEqual(drawn.format(row), self.styled(chat.Line(1, kind, text, 0.0, name, 3, **fields)))
 
     def test_a_message_goes_on_under_the_name_of_the_one_before(self):
         before = chat.Line(1, "message", "x", 1000.0, "bob", mention=True)
@@ -6546,6 +6547,7 @@ class ClientWindowTest(WindowTest):
 
     def test_a_member_that_is_chosen_gets_a_private_message(self):
         window, bob = self.enter(), self.guest("bob")
+        self.assertFalse(window.composer.other.winfo_viewable())  # Nobody would call who raises a hand.
         members, composer = window.members.tree, window.composer
         self.wait(window, lambda: members.exists("nbob"))
         composer.set("what?")
@@ -6556,6 +6558,37 @@ class ClientWindowTest(WindowTest):
         self.assertEqual(bob.wait_for(SAID).entry.kind, PRIVATE)
         self.press(window, members, "Up", "Return")
         self.assertEqual(composer.get(), "")  # Nobody writes to himself.
+
+    def test_a_hand_takes_what_is_typed_and_an_entry_says_what_holds(self):
+        self.server, self.port = start_room(self, operator="teacher")
+        window, bob = self.enter(), self.guest("bob")
+        act = lambda verb, *about: self.server.call(lambda now: verb(self.server.core, *about, now))  # noqa: E731
+        bob.loop.call(lambda now: bob.loop.core.hand("first?", now))
+        listed = lambda name: window.members.tree.set("n" + name, "Member")  # noqa: E731
+        self.wait(window, lambda: window.members.tree.exists("nbob") and "bob (hand 1)" in listed("bob"))
+        key = "%s-Shift-H" % window.command_key
+        self.say(window, "why?", key)
+        self.wait(window, lambda: "hand raised, place 2" in window.composer.about.cget("text"))
+        self.assertEqual(["", "Lower hand"], [window.composer.get(), window.composer.other.cget("text")])
+        self.assertEqual("alice (hand 2) (you)", listed("alice")[3:])
+        self.assertEqual(["nteacher", "nbob", "nalice"], list(window.members.tree.get_children()))
+        self.say(window, "/msg bob a secret", key)  # No text of a hand, raised or lowered.
+        self.wait(window, lambda: not window.app.transcript.place() and not window.composer.about.winfo_ismapped())
+        self.press(window, window.composer.other, "space")
+        self.wait(window, window.app.transcript.place)
+        self.assertEqual(["first?", ""], [hand.question for hand in window.app.transcript.hands()])
+        self.assertEqual("/msg bob a secret", window.composer.get())
+        self.assertIs(window.composer.text, window.root.focus_get())
+        window.composer.set("")
+        for verb, about, words in ((Server.quiet, (True,), "The room"), (Server.mute, ("alice", 0), "You are muted")):
+            act(verb, *about)
+            self.wait(window, lambda words=words: window.composer.hint.cget("text").startswith(words))
+        self.say(window, "may I?")
+        self.wait(window, lambda: window.composer.get() == "may I?")
+        self.assertRegex(self.shown(window), r"may I\?\s+not sent")
+        act(Server.lower, "bob")
+        act(Server.call_next, "come to the board")
+        self.wait_shown(window, "You are called: come to the board")
 
     def test_up_and_down_recall_and_tab_completes_and_goes_on(self):
         window = self.enter()
@@ -6982,10 +7015,10 @@ class ServerWindowTest(WindowTest):
         window, _ = self.open_with_guest(theme="dark")
         self.assertEqual(chat.PALETTES["dark"]["background"], window.log.text.cget("background"))
         head = "Lab 1 | Menu \u25be | Stop / open, listening on 127.0.0.1 / Address | 127.0.0.1 | Copy command"
-        head += " / Password | %s | Show | Copy / 1 of 1000 members | Remove" % ("\u2022" * 8)
+        head += " / Password | %s | Show | Change | Copy / 1 of 1000 members | Remove" % ("\u2022" * 8)
         beside = " | Activity / wide tall Treeview | wide tall Text / wide Text | Say something to all"
         below = " / wide tall Treeview / Activity / wide tall Text / Remove bob for ten minutes? / Remove | Cancel"
-        self.assertEqual(head + beside, self.sketch(window).partition(", /")[0])
+        self.assertEqual(head + beside, self.sketch(window).partition(", or /")[0])
         window.act(window.app.ask_kick, "bob")
         self.assertEqual(head + below, self.sketch(window, 400).partition(" / wide Text | Say")[0])
 
@@ -7013,6 +7046,57 @@ class ServerWindowTest(WindowTest):
             self.wait(window, lambda answer=answer: answer in window.log.text.get("1.0", "end"))
         self.type(window, window.composer, "/pardon bob")
         self.wait(window, lambda: "Nobody called bob is kept out." in window.log.text.get("1.0", "end"))
+
+    def test_a_lesson_is_led_from_it(self):
+        window, bob = self.open_with_guest(operator="teacher")
+        said = lambda: window.log.text.get("1.0", "end")  # noqa: E731
+        self.wait(window, lambda: window.table.tree.exists("nteacher"))
+        self.assertEqual("teacher (operator)", window.table.tree.set("nteacher", "Name"))
+        bob.say("good morning")
+        self.type(window, window.composer, "good morning, bob")
+        self.wait(window, lambda: re.search(r"(?s)bob  .*good morning\n.*good morning, bob\W+\u2713", said()))
+        window.composer.set("break at ten")
+        window.composer.other.invoke()
+        self.wait(window, lambda: "announced: break at ten" in said())
+        self.assertFalse(window.hands.frame.winfo_ismapped())
+        bob.loop.call(lambda now: bob.loop.core.hand("why?", now))
+        self.wait(window, window.hands.frame.winfo_ismapped)
+        self.assertEqual(("bob", "why?", "0 min"), window.hands.tree.item("nbob", "values"))
+        for width in (1000, 400):
+            window.root.geometry("%dx500" % width)
+            self.wait(window, lambda width=width: window.root.winfo_width() == width)
+            window.root.update()
+            for each in (window.lower, window.mute, window.quiet, window.log.text, window.hands.tree):
+                self.assertTrue(each.winfo_viewable() and each.winfo_height() > 12)
+        window.composer.set("come to the board")
+        window.obey("/next")
+        self.wait(window, lambda: "bob is called: come to the board" in said())
+        self.wait(window, lambda: not window.hands.frame.winfo_ismapped())
+        for turn, words in ((window.quiet, ("is quiet", "no longer quiet")), (window.mute, ("is muted", "er muted"))):
+            for each in words:
+                window.table.tree.selection_set("nbob")
+                window.update()
+                turn.invoke()
+                self.wait(window, lambda each=each: each in said())
+        self.assertEqual("bob", window.table.tree.set("nbob", "Name"))
+
+    def test_another_password_is_asked_for_hidden_and_what_is_shared_can_be_copied(self):
+        window, _ = self.open_with_guest()
+        self.type(window, window.composer, "/password")
+        self.wait(window, lambda: window.root.focus_get() is window.fresh.entry)
+        self.assertEqual("\u2022", window.fresh.entry.cget("show"))
+        window.fresh.value.set("another")
+        self.press(window, window.fresh.entry, "Return")
+        self.assertFalse(window.fresh.frame.winfo_ismapped())
+        self.assertIs(window.composer.text, window.root.focus_get())
+        join(self, window.app.bound[1], "cem", password="another")
+        window.act(window.app.share)
+        for button in [each for each in widgets(window.rows) if each.winfo_class() == "TButton"]:
+            if button.cget("text") in ("Copy", "Copy SHA-256"):
+                button.invoke()
+                self.assertIn(window.root.clipboard_get(), (*window.app.pages(), window.app.shared.sha256, "another"))
+        window.act(window.app.share)
+        self.assertNotIn("Web page", [str(each.cget("text")) for each in window.rows.winfo_children()[::3]])
 
     def test_closing_asks_once_while_somebody_is_here_whatever_else_was_asked(self):
         for agree in (self.click_close, lambda window: self.press(window, window.yes, "space")):
@@ -7042,7 +7126,7 @@ class ServerWindowTest(WindowTest):
 
     def test_the_password_is_hidden_until_it_is_asked_for_and_can_be_copied(self):
         window = self.open_server()
-        rows = window.rows.winfo_children()
+        rows = [each for each in widgets(window.rows) if each.winfo_class() != "TFrame"]
         texts = lambda: [str(child.cget("text")) for child in rows]  # noqa: E731
         window.root.update()
         self.assertNotIn("secret", texts())
@@ -7704,9 +7788,10 @@ class OutsideWindowTest(OutsideCase):
         def person(screen):
             port = str(screen.named("TLabel", "listening on").cget("text")).rsplit(":")[-1]
             self.member(int(port), "bob")
-            table = screen.widgets("Treeview")[0]
-            screen.wait(table.get_children)
-            table.selection_set(table.get_children()[0])
+            tables = screen.widgets("Treeview")
+            find = lambda: [(each, row) for each in tables for row in each.get_children() if "bob" in row]  # noqa: E731
+            table, row = screen.wait(find)[0]
+            table.selection_set(row)
             screen.press("Remove")
             screen.named("TLabel", "Remove bob")
             screen.root.tk.call(screen.root.protocol("WM_DELETE_WINDOW"))

@@ -8,7 +8,6 @@ Server and load are processes of their own.  A busy machine slows everything: tw
 """
 
 import argparse
-import collections
 import contextlib
 import functools
 import itertools
@@ -439,35 +438,86 @@ def bench_flood(members=20, seconds=6, rates=((20_000, 15.0), (100_000, 250.0)))
             yield from spread("beside a flood of %d a second" % a_second, pressed, "ms", target)
 
 
-def bench_loss(losses=(0, 10, 30, 50)):
-    """Ten members on the simulated network, half a millisecond to two apart; ten messages a second."""
-    for loss in losses:
-        delays = delays_at(loss / 100)
-        yield from spread("delivery at %d %% loss" % loss, delays, "ms")
-        yield Figure("delivery at %d %% loss, missing" % loss, 1800 - len(delays), "messages", 0)
+class Paths(suite.Network):
+    """A network on which some have a path of their own, and all may share a slow link with a short queue."""
+
+    paths, bytes_a_second, queue_seconds, taken_until = {}, 0, 0.1, {}
+
+    def send(self, data, source, target=suite.SERVER):
+        usual = self.weather
+        self.weather = self.paths.get(source, self.paths.get(target, usual))
+        if self.bytes_a_second:
+            way = source == suite.SERVER
+            waits = max(self.taken_until.get(way, 0.0) - self.now, 0.0)
+            lost = 1.0 if waits > self.queue_seconds else self.weather.loss
+            self.weather = self.weather._replace(loss=lost, delay=self.weather.delay + waits)
+            if lost < 1.0:
+                self.taken_until = {**self.taken_until, way: self.now + waits + len(data) / self.bytes_a_second}
+        super().send(data, source, target)
+        self.weather = usual
 
 
-def delays_at(loss):
-    network = suite.Network(1, rate=0)
-    people = [network.person("m%d" % number, earlier=0) for number in range(10)]
+def lateness(weather, pause, count, members=8, bad=0, bytes_a_second=0):
+    """Let people who know their paths talk; return how late (ms) it was at others with good paths, and the network."""
+    network = Paths(8, rate=0)
+    people = [network.person("m%d" % number, earlier=0) for number in range(members)]
     for person in people:
         person.login()
-    network.run(10, lambda: all(person.connected() for person in people))
-    network.weather = suite.Weather(loss, 0.0, 0.0005, 0.0015)
-    delays, counted = [], collections.Counter()
+    network.run(20, lambda: all(person.connected() for person in people))
+    network.bytes_a_second = bytes_a_second
+    network.weather = suite.Weather() if bad else weather
+    network.paths = {person.address: weather for person in people[:bad]}
+    for step in range(3 * members):
+        people[step % members].say("before")
+        network.run(min(pause, 0.1))
+    network.run(5)
+    delays, counted, talkers = [], {person: len(person.heard) for person in people}, people[bad:]
+    del network.wire[:]
 
-    def count():
-        for person in people:
+    def note():
+        for person in talkers:
             new = [event for event in person.heard[counted[person] :] if suite.SAID(event)]
             counted[person] = len(person.heard)
             delays.extend((network.now - float(event.text)) * 1000 for event in new)
-        return False
+        return len(delays) >= count * (len(talkers) - 1)
 
-    for number in range(200):
-        people[number % 10].say(repr(network.now))
-        network.run(0.1, count)
-    network.run(60, lambda: count() or len(delays) >= 1800)
-    return delays
+    for step in range(count):
+        talkers[step % len(talkers)].say(repr(network.now))
+        network.run(pause, lambda: note() and False)
+    network.run(60, note)
+    return delays, network
+
+
+def late(name, weather, pause, count, median=None, most=None, **more):
+    delays, network = lateness(weather, pause, count, **more)
+    for figure, target in zip(spread(name, delays, "ms", most), (median, most, None)):
+        figure.target = target
+        yield figure
+    yield Figure(name + ", sent", len(network.wire) / count, "datagrams/message")
+    yield Figure(name + ", bytes", sum(len(data) for _, _, data in network.wire) / count, "bytes/message")
+
+
+def bench_loss(losses=(0, 10, 30, 50), round_trips=(1, 20, 200), count=160, lossy=200):
+    """Eight members on the simulated network, sixteen messages a second, but where it says otherwise."""
+    for loss in losses:
+        aims = {0: (None, None), 30: (60, 400), 50: (120, 700)}.get(loss, (None, None))
+        yield from late(
+            "%d %% loss, 20 ms jitter" % loss, suite.Weather(loss / 100, 0, 0.001, 0.02), 1 / 16, count, *aims
+        )
+    for round_trip in round_trips:
+        for loss in losses:
+            weather = suite.Weather(loss / 100, 0, round_trip / 2000, round_trip / 10_000)
+            yield from late("%d %% loss, round trip %d ms" % (loss, round_trip), weather, 1 / 16, count)
+    bad = suite.Weather(losses[-1] / 100, 0, 0.001, 0.02)
+    yield from late("a message in 3 s at %d %% loss" % losses[-1], bad, 3.0, count // 4, 120, 700)
+    yield from late("10 on clean paths beside 2 at %d %%" % losses[-1], bad, 1 / 16, count, members=12, bad=2)
+    yield from late("1 Mbit/s with a queue of 100 ms", suite.Weather(), 1 / 16, count, bytes_a_second=125_000)
+    began = time.process_time()
+    lateness(suite.Weather(0.1, 0, 0.001, 0.02), 0.5, 10, members=lossy)
+    seconds = time.process_time() - began
+    yield Figure(
+        "a room of %d at 10 %% loss, both sides" % lossy, seconds * 1e6 / (10 + 3 * lossy) / lossy, "us CPU/delivery"
+    )
 
 
 def bench_smoke():
@@ -477,7 +527,7 @@ def bench_smoke():
     yield from bench_latency(8, 0.3, 4)
     yield from bench_thousand(4, 1)
     yield from bench_catchup(300)
-    yield from bench_loss((30,))
+    yield from bench_loss((30,), (20,), 16, 20)
     yield from bench_attack(8, 0.3, 1000)
     yield from bench_flood(8, 0.3, ((1000, 15.0),))
 

@@ -6332,6 +6332,7 @@ class ServerApp(App):
             self._show(event, [str(event)])
         elif isinstance(event, LoopEnded):
             self.loop, self.report, self.trouble = None, ServerReport((), 0), event.failure
+            self.transcript.standing = Standing()
             self._end_share()
             self.tell("error" if event.failure else "warning", event.failure or "the room is closed")
             if self._ending or not self.face.form:
@@ -8622,8 +8623,9 @@ class ServerWindow(Window):
             self.port.value.set(str(app.port))
             if bound:
                 self._show_rows()
+        hands, tall = app.transcript.hands(), self.root.winfo_height() >= px(self.root, 560)
         show_if(app.need, self.fresh.frame)
-        show_if(not app.need, self.rows)
+        show_if(not app.need and (tall or not hands), self.rows)
         if app.need is not self._need:
             self._need = app.need
             self.fresh.value.set("")
@@ -8636,7 +8638,7 @@ class ServerWindow(Window):
         for button in (self.quiet, self.mute, self.composer.other):
             show_if(operates, button)
         self._show_members(report)
-        self._show_hands(app.transcript.hands())
+        self._show_hands(hands, 5 if tall else 2)
 
     def _show_members(self, report: ServerReport) -> None:
         labels, name = self.app.transcript.described(), self.table.chosen()
@@ -8658,16 +8660,17 @@ class ServerWindow(Window):
         for button in (self.mute, self.remove):
             button.state(["!disabled" if name and name != self.app.operator else "disabled"])
 
-    def _show_hands(self, hands: Sequence[Hand]) -> None:
+    def _show_hands(self, hands: Sequence[Hand], most: int) -> None:
         rows: Dict[str, Tuple[str, ...]] = {}
         for hand in hands:
             waited = local("%d min" % (max(0, time.time() - hand.at) // 60))
             rows[hand.name] = (self.drawn(hand.name), self.drawn(hand.question), waited)
         if bool(hands) != bool(self.hands.frame.winfo_manager()):
+            if str(self.root.focus_get()).startswith(str(self.hands.frame)):
+                self.composer.type_on("")
             show_if(hands, self.hands.frame)
             self.fit()
         say(self.hands.count, plural(len(hands), "raised hand"))
-        most = 5 if self.root.winfo_height() >= px(self.root, 560) else 2
         self.hands.tree.configure(height=min(max(len(hands), 1), most))
         self.hands.show(rows)
         self.lower.state(["!disabled" if self.hands.chosen() else "disabled"])
@@ -9088,8 +9091,8 @@ _INDONESIAN: Dict[str, str] = {
     "Lower": "Turunkan",
     "Lower all": "Turunkan semua",
     "Quiet": "Tenangkan",
-    "Quiet: only you speak": "Tenang: hanya Anda yang bicara",
-    "Let all speak": "Izinkan semua bicara",
+    "Quiet: only you speak": "Tenang: hanya Anda bicara",
+    "Let all speak": "Izinkan bicara",
     "Mute": "Bisukan",
     "Unmute": "Izinkan bicara",
     "Conversation": "Percakapan",

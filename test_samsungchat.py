@@ -7079,6 +7079,13 @@ class ServerWindowTest(WindowTest):
                 turn.invoke()
                 self.wait(window, lambda each=each: each in said())
         self.assertEqual("bob", window.table.tree.set("nbob", "Name"))
+        bob.loop.call(lambda now: bob.loop.core.hand("", now))
+        self.wait(window, window.hands.frame.winfo_ismapped)
+        self.press(window, window.hands.tree, "Delete")
+        self.wait(window, lambda: not window.hands.frame.winfo_ismapped())
+        self.assertIs(window.composer.text, window.root.focus_get())
+        window.act(window.app.call, Server.close)
+        self.wait(window, lambda: not window.table.tree.get_children())
 
     def test_another_password_is_asked_for_hidden_and_what_is_shared_can_be_copied(self):
         window, _ = self.open_with_guest()

@@ -8484,7 +8484,7 @@ class ClientWindow(Window):
 
 
 class ServerWindow(Window):
-    """A server: state and addresses on top, members and log, and a line for announcements."""
+    """A server: state and addresses on top, hands and members, the conversation, and a line to speak in it."""
 
     app: ServerApp
     hides = True
@@ -8507,13 +8507,13 @@ class ServerWindow(Window):
         self.rows = put(strip, "TFrame", 4, columnspan=3, sticky="we", grow=1)
         self.warning = put(strip, "warning.TLabel", 5, columnspan=3, sticky="we", pady=(XS, 0), wraplength="240p")
         self.fresh = Field(strip, "New password", 6, columnspan=3, pady=(S, 0))
-        secret = self.fresh.entry
+        secret, keep = self.fresh.entry, functools.partial(self.act, app.log_in, "")
+        change = lambda: self.act(app.log_in, self.fresh.value.get())  # noqa: E731
         self.fresh.error.grid_remove()
         add_secret_button(secret.master, 0, 1, lambda shown: secret.configure(show="" if shown else "\u2022"))
-        keep = functools.partial(self.act, app.log_in, "")
-        put(secret.master, "TButton", 1, 2, text="Change", command=self.set_password, padx=(S, 0))
+        put(secret.master, "TButton", 1, 2, text="Change", command=change, padx=(S, 0))
         put(secret.master, "TButton", 1, 3, text="Cancel", command=keep, padx=(S, 0))
-        on(secret, "<Return> <KP_Enter>", self.set_password)
+        on(secret, "<Return> <KP_Enter>", change)
         columns = {"Name": "m" * 6, "Question": "m" * 8, "Waiting": "99 min"}
         lower = lambda name: self.enter("/lower %s" % name)  # noqa: E731
         self.hands = MemberTable(root, columns, lower, row=1)
@@ -8555,10 +8555,6 @@ class ServerWindow(Window):
         self.root.rowconfigure(2, weight=1)
         self.root.rowconfigure(3, weight=0 if wide else 1)
         super().fit()
-
-    def set_password(self) -> None:
-        """Set another password, that which is typed, if any."""
-        self.act(self.app.log_in, self.fresh.value.get())
 
     def open_or_close(self) -> None:
         """Close the room, or open it, on another port where one was asked for."""

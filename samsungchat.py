@@ -3682,6 +3682,7 @@ class Client(Core):
         if text is None:
             return
         event: Any = None
+        shown = self._shown.get(entry.author, 0)
         if entry.kind == REFUSED or entry.author == self._id and entry.kind != MUTED:
             queued = self._outbox.settle(entry.number)
             if queued is not None and entry.kind == REFUSED:
@@ -3690,9 +3691,10 @@ class Client(Core):
                 event = NotSent(queued.number, entry.text, queued.entry.text, reason)
             elif queued is not None:
                 event = Happened(seq, entry, text, earlier, queued.number)
-        elif not entry.number or entry.number > self._shown.get(entry.author, 0):
+        # A server that has forgotten takes some again: a text is not shown twice, but a hand stands raised there.
+        elif not entry.number or entry.number > shown or entry.kind in HOLDING:
             event = happened(seq, entry, text, earlier)
-            if entry.number:  # A server that has forgotten takes some again.
+            if entry.number > shown:
                 remember(self._shown, entry.author, entry.number, SHOWN_MEMBERS_MAX)
         if event is not None:
             self._report(event)

@@ -64,7 +64,7 @@ from samsungchat import *  # noqa: E402, F403
 SEEDS = range(1, 37)
 _KEPT = (  # Those that failed once.
     "1991171471 4193642071 2626881216 2626881289 3422614717 3059 2097567959 2645977129 2645977309 "
-    "2645977603 2645977773 2645978089 2645978322 2645978328"
+    "2645977603 2645977773 2645978089 2645978322 2645978328 2962122176"
 )
 KEPT_SEEDS = tuple(map(int, _KEPT.split()))
 SOURCE = os.path.abspath(chat.__file__)
@@ -4488,7 +4488,7 @@ class LogLines:
         found = []
         for seq, line, audience in self._lines:
             own = line.author == member and line.kind != chat.MUTED
-            repeated = line.number and line.number <= shown[line.author]
+            repeated = line.number and line.kind not in chat.HOLDING and line.number <= shown[line.author]
             if first <= seq <= last and not own and not repeated and (audience is None or member in audience):
                 found.append((seq, line.kind, line.author, line.text or ""))
         return found

@@ -271,7 +271,6 @@ class Network:
             self._reports[id(core)] += core.events()
 
     def send(self, data, source, target=SERVER):
-        """Put a datagram on the wire."""
         weather = self.weather
         assert len(data) <= 1232, "a datagram of %d bytes" % len(data)
         lost = self.draw() < weather.loss or source in self.cut or target in self.cut
@@ -316,7 +315,6 @@ class Network:
         self.now += seconds
 
     def trace_text(self):
-        """Return the last lines of the wire."""
         return "\n".join(
             "%10.4f %s -> %s %s, %d bytes%s"
             % (at, source, target, TYPE_NAMES.get(data[1] if data[1:] else 0, "?"), len(data), ", lost" * lost)
@@ -457,7 +455,6 @@ def temporary_folder(test):
 
 
 def numbered(count, first=0, text="message %d"):
-    """Return so many texts with numbers."""
     return [text % number for number in range(first, first + count)]
 
 
@@ -769,7 +766,12 @@ class WireTest(unittest.TestCase):
         self.assertEqual(set(chat.MESSAGE_TYPES.values()), set(map(type, MESSAGES)))
         self.assertEqual(set(range(chat.TEXT, chat.LIFTED + 1)), {entry.kind for entry in ENTRIES})
         for entry in ENTRIES:
-            self.assertEqual(entry, decode_entry(encode_entry(entry)))
+            data = encode_entry(entry)
+            self.assertEqual(entry, decode_entry(data))
+            if entry.kind in (chat.TEXT, ACTION, PRIVATE):  # There is a fast way for these.
+                names = entry.to + encode_string(entry.name) + (encode_string(entry.to_name) if entry.to else b"")
+                fields = (entry.time, entry.author, entry.number, names, entry.text.encode())
+                self.assertEqual(data, encode_part(data[2], *fields))
         for values, named in ((b"nr", {}), ((), {"reason": "", "why": ""})):
             with self.assertRaisesRegex(TypeError, "Bye has the fields reason"):
                 Bye(*values, **named)
@@ -794,13 +796,6 @@ class WireTest(unittest.TestCase):
                     self.assertEqual(data[:size].rstrip(b"\0"), less.rstrip(b"\0"), message)
         with self.assertRaises(MalformedDatagram):
             decode_entry(b"\0\0")
-
-    def test_the_fast_encoding_of_parts_is_the_same(self):
-        for entry in [entry for entry in ENTRIES if entry.kind in (chat.TEXT, ACTION, PRIVATE)]:
-            data = encode_entry(entry)
-            names = entry.to + encode_string(entry.name) + (encode_string(entry.to_name) if entry.to else b"")
-            fields = (entry.time, entry.author, entry.number, names, entry.text.encode())
-            self.assertEqual(data, encode_part(data[2], *fields))
 
     def test_what_a_newer_server_writes_is_stepped_over(self):
         newer = bytes((0x3E | chat.FIRST | chat.LAST,)) + (2**63 + 1234).to_bytes(8, "big") + b"whatever"
@@ -1344,7 +1339,6 @@ class FileLogTest(LogContract, unittest.TestCase):
         self.fill(1, at=3 * day)
         self.forget(2.5)
         self.assertEqual((4, 4, list(range(4, 11))), (self.log.oldest, self.in_the_file()[0], self.in_the_file()))
-        self.forget(2.51)  # Within the hour nobody looks.
         self.forget(3.5)
         self.assertEqual(7, self.log.oldest)
         (number, gone), (following, _) = self.read(until=7)
@@ -1422,7 +1416,6 @@ class HistoryFileTest(unittest.TestCase):
         pathlib.Path(self.path).write_bytes(data)
 
     def make(self, entries=200):
-        """Make a history, and return its bytes."""
         with contextlib.closing(Log(1000, self.path)) as log:
             log.append([record(text_entry("x" * 500, number)) for number in range(1, entries + 1)])
             log.commit()
@@ -3478,7 +3471,6 @@ class AttackTest(RoomCase):
     # --- a server that knows the password and lies
 
     def lied_to(self):
-        """Let a victim log in at a server that lies."""
         self.room()
         self.liar = LyingServer(self.network)
         self.victim = self.come("victim", seconds=1, places=[self.liar.address])
@@ -3948,7 +3940,6 @@ class FalseServer(Peer):
                 self.network.send(data, self.address, address)
 
     def answers(self, datagram):
-        """Yield what it answers."""
         if datagram[1] == Hello.code:
             yield encode_unsealed(Offer(decode_unsealed(datagram).nonce, bytes(20), self.id, 1, 9, 0, 0, "Trap"))
         elif datagram[1] == Login.code:
@@ -4205,7 +4196,6 @@ class Storm:
             self.inject(text.encode(), ("10.0.7.%d" % int(self.draw() * 2), int(self.draw() * 9)))
 
     def guess(self):
-        """Let somebody guess the password."""
         for _ in range(int(self.draw() * 60)):
             stranger = self.stranger(host="10.0.8.1")
             stranger.pace = 0.01
@@ -4257,7 +4247,6 @@ class Storm:
         network.weather = usual
 
     def come_after_kick(self):
-        """Let who was kicked come as somebody new."""
         for host, until in self.kicked:
             if self.network.now < until - 2:
                 assert not self.enter(self.stranger(host=host)), "who was kicked is back"

@@ -2045,6 +2045,15 @@ class OperatorTest(RoomCase):
         self.say("cem", "hello")
         self.assertEqual([IS_MUTED, IN_QUIET], [event.code for event in self.someone("cem").all(NotSent)])
 
+    def test_a_hand_is_raised_again_in_a_room_that_has_forgotten_it(self):
+        _, bob = self.room("ann", "bob")
+        bob.hand("why?")
+        with self.cut_off(bob):  # He does not learn that it is raised, and ann does.
+            self.run_for(0.1)
+        self.network.restart_server()
+        self.run_for(20)
+        self.assertQueue("bob")
+
     def test_a_hand_that_cannot_be_is_given_back(self):
         (ann,) = self.room("ann")
         ann.hand(None)

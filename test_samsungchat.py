@@ -2048,10 +2048,11 @@ class OperatorTest(RoomCase):
     def test_a_hand_is_raised_again_in_a_room_that_has_forgotten_it(self):
         _, bob = self.room("ann", "bob")
         bob.hand("why?")
-        with self.cut_off(bob):  # He does not learn that it is raised, and ann does.
+        with self.cut_off(bob):  # He does not learn that it is raised, and ann does, who is back before him.
             self.run_for(0.1)
-        self.network.restart_server()
-        self.run_for(20)
+            self.network.restart_server()
+            self.run_for(10)
+        self.run_for(10)
         self.assertQueue("bob")
 
     def test_a_hand_that_cannot_be_is_given_back(self):

@@ -445,8 +445,10 @@ def _visible(character: str, newline: str) -> str:
         return newline
     if character == "\t":
         return "    "
-    if code < 0x20 or code == 0x7F:
-        return chr(0x2400 + code) if code < 0x20 else "\u2421"
+    if code < 0x20:
+        return chr(0x2400 + code)
+    if code == 0x7F:
+        return "\u2421"
     if unicodedata.category(character) == "Zs" or code in (0x200C, 0x200D):
         return character  # Emoji and some scripts need joiners.
     return "\\u{%04x}" % code
@@ -2255,7 +2257,7 @@ class Server(Core):
         self._resent = 0  # How often, since the newest entry.
         self._yielded = False
         self._ticked_at = self._unheard_at = now
-        self._alarms.update(sweep=now + SWEEP_SECONDS, heartbeat=now + HEARTBEAT_SECONDS)
+        self._alarms.update(sweep=now, heartbeat=now + HEARTBEAT_SECONDS)
         self._goodbyes = list(CLOSE_SECONDS)
         for number, record in log.holding():
             self._keep(number, decode_entry(record.data), record)
@@ -2273,7 +2275,6 @@ class Server(Core):
             here = tuple(self._holds.entries())
             self.note(Connected(room, operator, ident, ((ident, operator),), False, here))
         log.commit()
-        log.forget(self.wall_ms(now))
         self._sealed.head = log.head
 
     # --- inputs
@@ -2613,7 +2614,7 @@ class Server(Core):
         proof, ident, text = half.proof, member_id(half.proof.instance), ""
         known, holder = self.members.get(ident), self.names.get(name_key(proof.name))
         # Nothing is here yet that is a newcomer's own, or that of one whose WELCOME may be lost.
-        new = known.fresh and not known.echo if known else self.is_new(ident) and not self.log.knows(ident)
+        new = known.fresh and not known.echo if known else self.is_new(ident)
         # SECURITY: test_an_instance_is_not_enough_to_take_its_members_place
         own = new or hmac.compare_digest(proof.shown, half.session.show(self._voucher(ident)))
         try:
@@ -2670,7 +2671,7 @@ class Server(Core):
 
     def is_new(self, ident: bytes) -> bool:
         """Return whether nobody with that id is or was here, as far as the room and its log remember."""
-        return not (ident in self.members or ident in self._guests or self.log.taken(ident))
+        return not (ident in self.members or ident in self._guests or self.log.taken(ident) or self.log.knows(ident))
 
     def _make_room(self, address: Any, now: float) -> bool:
         """Take the newest seat of the place that has most, if it has two more than the newcomer's; return whether."""
@@ -2702,7 +2703,7 @@ class Server(Core):
             start = self.log.oldest - 1 if older else self.log.start(earlier, head + 1)
         if member is None:
             member = Member(self._sealed, ident, proof.name, half.address, self.log.taken(ident))
-            member.fresh = self.is_new(ident) and not self.log.knows(ident)
+            member.fresh = self.is_new(ident)
             self.join(member, now)
             remember(self._guests, ident, None, GUESTS_MAX)
         else:
@@ -2984,17 +2985,16 @@ class Server(Core):
 
         Where no newer entry comes soon, they are asked whether they have.
         """
-        head, behind = self._sealed.head, False
+        head = self._sealed.head
         for member, until in list(self._lossy.values()):
             if head > until or member.handle not in self._sealed.members:
                 del self._lossy[member.id]
-            elif member.cursor < head:
-                behind = True
+            else:
                 for cut in batches(self.log, max(member.cursor, head - LOSSY_COUNT), head, member.id):
                     if member.answers.take(ANSWER_WORK, now):
                         self._outgoing.append(self._sealed.entries(member, ASK * (self._resent > 1), cut))
         self._resent += 1
-        if behind and self._resent < len(LOSSY_SECONDS):
+        if self._resent < len(LOSSY_SECONDS):
             again_at = self._handed[-1][1] + LOSSY_SECONDS[self._resent]
             self._alarms["resend"] = max(again_at, now + LOSSY_SECONDS[0])
 
@@ -3954,7 +3954,7 @@ class Classic(Kind):
     def _refusal(self, key: str, address: Any) -> str:
         """Return why somebody may not come in under a name that is not its own already, or ""."""
         before, holder, place = self.members.get(address), self._room.names.get(key), address_place(address[0])
-        reason = self._room.refusal(key, b"", address)
+        reason = self._room.refusal(key, b"new", address)  # Others have 8 bytes.
         if holder is not None and reason not in (KICKED, ADDRESS_CLOSED):
             # SECURITY: test_a_name_in_use_is_taken_in_either_program_and_a_full_room_full
             return "" if holder.kind is self and holder.address[0] == address[0] else USERNAME_TAKEN

@@ -666,9 +666,10 @@ class TextTest(unittest.TestCase):
 
     def test_names_that_nobody_can_tell_apart_are_the_same(self):
         same = {"ann": "ANN", "straße": "STRASSE", "ﬁn": "FIN", "ａnn": "ann", "Ǆ": "ǆ", "ς": "σ", "İnci": "inci"}
-        for one, other in same.items():
+        for one, other in {**same, "q\u0300q\u036f": "qq"}.items():  # Marks that NFKC does not compose.
             self.assertEqual(name_key(one), name_key(other))
-        for one, other in [("ann", "anne"), ("a.b", "ab"), ("a-b", "a_b"), ("é", "e"), ("ılgın", "ilgin")]:
+        others = [("a", "a\u02ff"), ("a", "a\u0371"), ("ann", "anne")]
+        for one, other in [*others, ("a.b", "ab"), ("a-b", "a_b"), ("é", "e"), ("ılgın", "ilgin")]:
             self.assertNotEqual(name_key(one), name_key(other))
 
     def test_parts_are_cut_between_characters_and_join_to_the_text(self):
@@ -702,10 +703,11 @@ class TextTest(unittest.TestCase):
         self.assertEqual(family, display_text(family))
         self.assertEqual("a\nb    c", display_text("a\nb\tc"))
         self.assertEqual("a | b", display_text("a\nb", " | "))
-        self.assertEqual("␛[31m \\u{202e}", display_text("\x1b[31m \u202e"))
+        self.assertEqual("␛[31m \\u{202e}␡\\u{0080}", display_text("\x1b[31m \u202e\x7f\x80"))
 
     def test_width_is_counted_in_terminal_cells(self):
         widths = {"": 0, "abc": 3, "é": 1, "e\u0301": 1, "田中": 4, "한글": 4, "ｱ": 1, "😀": 2, "a\u200db": 2}
+        widths.update({"q\u0300": 1, "a\u20dd": 1, "한\u302e": 2})
         self.assertEqual(widths, {text: text_width(text) for text in widths})
 
 
@@ -1884,8 +1886,13 @@ class AdmissionTest(RoomCase):
 
     def test_servers_are_found_once_each_and_answers_to_others_are_not_listed(self):
         self.room("ann")
-        search = Discovery(self.network.entropy, [SERVER, ("10.0.0.255", 11111)], self.network.now)
-        self.network.cores[("10.0.1.99", 9)] = search
+        places = [SERVER, ("10.0.0.255", 11111)]
+        for one in (True, False):
+            search = Discovery(self.network.entropy, places, self.network.now, one)
+            self.network.cores[("10.0.1.99", 9)] = search
+            self.network.wake(("10.0.1.99", 9))
+            self.run_for(0.1)
+            self.assertIs(one, search.done, "who looks for one does not wait for others")
         others = encode_unsealed(Offer(b"n" * 16, b"c" * 20, b"s" * 8, 1, 1, 0, 0, "Trap"))
         for data in (others, b"noise"):
             search.receive(data, SERVER, self.network.now)
@@ -2302,7 +2309,7 @@ class ClassicTest(RoomCase):
         for number in range(chat.CLASSIC_SEEN_MAX):
             Original(self.network, "old", host="10.5.%d.%d" % divmod(number, 256)).login()
         tried = [event.address[0] for event in self.network.server_events if event.what == "foreign"]
-        self.assertEqual(["10.0.4.1", "10.0.4.9"], tried[:2])
+        self.assertEqual(["10.0.4.1", "10.0.4.9", "10.5.0.0"], tried[:3])
         self.assertEqual(chat.CLASSIC_SEEN_MAX, len(tried), "nobody fills the log")
         self.room(foreign=None)  # A server that knows no other protocol.
         with self.assertDropped("foreign"):
@@ -2316,6 +2323,7 @@ class ClassicTest(RoomCase):
         self.assertEqual(8 + 1, sum(map(bool, answers)), "one in ten seconds")
         self.run_for(8)
         self.assertEqual("Login berhasil!", eve.login()[0])
+        self.assertEqual([["Password salah!"], []], [eve.login("guess") for _ in range(2)], "no guess is given")
 
     def test_one_guesser_does_not_lock_the_other_original_clients_out(self):
         self.room()
@@ -2568,6 +2576,11 @@ class TalkTest(RoomCase):
         cem.login()
         self.assertTrue(self.network.run(40, lambda: cem.client.done))
         self.assertEqual((numbered(50, 10), 1), (cem.texts(), len(cem.all(Connected))))
+        dan = self.arrive("dan")
+        dan.earlier(5)
+        dan.finish()
+        self.assertTrue(self.network.run(40, lambda: dan.client.done))
+        self.assertEqual(1, len(dan.all(EarlierRead)))
 
     def test_an_idle_room_says_little(self):
         self.room("ann", "bob")
@@ -2822,7 +2835,10 @@ class TroubleTest(RoomCase):
             _, bob, _, dan = self.room("ann", "bob", "cem", "dan", seed=seed)
             with self.cut_off(bob):
                 dan.leave(seconds=0.02)
-            self.say("ann", "hello", seconds=0.5)
+            self.sent()
+            self.say("ann", "hello", seconds=0.02)
+            self.assertEqual(1, self.sent()["Sync"], "the key may come yet")
+            self.run_for(0.02)
             self.assertHeard("bob", "hello")
             self.assertGreater(bob.client.dropped.get("unknown room key", 0), 0)
             with self.cut_off(bob):
@@ -3148,8 +3164,9 @@ class AttackTest(RoomCase):
             self.assertLess(18 * 38, sent)
             self.assertIn(Entries, map(type, carol.received()), "where it is known to receive, it is served")
             carol = Insider(self.network, "carol%d" % number, carol.instance, voucher=carol.voucher).enter()
-        victim, _ = self.spoof(carol, Bye(""))  # It is shorter than a challenge.
-        self.assertEqual([], victim.inbox)
+        for text, count in (("as long", 1), ("shorter", 0)):
+            victim, _ = self.spoof(carol, Bye(text[count - 1 :]))
+            self.assertChallenged(victim, count)
 
     def test_a_login_that_goes_on_elsewhere_is_answered_where_it_began(self):
         self.room("ann")
@@ -3212,9 +3229,9 @@ class AttackTest(RoomCase):
         ann, _ = self.room("ann", "bob", remembers=True)
         self.say("bob", "psst", to_name="ann")
         seen = self.believe_a_false_server(ann)
-        for here in (True, True, False):
-            if not here:
-                ann.leave()
+        for change in (None, None, ann.leave, self.network.restart_server):
+            here = not change
+            (change or str)()
             for name, shown in (("eve", seen.shown), ("ann", bytes(16))):
                 answers = Insider(self.network, name, seen.instance).prove(attempt=2**32 - 1, shown=shown)
                 self.assertEqual([Refused(ANOTHER_LOGIN, REFUSALS[ANOTHER_LOGIN])], answers)
@@ -3367,6 +3384,8 @@ class AttackTest(RoomCase):
         stranger = self.stranger()
         stranger.pace = 0.01
         for count, least, most in ((40, LOGIN_BURST, LOGIN_BURST), (20, 10, 11)):
+            for _ in range(3):  # Who knows the password gives nobody another guess.
+                Insider(self.network, "bob", self.network.entropy(16)).enter().tell(Bye(""))
             answers = [stranger.begin("guess %d" % number)[0][1] for number in range(count)]
             tested = answers.count(Keys.code)  # The server showed whether these are right.
             self.assertTrue(least <= tested <= most, tested)
@@ -3528,6 +3547,16 @@ class AttackTest(RoomCase):
         client.tick(self.network.now)
         self.assertGreater(client.deadline(), self.network.now)
 
+    def test_what_is_said_twice_is_shown_once_and_what_never_ends_not_at_all(self):
+        self.lied_to()
+        self.tell_lie(Page(STANDING, 0, 5, encode_batch(5, 6, b"")))
+        self.victim.say("mine")
+        self.lie(*(text_entry("x%d" % number, number) for number in (5, 5, 6, 7, 6)))
+        own = self.victim.all(Connected)[0].member
+        self.lie(text_entry("mine", 1, own, last=False), text_entry("mi", 1, own), first=6)
+        self.assertEqual(["x5", "x6", "x7"], self.victim.texts())
+        self.assertEqual(["mi"], [event.text for event in self.victim.all(RECEIPT)])
+
     def test_what_another_server_says_that_it_has_taken_is_sent_to_this_one(self):
         self.lied_to()
         self.victim.say("hello")
@@ -3602,6 +3631,46 @@ class AttackTest(RoomCase):
             self.assertEqual(state is State.CONNECTING, "welcome under another name" in ann.client.dropped)
 
     # --- a member
+
+    def test_who_is_known_to_have_everything_is_not_told_the_head_before_the_next_heartbeat(self):
+        carol = self.insider("ann")
+        for behind, kinds in ((1, [Entries, Room]), (0, [Entries])):
+            self.announce("x", seconds=0.01)
+            self.assertEqual(kinds, list(map(type, carol.sync(self.network.log.head - behind))))
+
+    def test_who_says_something_is_answered_by_its_entry_unless_it_cannot_read_that_or_asks_again(self):
+        carol = self.insider("ann", rate=0)
+        for _ in range(1100):
+            self.server.say("x", self.network.now)
+        carol.pace = 0.01
+        for number, (behind, key, most, answered) in enumerate(
+            ((0, 0, 16, False), (1024, 0, 16, False), (1025, 0, 16, True), (0, 1, 16, True), (0, 0, 8, True)), 1
+        ):
+            sync = Sync(self.network.log.head - behind, carol.welcome.key_id - key, 0, most, (part(number, "x"),))
+            self.network.wake(SERVER)
+            self.assertEqual(answered, Entries in map(type, carol.tell(sync)))
+
+    def test_who_loses_much_is_sent_the_newest_entries_again_until_it_has_them(self):
+        carol = self.insider("ann", rate=0)
+        carol.pace, came = 0.21, []
+
+        def again(seconds=3):
+            carol.inbox.clear()
+            self.announce("x", seconds=seconds)
+            came[:] = [each for each in carol.received() if isinstance(each, Entries)]
+            return [len(carol.readable(each)) for each in came]
+
+        for seconds, rtt, lossy in ((0.03, 0, 0), (0.1, 40, 0), (0.1, 25, 1)):
+            again(seconds)
+            answers = carol.tell(Sync(self.network.log.head - 1, 1, rtt, 16))
+            self.assertEqual([1 + 6 * lossy, [2] * 9 * lossy], [list(map(type, answers)).count(Entries), again()])
+        self.assertEqual([[3] * 9, [4] * 9, [4] * 9, [4], [4] * 2], [again(at) for at in (3, 3, 3, 0.03, 0.06)])
+        carol.sync(self.network.log.head)
+        self.assertEqual([1] * 9, again())
+        self.assertEqual([False] * 2 + [True] * 7, [bool(each.flags & ASK) for each in came])
+        for _ in range(chat.LOSSY_ENTRIES - 8):
+            again(0)
+        self.assertEqual([[4], []], [again(0.03), again(0.03)], "so many entries later")
 
     def test_a_private_message_reaches_nobody_else(self):
         carol = self.insider("ann", "bob")

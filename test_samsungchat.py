@@ -2530,11 +2530,6 @@ class TalkTest(RoomCase):
         self.assertHeard("bob", *numbered(300))
         self.assertSent("ann", 300)
 
-    def test_a_long_message_passes_the_lowest_rate(self):
-        self.room("ann", "bob", rate=1)
-        self.say("ann", "x" * TEXT_BYTES_MAX, seconds=30)
-        self.assertHeard("bob", "x" * TEXT_BYTES_MAX)
-
     def test_a_newcomer_is_shown_that_it_is_in_and_then_the_last_messages(self):
         self.room("ann")
         for text in numbered(10):  # Joins and leaves are no messages.
@@ -2612,8 +2607,8 @@ class TalkTest(RoomCase):
         self.run_for(seconds)
         return len([source for source, _, _ in self.network.wire if source == self.someone(name).address])
 
-    def test_a_part_that_was_lost_is_sent_again_and_no_other(self):
-        self.room("ann", "bob", weather=Weather(delay=0.001))
+    def test_a_long_message_passes_the_lowest_rate_and_a_part_that_was_lost_is_sent_again_and_no_other(self):
+        self.room("ann", "bob", weather=Weather(delay=0.001), rate=1)
         self.network.weather = Weather(loss=0.5, delay=0.001)
         self.say("ann", "x" * TEXT_BYTES_MAX, seconds=0.0005)
         self.network.weather = Weather(delay=0.001)

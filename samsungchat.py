@@ -6057,10 +6057,11 @@ class ClientApp(App):
         elif isinstance(event, Disconnected) and not event.code:
             self._lost = event.text
         elif isinstance(event, Disconnected) and event.code and not self.face.finishes:
-            self.entered = False  # The client goes on with the old one meanwhile, and may be back before an answer.
+            # The client goes on with the old one meanwhile, and may be back before an answer.
+            self.entered, self.question = False, None
             self._ask("password", {"password": "Type the new one, or wait for the room to come back."}, event.code)
         elif isinstance(event, LoginFailed):
-            self.entered = False
+            self.entered, self.question = False, None
             field = LOGIN_FIELDS.get(event.code, "")
             self._ask(field, {field: display_text(event.text, " ")}, event.code)
         elif isinstance(event, LoopEnded) and event.failure and self.face.form:
@@ -7583,7 +7584,7 @@ class Window(Face):
         if self._fitting_zoom() != self._ui_zoom:
             self.dress()
         if self._asked:
-            self.question.place(width=min(self.root.winfo_width() - px(self.root, 32), px(self.root, 400)))
+            self.question.place(width=min(self.question.place_info()["in"].winfo_width(), px(self.root, 400)))
 
     def _fitting_zoom(self) -> int:
         """Return how far what surrounds the conversation may grow, so that all of it stays inside."""
@@ -8112,7 +8113,8 @@ class LoginForm:
             on(self.server.entry, key, functools.partial(self._step, by))
         for field in self.fields.values():
             on(field.entry, "<Return> <KP_Enter>", self.submit)
-        put(self.frame, "Ghost.TButton", text="It does not work?", command=self.find_faults, padx=S, pady=S, sticky="w")
+        faults = put(self.frame, "Ghost.TButton", 2, text="It does not work?", command=self.find_faults, sticky="w")
+        faults.grid(columnspan=3, padx=S, pady=XS)
         put(self.frame, "Ghost.TButton", 0, 1, text=OTHER_LANGUAGE, command=window.switch_language, pady=S)
         put(self.frame, "Ghost.TButton", 0, 2, text="Switch theme", command=window.switch_theme, padx=S, pady=S)
         self.frame.columnconfigure(0, weight=1)
@@ -8321,7 +8323,8 @@ class ClientWindow(Window):
         self.view = View(self, chat, "conversation", TEXT_COLUMNS, row=3)
         self.bar = ttk.Label(self.view.frame)
         self.invited = put(self.view.frame, "Surface.TFrame", 2, columnspan=2, sticky="we", padding=[L, S])
-        put(self.invited, "Small.TLabel", text="Nobody else is here yet. Others come in with", sticky="w")
+        words = "Nobody else is here yet. Others come in with"
+        put(self.invited, "Small.TLabel", text=words, sticky="we", wraplength="240p")
         self.invitation = put(self.invited, "TLabel", 1, sticky="we", wraplength="240p")
         copy = put(self.invited, "TButton", 0, 1, rowspan=2, text="Copy", padx=(S, 0))
         copy.configure(command=lambda: self._copy(app.invitation()))
@@ -8469,7 +8472,7 @@ class ClientWindow(Window):
         self.state.configure(style=status_level(transcript.status) + ".TLabel")
         say(self.state, status_text(transcript.status))
         words, level = app.connection()
-        self.bar.configure(style=level + ".Bar.TLabel", wraplength=self.view.frame.winfo_width())
+        self.bar.configure(style=level + ".Bar.TLabel", wraplength=self.view.frame.winfo_width() - px(self.root, 32))
         say(self.bar, words)
         self.bar.place(in_=self.view.frame, relwidth=1) if words else self.bar.place_forget()
         self.composer.tell(NOT_TAKEN.get(transcript.hushed(), "Write a message"), app.notes())
@@ -8504,7 +8507,7 @@ class ServerWindow(Window):
         self.add_menu(strip, [("Share the program, or no more", "", app.share)], column=1, rowspan=2)
         self.switch = put(strip, "TButton", 0, 2, rowspan=2, padx=(S, 0), command=self.open_or_close)
         self.trouble = put(strip, "error.TLabel", 2, columnspan=3, sticky="we", wraplength="240p")
-        self.port = Field(strip, "Another port", 3, sticky="w", pady=(S, 0))
+        self.port = Field(strip, "Another port", 3, sticky="w", pady=(XS, 0))
         self.port.entry.configure(width=8)
         self.rows = put(strip, "TFrame", 4, columnspan=3, sticky="we", grow=1)
         self.warning = put(strip, "warning.TLabel", 5, columnspan=3, sticky="we", pady=(XS, 0), wraplength="240p")
@@ -8623,7 +8626,7 @@ class ServerWindow(Window):
                 self._show_rows()
         hands, tall = app.transcript.hands(), self.root.winfo_height() >= px(self.root, 560)
         show_if(app.need, self.fresh.frame)
-        show_if(not app.need and (tall or not hands), self.rows)
+        show_if(is_open and not app.need and (tall or not hands), self.rows)
         if app.need is not self._need:
             self._need = app.need
             self.fresh.value.set("")

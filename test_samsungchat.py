@@ -6985,6 +6985,150 @@ def ground(widget):
     return chat.ttk.Style(widget).lookup(str(widget.cget("style")) or kind, "background")
 
 
+def unseen(root):
+    """Return what of a window can neither be seen whole nor be scrolled to; a text may be cut with an ellipsis."""
+    found, measure = [], functools.partial(root.tk.call, "font", "measure")
+    for widget in widgets(root):
+        kind, around = widget.winfo_class(), [widget]
+        while around[-1] is not root:
+            around.append(around[-1].master)
+        kinds = ("TLabel", "TButton", "TEntry", "Treeview", "Text")
+        if kind not in kinds or not all(each.winfo_manager() for each in around):
+            continue
+        wide, high, needs, said = widget.winfo_width(), widget.winfo_reqheight(), [], ""
+        if kind in ("TLabel", "TButton"):
+            said = str(widget.cget("text"))
+            font = chat.ttk.Style(root).lookup(str(widget.cget("style")) or kind, "font")
+            if hasattr(widget, "inset"):
+                needs = [(measure(font, row) + 2 * widget.inset, wide) for row in said.split("\n")]
+            else:  # A row that is wrapped may end in a space, which needs none.
+                needs = [(widget.winfo_reqwidth() - (kind == "TLabel") * (measure(font, " ") + 1), wide)]
+        elif kind == "Treeview":
+            shown = [each for each in widget.cget("columns") if each in widget.cget("displaycolumns")]
+            widths = [widget.column(each, "width") for each in shown]
+            titles = [measure("UiSmallBold", widget.heading(each, "text")) + 8 for each in shown]
+            needs, high = [*zip(titles, widths), (sum(widths), wide)], high * 2 // 3  # It scrolls.
+        elif kind == "Text":
+            high = root.tk.call("font", "metrics", "ChatBody", "-linespace")
+        inside = widget.winfo_ismapped() and high <= widget.winfo_height() and all(need <= room for need, room in needs)
+        x = y = 0
+        for each in around[:-1]:
+            x, y, room = x + each.winfo_x(), y + each.winfo_y(), each.master
+            right, bottom = room.winfo_width(), room.winfo_height()
+            if room.winfo_class() == "Canvas":  # Its region is what can be scrolled to.
+                x, y = room.canvasx(x), room.canvasy(y)
+                right, bottom = (float(end) for end in str(room.cget("scrollregion")).split()[2:])
+            inside = inside and 0 <= x <= right - wide and 0 <= y <= bottom - widget.winfo_height()
+            if room.winfo_class() == "Canvas":
+                break
+        if not inside:
+            found.append((str(widget), said, needs, high, widget.winfo_height()))
+    return found
+
+
+class EverySizeTest(WindowTest):
+    """Everything can be reached and read in every state of a window, whatever its size, zoom and the screen's scale."""
+
+    def check(self, open_window, *ways, scale=1, sizes="400x500 640x480 1100x720 1920x1080", zooms=(-2, 0, 10)):
+        """Look at each state on these ways: they are called with the window, and tell what it is in."""
+        root = chat.open_root()
+        root.tk.call("tk", "scaling", 4 / 3 * scale)
+        with mock.patch.object(chat, "open_root", lambda: root), mock.patch.object(chat, "start_discovery"):
+            window = open_window()
+            for way, zoom, size in itertools.product(ways, zooms, sizes.split()):
+                window.root.geometry(size)
+                window.root.update()
+                if zoom != window.zoom:
+                    window.zoom = zoom
+                    window.dress()
+                for state in way(window):
+                    window.update()
+                    window.root.update()
+                    self.assertEqual([], unseen(window.root), "%s, %s, zoom %d, scale %g" % (state, size, zoom, scale))
+
+    def client(self, window):
+        app = window.app
+        take = lambda event: app.take((app.transcript, event))  # noqa: E731
+        app.log_in(server="127.0.0.1", port="9", name="alice", password="secret")
+        yield "connecting"
+        app.leave_room(max(REFUSALS.values(), key=len))
+        yield "searching"
+        far = [chat.ServerFound("Lab " + "W" * 28 * at, at, 99, ("192.168.100.10%d" % at, 11111)) for at in range(4)]
+        for found in ([], far):
+            app.end_search(found)
+            yield "%d rooms found" % len(found)
+        app.log_in(server="", port="70000", name="two words", password="")
+        yield "errors"
+        with mock.patch.object(chat, "check", lambda *_: ()):
+            window.login.find_faults()
+        yield "faults"
+        window.login.close_faults()
+        app.login, own = chat.LoginValues("192.168.100.200", 11111, "alice", "secret"), b"a" * 8
+        for again in (False, True):
+            take(Connected("Laboratorium " + "W" * 30, "alice", own, ((own, "alice"),), again))
+            take(chat.Status(State.CONNECTED, 3, 12, 99 * again))
+            yield "back" if again else "alone"
+            for at, name in enumerate(("W" * 32, "M" * 31, "bob")):
+                ident, text = bytes([at]) * 8, "a text that is not short, and goes on so that it wraps"
+                take(Happened(2 * at + 1, Entry(JOINED, 1000, ident, name=name), ""))
+                take(Happened(2 * at + 2, text_entry(text, author=ident, name=name), text))
+            yield "talking"
+            for typed in ("/msg %s psst" % ("W" * 32), "x" * 7000, ""):
+                window.composer.set(typed)
+                yield "typing %.9s" % typed
+            window.find.open()
+            window.find.needle.set("text")
+            yield "finding"
+            take(chat.Disconnected("The server has not answered for 8 s."))
+            take(chat.Status(State.RECONNECTING, 3, 0, 99))
+            yield "lost"
+            window.find.close()
+        for ask in (app.ask_leave, app.quit):
+            app.waiting[1] = "on its way"
+            ask()
+            yield "asked %s" % app.question[0]
+        take(chat.LoginFailed(USERNAME_TAKEN, REFUSALS[USERNAME_TAKEN]))
+        yield "name taken"
+        app.waiting[1] = "on its way"
+        app.quit()
+        yield "asked beside the form"
+        app.answer(False)
+
+    def server(self, window):
+        for name in () if window.table.tree.exists("nbob") else ("bob", "W" * 32):
+            yield "nobody"
+            join(self, window.app.bound[1], name)
+        self.wait(window, lambda: window.table.tree.exists("n" + "W" * 32))
+        yield "members"
+        window.app.ask_kick("W" * 32)
+        yield "asked"
+        window.app.answer(False)
+
+    def closed(self, window):
+        if window.app.loop is not None:
+            window.app.call(Server.close)
+            self.wait(window, lambda: window.app.loop is None)
+        window.app.trouble = ""
+        yield "closed"
+        window.app.trouble = "Port 11111 is in use; choose another one, or end the program that has it."
+        window.update()
+        window.port.value.set("70000")
+        window.switch.invoke()
+        yield "trouble"
+
+    def check_all(self, *ways):
+        self.check(*ways)
+        chat.use_language("id")
+        self.addCleanup(chat.use_language, "en")
+        self.check(*ways, scale=2, sizes="800x1000 1920x1080", zooms=(0,))
+
+    def test_a_client(self):
+        self.check_all(functools.partial(self.open_client, 9, "alice", "secret"), self.client)
+
+    def test_a_server(self):
+        self.check_all(self.open_server, self.server, self.closed)
+
+
 class ServerWindowTest(WindowTest):
     """The server's window shows the room, and what is done there happens."""
 

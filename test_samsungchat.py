@@ -6446,7 +6446,7 @@ class ClientWindowTest(WindowTest):
         self.wait(window, lambda: text in self.shown(window))
 
     def test_everything_has_its_place(self):
-        form = "It does not work? | Bahasa Indonesia | Switch theme / SamsungChat / A chatroom for your network"
+        form = "Bahasa Indonesia | Switch theme / SamsungChat / A chatroom for your network"
         form += " / Server | Port / TEntry | TEntry / Your name / TEntry / Password | Show / TEntry / Log in"
         self.assertEqual(form, self.sketch(self.open_client()).partition(" / Looking")[0])
         window, _ = self.enter(), self.guest("bob")
@@ -6498,6 +6498,13 @@ class ClientWindowTest(WindowTest):
             shown.append((entry.cget("show"), button.cget("text")))
             self.press(window, button, "space")
         self.assertEqual(shown, [("\u2022", "Show"), ("", "Hide"), ("\u2022", "Show")])
+        form, left, right = window.login, set(), set()
+        window.root.update()
+        for widget in (form.name.label, form.name.entry, entry, form.server.label, form.server.entry, form.button):
+            left.add(widget.winfo_rootx())
+        for widget in (button, entry, form.name.entry, form.port.entry, form.button):
+            right.add(widget.winfo_rootx() + widget.winfo_width())
+        self.assertEqual((1, 1), (len(left), len(right)), "labels, fields and buttons share their edges")
 
     def test_a_login_that_takes_long_can_be_cancelled(self):
         window = self.open_client(9, "alice", "secret")
@@ -6680,6 +6687,22 @@ class ClientWindowTest(WindowTest):
         self.press(window, window.composer.text, "Escape")
         self.assertEqual(("x", ""), (window.composer.get(), window.composer.note.cget("text")))
 
+    def test_the_menu_has_an_edge_is_inside_the_window_and_keeps_leaving_apart(self):
+        window = self.enter()
+        window.root.geometry("400x500+700+300")
+        window.root.update()
+        (menu,) = [each for each in widgets(window.here.master) if each.winfo_class() == "Menu"]
+        with mock.patch.object(chat.tk.Menu, "tk_popup", lambda menu, x, y: menu.post(x, y)):
+            menu.master.invoke()
+        window.root.update()
+        left, top = menu.winfo_rootx() - window.root.winfo_rootx(), menu.winfo_rooty() - window.root.winfo_rooty()
+        self.assertTrue(0 <= left <= 400 - menu.winfo_width() and 0 <= top <= 500 - menu.winfo_height(), (left, top))
+        self.assertNotEqual(str(menu.cget("background")), str(menu.entrycget(0, "background")))  # Round them it shows.
+        last = menu.index("end")
+        apart = menu.type(last - 1), menu.entrycget(last, "label").strip(" \u2026")
+        self.assertEqual(("separator", "Leave the room"), apart)
+        menu.unpost()
+
     def test_the_menu_offers_what_can_be_done_with_what_is_there(self):
         window, bob = self.enter(), self.guest("bob")
         bob.say("see https://example.org/a")
@@ -6856,6 +6879,10 @@ class ClientWindowTest(WindowTest):
         self.assertEqual(sizes[0], sizes[2])
         for small, middle, large in zip(sizes[3], sizes[0], sizes[1]):
             self.assertTrue(small < middle < large < 1.5 * small)
+        self.press(window, window.composer.text, "Control-minus")
+        app = chat.ClientApp({**window.app.values, "server": ""})
+        again = self.open(lambda root: chat.ClientWindow(root, app, chat.read_settings()))
+        self.assertEqual(-1, again.zoom)  # It is remembered.
 
     def test_the_members_have_their_place_where_there_is_room_or_where_it_is_asked_for(self):
         self.guest("bob")
@@ -7035,6 +7062,7 @@ class EverySizeTest(WindowTest):
         root.tk.call("tk", "scaling", 4 / 3 * scale)
         with mock.patch.object(chat, "open_root", lambda: root), mock.patch.object(chat, "start_discovery"):
             window = open_window()
+            self.addCleanup(root.tk.call, "tk", "scaling", 4 / 3)  # All windows of a process share it.
             for way, zoom, size in itertools.product(ways, zooms, sizes.split()):
                 window.root.geometry(size)
                 window.root.update()

@@ -5793,6 +5793,11 @@ class App:
         """Return what Enter alone answers where a password is asked for."""
         return ""
 
+    def tell(self, level: str, text: str, mention: bool = False, event: Any = None) -> None:
+        """Add a line to a log of what happens: "good", "warning", "error", "accent", "muted" or "plain"."""
+        line = self.transcript.note(text, "log")
+        self.face.show(event, [replace(line, at=time.time(), state=level, mention=mention)])
+
     def ask(self, question: str, yes: str, act: Callable[[], None]) -> None:
         """Ask before something is done; to ask that twice in a row is an answer."""
         if self.question is not None and self.question[0] == question:
@@ -5974,11 +5979,14 @@ class ClientApp(App):
         searches = self.need is not None and (self.face.form or self.need.searching and self.need.field == "server")
         if searches and not self._classic and now >= self._search_at:  # An original server answers no search.
             self._search_at = float("inf")
-            port = whole_number(self.values["port"])
             try:
-                start_discovery(port if 0 < port < 65536 else PORT, functools.partial(self._later, self.end_search))
+                start_discovery(self._port(), functools.partial(self._later, self.end_search))
             except OSError:
                 self.end_search(())
+
+    def _port(self) -> int:
+        port = whole_number(self.values["port"])
+        return port if 0 < port < 65536 else PORT
 
     def end_search(self, found: Sequence[ServerFound]) -> None:
         """Take the only server, or have the person choose."""
@@ -6012,12 +6020,11 @@ class ClientApp(App):
     def find_faults(self, **given: str) -> None:
         """Check with these values what keeps the person from coming in; the face is shown each Finding."""
         self.values.update(given)
-        server, port, password = (self.values[name] for name in ("server", "port", "password"))
-        number = whole_number(port) if 0 < whole_number(port) < 65536 else PORT
+        server, port, password = self.values["server"], self._port(), self.values["password"]
         self.checking = True
 
         def look() -> None:
-            for finding in itertools.chain(check(server, number, password), [None]):
+            for finding in itertools.chain(check(server, port, password), [None]):
                 self._later(self._show_finding, finding)
 
         start_thread(look)
@@ -6025,8 +6032,7 @@ class ClientApp(App):
     def _show_finding(self, finding: Optional[Finding]) -> None:
         self.checking = finding is not None
         if finding is not None:
-            line = self.transcript.note(finding.lines(), "log")
-            self.face.show(finding, [replace(line, at=time.time(), state="good" if finding.good else "error")])
+            self.tell("good" if finding.good else "error", finding.lines(), event=finding)
 
     # --- what happens
 
@@ -6209,10 +6215,8 @@ ACTIVITY: Dict[str, Tuple[str, str]] = {
 
 def join_command(address: str) -> str:
     """Return what to type to join a server there; Python is called as it is called here."""
-    return "%s samsungchat.py client %s" % (
-        "py" if os.name == "nt" else os.path.basename(sys.executable or "python3"),
-        address,
-    )
+    python = "py" if os.name == "nt" else os.path.basename(sys.executable or "python3")
+    return "%s samsungchat.py client %s" % (python, address)
 
 
 class ServerApp(App):
@@ -6301,11 +6305,6 @@ class ServerApp(App):
     def _show(self, event: Any, texts: Sequence[str]) -> None:
         """Show what is said to the operator only, as it stands."""
         self.face.show(event, [self.transcript.note(text, "answer") for text in texts])
-
-    def tell(self, level: str, text: str, mention: bool = False) -> None:
-        """Add a line to the log of what happens: "good", "warning", "error", "accent", "muted" or "plain"."""
-        line = self.transcript.note(text, "log")
-        self.face.show(None, [replace(line, at=time.time(), state=level, mention=mention)])
 
     def take(self, event: Any) -> None:
         """Take an event of the server; what strangers have written in it is made safe to show."""
@@ -9369,6 +9368,9 @@ def argument_parser() -> argparse.ArgumentParser:
         _add(face, "--cli", "use the terminal, or what stands in its place")
         words = local("the language: English or Indonesian (default: the system's)")
         role.add_argument("--lang", choices=tuple(LANGUAGES), help=words)
+        secret = role.add_mutually_exclusive_group()
+        _add(secret, "--password-file", "read the password from a file", "FILE")
+        _add(secret, "--password", "the password; other users of this machine can see it", "TEXT")
     _add(server, "--classic", "admit the original program too, which is not encrypted")
     most = "with --classic: most members with it (default: %(default)s)"
     _add(server, "--classic-max", most, "N", CLASSIC_MAX, (1, 65535))
@@ -9396,10 +9398,6 @@ def argument_parser() -> argparse.ArgumentParser:
     _add(client, "--port", "UDP port (default: %d)" % PORT, "N", None, (1, 65535))
     _add(client, "--name", "your name in the room (default: ask, or your login name)", "NAME")
     _add(client, "--earlier", "earlier messages to show (default: %(default)s)", "N", EARLIER_DEFAULT, (0, 65535))
-    for role in (server, client):
-        secret = role.add_mutually_exclusive_group()
-        _add(secret, "--password-file", "read the password from a file", "FILE")
-        _add(secret, "--password", "the password; other users of this machine can see it", "TEXT")
     return parser
 
 

@@ -6081,25 +6081,14 @@ def hostile_events():
     kinds = (chat.TEXT, ACTION, PRIVATE, JOINED, LEFT, NOTICE, STARTED, SKIP)
     entries = [Entry(kind, 1, b"e", name=HOSTILE, to_name=HOSTILE, text=HOSTILE) for kind in kinds]
     room = [chat.Happened(seq, entry, HOSTILE, seq % 2 == 0) for seq, entry in enumerate(entries, 1)]
-    queued = chat.Queued(1, entries[2])
+    members = ((b"a", HOSTILE), (b"b", "b" + HOSTILE))
+    standing = ((1, Entry(JOINED, 0, b"b", name="b" + HOSTILE, text=chat.CLASSIC_TEXT)),)
+    ends = [replace(room[2], number=1), chat.NotSent(1, HOSTILE, HOSTILE, display_text(HOSTILE)), chat.Sent(1, True)]
+    ends.append(chat.EarlierRead(tuple(room), True))
     return [
-        chat.Connected(
-            HOSTILE,
-            HOSTILE,
-            b"a",
-            ((b"a", HOSTILE), (b"b", "b" + HOSTILE)),
-            True,
-            ((1, Entry(JOINED, 0, b"b", name="b" + HOSTILE, text=chat.CLASSIC_TEXT)),),
-        ),
+        chat.Connected(HOSTILE, HOSTILE, b"a", members, True, standing),
         *room,
-        queued,
-        replace(room[2], number=1),
-        queued,
-        chat.NotSent(1, HOSTILE, HOSTILE, display_text(HOSTILE)),
-        queued,
-        chat.Sent(1, True),
-        queued,
-        chat.EarlierRead(tuple(room), True),
+        *(event for end in ends for event in (chat.Queued(1, entries[2]), end)),
         chat.Disconnected("The server does not answer."),
         chat.ServerStuck(True),
         chat.Status(State.CONNECTED, 1, 1, 1),

@@ -8714,21 +8714,21 @@ _INDONESIAN: Dict[str, str] = {
     "%d earlier line": "%s baris sebelumnya",
     "%d earlier lines": "%s baris sebelumnya",
     # Why a login, a name or a text is refused.
-    "This name is in use; choose another.": "Username sudah digunakan; pilih nama lain.",
-    "This name cannot be used; choose another.": "Nama ini tidak bisa dipakai; pilih nama lain.",
+    "This name is in use; choose another.": "Username sudah digunakan; pilih yang lain.",
+    "This name cannot be used; choose another.": "Username ini tidak bisa digunakan; pilih yang lain.",
     "The password is wrong, or this is not the server that you mean.": "Password salah, atau ini bukan server yang "
     "Anda maksud.",
     "The room is full; try again when somebody has left.": "Ruang sudah penuh; coba lagi setelah ada yang keluar.",
     "The server is busy; try again in a few seconds.": "Server sedang sibuk; coba lagi beberapa detik lagi.",
-    "You were removed from the room; for ten minutes after that it stays closed to you.": "Anda dikeluarkan dari "
-    "ruang; selama sepuluh menit sesudahnya ruang ini tertutup bagi Anda.",
-    "Somebody at your address was removed from the room; for ten minutes after that nobody new is let in from there. "
-    "Who runs the server can lift that.": "Seseorang di alamat Anda dikeluarkan dari ruang; selama sepuluh menit "
-    "sesudahnya tidak ada orang baru yang boleh masuk dari sana. Pengelola server bisa mencabut larangan ini.",
-    "Your name was silent and somebody else has taken it; log in again.": "Nama Anda lama tidak terdengar dan sudah "
-    "dipakai orang lain; silakan login lagi.",
+    "You were removed from the room; for ten minutes after that it stays closed to you.": "Anda sudah dikeluarkan "
+    "dari ruang ini; selama sepuluh menit sejak itu Anda belum bisa masuk lagi.",
+    "Somebody at your address was removed from the room; for ten minutes after that nobody new is let in from "
+    "there. Who runs the server can lift that.": "Seseorang di alamat Anda dikeluarkan dari ruang; selama sepuluh "
+    "menit sejak itu orang baru dari alamat tersebut belum bisa masuk. Pengelola bisa mencabut larangan ini.",
+    "Your name was silent and somebody else has taken it; log in again.": "Anda lama tidak terhubung dan username "
+    "Anda sudah dipakai orang lain; silakan login lagi.",
     "The room is full and your address had most of its seats: yours has gone to somebody at another one.": "Ruang "
-    "sudah penuh dan alamat Anda memakai paling banyak tempat: tempat Anda diberikan kepada orang di alamat lain.",
+    "sudah penuh dan alamat Anda memakai tempat paling banyak: tempat Anda diberikan kepada orang dari alamat lain.",
     "This place in the room belongs to another login; log in again.": "Tempat di ruang ini milik login lain; silakan "
     "login lagi.",
     "The server speaks another version; use the same samsungchat.py on both machines.": "Versi server berbeda; pakai "
@@ -8737,13 +8737,14 @@ _INDONESIAN: Dict[str, str] = {
     "No server answered. Check that it is running, the address and the port, that a firewall lets UDP through, and "
     "that both machines are on the same network.": "Tidak ada server yang menjawab. Periksa apakah server berjalan, "
     "alamat dan port-nya benar, firewall meloloskan UDP, dan kedua komputer berada di jaringan yang sama.",
-    "A name needs at least one letter or digit.": "Nama harus berisi paling sedikit satu huruf atau angka.",
-    "A name has at most %d characters and %d bytes.": "Nama paling panjang %s karakter dan %s byte.",
-    "A name has letters, digits and _ - . only, no spaces.": "Nama hanya boleh berisi huruf, angka, dan _ - . "
+    "A name needs at least one letter or digit.": "Username harus berisi paling sedikit satu huruf atau angka.",
+    "A name has at most %d characters and %d bytes.": "Username paling panjang %s karakter dan %s byte.",
+    "A name has letters, digits and _ - . only, no spaces.": "Username hanya boleh berisi huruf, angka, dan _ - . "
     "tanpa spasi.",
-    "A name has no invisible characters.": "Nama tidak boleh berisi karakter yang tak terlihat.",
-    "A name begins with a letter or digit.": "Nama diawali huruf atau angka.",
-    "The letters of a name are of one script; here %s.": "Huruf-huruf dalam nama harus dari satu aksara; di sini: %s.",
+    "A name has no invisible characters.": "Username tidak boleh berisi karakter yang tidak terlihat.",
+    "A name begins with a letter or digit.": "Username diawali huruf atau angka.",
+    "The letters of a name are of one script; here %s.": "Huruf-huruf dalam username harus dari satu aksara; di "
+    "sini: %s.",
     "There is nothing to send.": "Tidak ada yang bisa dikirim.",
     "{:,} bytes; at most {:,}": "%s byte; paling banyak %s",
     "This message has %s fit. Send it in pieces.": "Pesan ini terlalu panjang (%S). Kirim sedikit demi sedikit.",
@@ -8771,9 +8772,9 @@ _INDONESIAN: Dict[str, str] = {
     "Nobody called %s is kept out.": "Tidak ada yang bernama %s yang sedang dilarang masuk.",
     "%d min %02d s": "%s menit %s detik",
     "Too much is waiting to be sent; try again when the connection is back.": "Terlalu banyak pesan yang menunggu; "
-    "coba lagi setelah sambungan pulih.",
+    "coba lagi setelah koneksi pulih.",
     "Nobody here is called %s. Nothing was sent.": "Tidak ada yang bernama %s di sini. Tidak ada yang dikirim.",
-    "The connection was lost and did not come back.": "Sambungan terputus dan tidak pulih.",
+    "The connection was lost and did not come back.": "Koneksi terputus dan tidak pulih.",
     "The server has another password now, or it is another one.": "Password server sudah diganti, atau ini server "
     "yang lain.",
     "The server does not take this.": "Server tidak menerima pesan ini.",
@@ -8795,7 +8796,6 @@ _INDONESIAN: Dict[str, str] = {
     "%s uses the original program: from now on the room's messages also travel unencrypted.": "%s memakai program "
     "asli: mulai sekarang pesan di ruang ini juga dikirim tanpa enkripsi.",
     "%s Ours needs --classic to answer here.": "%S Server kami perlu --classic agar menjawab di sini.",
-    "An original server has no /me and no /msg.": "Server program asli tidak punya /me dan /msg.",
     # Commands.
     "say something to one member only": "kirim pesan kepada satu anggota saja",
     "answer the last private message": "balas pesan pribadi terakhir",
@@ -8804,16 +8804,13 @@ _INDONESIAN: Dict[str, str] = {
     "show N more messages from before": "tampilkan N pesan sebelumnya",
     "show the commands": "tampilkan perintah",
     "leave": "keluar",
-    "list the members with address, round trip and messages": "tampilkan anggota dengan alamat, waktu "
-    "tempuh, dan pesan",
-    "announce something to all": "umumkan sesuatu kepada semua",
+    "list the members with address, round trip and messages": "tampilkan anggota dengan alamat, ping, dan jumlah pesan",
     "remove a member, and let in nobody new from its address, for ten minutes": "keluarkan seorang anggota, dan "
-    "jangan izinkan orang baru dari alamatnya, selama sepuluh menit",
+    "jangan izinkan orang baru dari alamatnya masuk, selama sepuluh menit",
     "list who is kept out, and for how long still": "tampilkan siapa yang dilarang masuk, dan berapa lama lagi",
     "let somebody in again, and who is new from there": "izinkan seseorang masuk lagi, juga orang baru dari sana",
     "close the room": "tutup ruang",
     "say something that starts with a slash": "kirim pesan yang diawali garis miring",
-    "There is no command /%s; /help lists them.": "Tidak ada perintah /%s; /help menampilkan semuanya.",
     "There is no command /%s; /help lists them; a text that starts with a slash begins with two.": "Tidak ada "
     "perintah /%s; /help menampilkan semuanya; pesan yang diawali garis miring ditulis dengan dua garis miring.",
     "Write /%s %s.": "Tulis /%s %s.",
@@ -8822,13 +8819,13 @@ _INDONESIAN: Dict[str, str] = {
     "A port is a number from 1 to 65535.": "Port adalah angka dari 1 sampai 65535.",
     # States and what happens.
     "not connected": "tidak tersambung",
-    "connecting": "menyambung",
+    "connecting": "menyambungkan",
     "connected": "tersambung",
-    "reconnecting": "menyambung ulang",
+    "reconnecting": "menyambungkan ulang",
     "leaving": "sedang keluar",
     "left": "keluar",
-    "waiting for the server since %d s": "menunggu server sejak %s detik",
-    "reconnecting since %d s": "menyambung ulang sejak %s detik",
+    "waiting for the server since %d s": "sudah %s detik menunggu server",
+    "reconnecting since %d s": "sudah %s detik menyambungkan ulang",
     "connected, %d ms": "tersambung, %s ms",
     "%s, %d waiting": "%S, %s menunggu",
     "Connected again to %s as %s; %s here.": "Tersambung lagi ke %s sebagai %s; %S di sini.",
@@ -8838,8 +8835,8 @@ _INDONESIAN: Dict[str, str] = {
     "The server's disk is full: messages wait until there is room on it.": "Disk server penuh: pesan menunggu sampai "
     "ada tempat.",
     "The server's disk has room again; what waited is sent.": "Disk server sudah punya tempat lagi; pesan yang "
-    "menunggu dikirim.",
-    "%s Trying again since %d s; what you type is kept and sent then.": "%S Mencoba lagi sejak %s detik; yang Anda "
+    "menunggu kini dikirim.",
+    "%s Trying again since %d s; what you type is kept and sent then.": "%S Sudah %s detik mencoba lagi; yang Anda "
     "ketik disimpan dan dikirim nanti.",
     "Connected again.": "Tersambung lagi.",
     "Nobody else is here yet. Others come in with": "Belum ada orang lain di sini. Yang lain bisa masuk dengan",
@@ -8853,19 +8850,19 @@ _INDONESIAN: Dict[str, str] = {
     "%s Trying again; what you type is kept.": "%S Mencoba lagi; yang Anda ketik tetap disimpan.",
     "%d more": "%s orang lagi",
     "%s joined": "%s bergabung",
-    "%s joined (original program, not encrypted)": "%s bergabung (program asli, tidak terenkripsi)",
+    "%s joined (%s)": "%s bergabung (%S)",
     "%s left": "%s keluar",
-    "%s lost the connection": "%s kehilangan sambungan",
+    "%s lost the connection": "%s kehilangan koneksi",
     "%s was removed": "%s dikeluarkan",
     "%s stopped answering": "%s tidak menjawab lagi",
     "%s lost the seat to a newcomer": "%s kehilangan tempat karena pendatang baru",
     "%s joined and left": "%s bergabung lalu keluar",
-    "%s joined and lost the connection": "%s bergabung lalu kehilangan sambungan",
+    "%s joined and lost the connection": "%s bergabung lalu kehilangan koneksi",
     "%s joined and was removed": "%s bergabung lalu dikeluarkan",
     "%s joined and stopped answering": "%s bergabung lalu tidak menjawab lagi",
     "%s joined and lost the seat to a newcomer": "%s bergabung lalu kehilangan tempat karena pendatang baru",
     "%s left and came back": "%s keluar lalu kembali",
-    "%s lost the connection and came back": "%s kehilangan sambungan lalu kembali",
+    "%s lost the connection and came back": "%s kehilangan koneksi lalu kembali",
     "%s was removed and came back": "%s dikeluarkan lalu kembali",
     "%s stopped answering and came back": "%s tidak menjawab lalu kembali",
     "%s lost the seat to a newcomer and came back": "%s kehilangan tempat lalu kembali",
@@ -8882,7 +8879,7 @@ _INDONESIAN: Dict[str, str] = {
     "private": "pribadi",
     "sending \u2026": "mengirim \u2026",
     "not sent": "tidak terkirim",
-    "sent, unconfirmed": "terkirim, tidak dipastikan",
+    "sent, unconfirmed": "terkirim, belum pasti sampai",
     "to %s": "kepada %s",
     # Logging in.
     "1 to 65535": "1 sampai 65535",
@@ -8893,11 +8890,10 @@ _INDONESIAN: Dict[str, str] = {
     "server, atau pilih salah satu yang ditemukan di jaringan ini.",
     "Two servers here are called %s; ask which one is yours.": "Ada dua server bernama %s di sini; tanyakan yang mana "
     "server Anda.",
-    "Connecting to %s ...": "Menyambung ke %s ...",
+    "Connecting to %s ...": "Menyambungkan ke %s ...",
     "Looking for %s ...": "Mencari %s ...",
     "Looking for servers on this network ...": "Mencari server di jaringan ini ...",
     "On this network; type a number or a name:": "Di jaringan ini; ketik angka atau nama:",
-    "%d  %s at %s, %s": "%s  %s di %s, %S",
     "Not sent in the room before: %s; Up recalls what you typed.": "Tidak terkirim di ruang sebelumnya: %S; tombol "
     "panah atas menampilkan lagi yang Anda ketik.",
     "Found %s at %s.": "Ditemukan %s di %s.",
@@ -8905,11 +8901,11 @@ _INDONESIAN: Dict[str, str] = {
     "Not connected: this was not sent.": "Tidak tersambung: pesan ini tidak terkirim.",
     "Nobody has written to you alone yet.": "Belum ada yang mengirim pesan pribadi kepada Anda.",
     "Write /earlier N, with a number from 1 to %d.": "Tulis /earlier N, dengan angka dari 1 sampai %s.",
-    "%s not confirmed yet. Leave all the same?": "%S belum dipastikan sampai. Tetap tinggalkan?",
-    "%s not confirmed yet; once more leaves all the same.": "%S belum dipastikan sampai; sekali lagi untuk tetap "
+    "%s not confirmed yet. Leave all the same?": "%S belum pasti sampai. Tetap keluar?",
+    "%s not confirmed yet; once more leaves all the same.": "%S belum pasti sampai; ulangi sekali lagi untuk tetap "
     "keluar.",
     "Ctrl-C once more leaves.": "Tekan Ctrl-C sekali lagi untuk keluar.",
-    "%s not confirmed.": "%S tidak dipastikan sampai.",
+    "%s not confirmed.": "%S belum pasti sampai.",
     "There is no machine called %s. Check the name, or type its address.": "Tidak ada komputer bernama %s. Periksa "
     "namanya, atau ketik alamatnya.",
     "The program has a fault (%s: %s). Please start it again.": "Ada kesalahan dalam program (%s: %s). Silakan "
@@ -8922,12 +8918,12 @@ _INDONESIAN: Dict[str, str] = {
     "Port %d needs more rights than you have. Choose one above 1023.": "Port %s perlu hak akses lebih tinggi. Pilih "
     "port di atas 1023.",
     "%s is no address of this machine. Leave --host out to listen on all of them.": "%s bukan alamat komputer ini. "
-    "Tanpa --host server membuka semua alamat.",
+    "Hilangkan --host agar semua alamatnya dipakai.",
     # The server's log.
     "{name} joined from {address} ({members} here)": "%s bergabung dari %s (%s di sini)",
     "{name} is back from {address} ({members} here)": "%s kembali dari %s (%s di sini)",
     "{name} left ({members} here)": "%s keluar (%s di sini)",
-    "{name} lost the connection ({members} here)": "%s kehilangan sambungan (%s di sini)",
+    "{name} lost the connection ({members} here)": "%s kehilangan koneksi (%s di sini)",
     "{name} was removed ({members} here)": "%s dikeluarkan (%s di sini)",
     "{name} stopped answering ({members} here)": "%s tidak menjawab lagi (%s di sini)",
     "{name} lost the seat to a newcomer ({members} here)": "%s kehilangan tempat karena pendatang baru (%s di sini)",
@@ -8937,22 +8933,13 @@ _INDONESIAN: Dict[str, str] = {
     "{name} ({address}) may come in again, and whoever is new at that address": "%s (%s) boleh masuk lagi, juga orang "
     "baru di alamat itu",
     "refused {name} from {address}, who is told: {why}": "%s dari %s ditolak, dan diberi tahu: %S",
-    "refused {name} from {address}: {why}": "%s dari %s ditolak: %S",
-    "login from {address} was not completed: wrong password, or the connection broke": "login dari %s tidak selesai: "
-    "password salah, atau sambungan terputus",
+    "login from {address} was not completed: wrong password, or the connection broke": "login dari %s tidak "
+    "selesai: password salah, atau koneksi terputus",
     "{address} tried to log in with the original program, which this room does not admit": "%s mencoba login dengan "
     "program asli, yang tidak diterima di ruang ini",
     "{why} Messages wait until then.": "%S Pesan menunggu sampai saat itu.",
     "the history is written again": "riwayat ditulis lagi",
-    "the name is in use": "username sudah digunakan",
-    "the name cannot be used": "nama tidak bisa dipakai",
-    "the password is wrong": "password salah",
-    "the room is full": "ruang penuh",
-    "removed less than ten minutes ago": "dikeluarkan kurang dari sepuluh menit yang lalu",
-    "somebody at that address was removed less than ten minutes ago": "seseorang di alamat itu dikeluarkan kurang "
-    "dari sepuluh menit yang lalu",
-    "the place in the room is another login's": "tempat di ruang ini milik login lain",
-    "listening on %s": "mendengarkan di %s",
+    "listening on %s": "menunggu koneksi di %s",
     "room: %s": "ruang: %s",
     "on this machine only: %s": "hanya di komputer ini: %s",
     "on other machines: %s": "di komputer lain: %s",
@@ -8960,8 +8947,6 @@ _INDONESIAN: Dict[str, str] = {
     "  %s  %s  %s  since %s": "  %s  %s  %S  sejak %s",
     "%d ms  %s": "%s ms  %S",
     "the room is closed": "ruang ditutup",
-    "Write /say TEXT to announce something, /help for the commands.": "Tulis /say TEXT untuk mengumumkan sesuatu, "
-    "/help untuk daftar perintah.",
     "The room is not open.": "Ruang belum dibuka.",
     "announced: %s": "diumumkan: %s",
     "Remove %s for ten minutes?": "Keluarkan %s selama sepuluh menit?",
@@ -8971,7 +8956,7 @@ _INDONESIAN: Dict[str, str] = {
     "%s Close the room?": "%S Tutup ruang?",
     "%s Close the room and this window?": "%S Tutup ruang dan jendela ini?",
     "Close the room": "Tutup ruang",
-    "closing the room": "ruang ditutup",
+    "closing the room": "menutup ruang",
     "%s here; Ctrl-C once more closes the room.": "%S di sini; Ctrl-C sekali lagi menutup ruang.",
     # The terminal.
     "there is no space left for standard output": "tidak ada tempat lagi untuk keluaran standar",
@@ -8980,7 +8965,7 @@ _INDONESIAN: Dict[str, str] = {
     "Tab completes, Up recalls, Alt-Enter begins a new row, Ctrl-C clears the line, Ctrl-D ends.": "Tab melengkapi, "
     "panah atas mengulang, Alt-Enter membuat baris baru, Ctrl-C menghapus baris, Ctrl-D mengakhiri.",
     "not sent: %s": "tidak terkirim: %s",
-    "not confirmed: %s": "tidak dipastikan sampai: %s",
+    "not confirmed: %s": "belum pasti sampai: %s",
     "not sent: %s: %s": "tidak terkirim: %s: %S",
     "It is not known whether this has arrived.": "Tidak diketahui apakah ini sudah sampai.",
     "%s; leaving when everything is sent.": "%S; keluar setelah semuanya terkirim.",
@@ -8993,7 +8978,7 @@ _INDONESIAN: Dict[str, str] = {
     "Press Enter to try again%s: ": "Tekan Enter untuk mencoba lagi%s: ",
     "Server%s: ": "Server%s: ",
     "Server address%s: ": "Alamat server%s: ",
-    "Your name%s: ": "Nama Anda%s: ",
+    "Your name%s: ": "Username%s: ",
     "Password%s: ": "Password%s: ",
     # Windows.
     "Bahasa Indonesia": "English",  # The language that the switch turns to.
@@ -9016,22 +9001,21 @@ _INDONESIAN: Dict[str, str] = {
     "lagi.",
     "Announcement": "Pengumuman",
     "Commands": "Perintah",
-    "Your name": "Nama Anda",
+    "Your name": "Username",
     "Password": "Password",
     "Server": "Server",
     "Port": "Port",
     "Log in": "Login",
     "Cancel": "Batal",
-    "Show": "Lihat",
-    "Hide": "Tutup",
+    "Show": "Tampilkan",
+    "Hide": "Sembunyikan",
     "Menu": "Menu",
     "Send": "Kirim",
-    "Announce": "Umumkan",
     "Members": "Anggota",
     "Member": "Anggota",
     "Name": "Nama",
     "Address": "Alamat",
-    "Round trip": "Waktu tempuh",
+    "Round trip": "Ping",
     "Messages": "Pesan",
     "Since": "Sejak",
     "Activity": "Kegiatan",
@@ -9041,18 +9025,16 @@ _INDONESIAN: Dict[str, str] = {
     "Close": "Tutup",
     "Latest": "Terbaru",
     "Looking \u2026": "Memeriksa \u2026",
-    "Next": "Berikut",
-    "Previous": "Sebelum",
+    "Next": "Berikutnya",
+    "Previous": "Sebelumnya",
     "not encrypted": "tidak terenkripsi",
     "operator": "pengelola",
     "you": "Anda",
     "Stop": "Hentikan",
     "Find \u2026": "Cari \u2026",
-    "Find": "Cari",
-    "not found": "tidak ditemukan",
+    "not found": "tidak ada",
     "%d of %d": "%s dari %s",
     "%d new": "%s baru",
-    "%d found \u25be": "%s ditemukan \u25be",
     "Write a message": "Tulis pesan",
     "Another port": "Port lain",
     "Switch theme": "Ganti tema",
@@ -9108,12 +9090,12 @@ _INDONESIAN: Dict[str, str] = {
     "the password is another one from now on; who is in stays": "password sudah diganti; yang sudah di dalam tetap di "
     "dalam",
     "the password stays as it is": "password tidak berubah",
-    "The room is quiet: only the operator speaks. You can raise your hand, or write to the operator alone.": "Ruang "
-    "sedang tenang: hanya pengelola yang bicara. Anda bisa mengangkat tangan, atau menulis kepada pengelola saja.",
+    "The room is quiet: only the operator speaks. You can raise your hand, or write to the operator alone.": "Mode "
+    "hening: hanya pengelola yang bicara. Anda bisa mengangkat tangan, atau menulis kepada pengelola saja.",
     "You are muted: what you say reaches nobody.": "Anda dibisukan: pesan Anda tidak sampai ke siapa pun.",
-    "The room is quiet: only the operator speaks.": "Ruang sedang tenang: hanya pengelola yang bicara.",
-    "The room is no longer quiet.": "Ruang tidak tenang lagi: semua boleh bicara.",
-    "quiet: only the operator speaks": "tenang: hanya pengelola yang bicara",
+    "The room is quiet: only the operator speaks.": "Mode hening: hanya pengelola yang bicara.",
+    "The room is no longer quiet.": "Mode hening selesai: semua boleh bicara lagi.",
+    "quiet: only the operator speaks": "mode hening: hanya pengelola yang bicara",
     "muted": "dibisukan",
     "{name} raised a hand.": "%s mengangkat tangan.",
     "{name} raised a hand: {text}": "%s mengangkat tangan: %s",
@@ -9137,15 +9119,15 @@ _INDONESIAN: Dict[str, str] = {
     "let only the operator speak": "hanya pengelola yang boleh bicara",
     "let what somebody says reach nobody": "bisukan seseorang: pesannya tidak sampai ke siapa pun",
     "let somebody be heard again": "izinkan seseorang bicara lagi",
-    "Your hand is raised; your place is {place}.": "Tangan Anda terangkat; giliran Anda nomor %s.",
-    "Your hand is lowered.": "Tangan Anda sudah turun.",
-    "hand raised, place %d": "tangan terangkat, giliran %s",
+    "Your hand is raised; your place is {place}.": "Anda mengangkat tangan; giliran Anda nomor %s.",
+    "Your hand is lowered.": "Tangan Anda sudah diturunkan.",
+    "hand raised, place %d": "mengangkat tangan, giliran %s",
     "%2d  %s, waiting %d min%s": "%s  %s, menunggu %s menit%s",
     "Nobody has raised a hand.": "Belum ada yang mengangkat tangan.",
     "Nobody here has raised a hand.": "Belum ada yang mengangkat tangan di sini.",
     "%s has not raised a hand.": "%s tidak mengangkat tangan.",
     "%s is not muted.": "%s tidak dibisukan.",
-    "Your hand is not raised.": "Tangan Anda tidak terangkat.",
+    "Your hand is not raised.": "Anda tidak sedang mengangkat tangan.",
     "An original server has no /me, no /msg and no /hand.": "Server program asli tidak punya /me, /msg, dan /hand.",
     "Only who runs the server can do /%s. Nothing was sent.": "Hanya pengelola server yang bisa memakai /%s. Tidak ada "
     "yang dikirim.",
@@ -9162,23 +9144,24 @@ _INDONESIAN: Dict[str, str] = {
     "This machine is in no network.": "Komputer ini tidak berada di jaringan mana pun.",
     "Connect the cable or the Wi-Fi.": "Sambungkan kabel atau Wi-Fi.",
     "A search at %s": "Pencarian di %s",
-    "%s finds %s.": "%S menemukan %S.",
+    "%s finds %s.": "%S: %S.",
     "nothing": "tidak ada",
     "%s cannot be sent: %s.": "%S tidak bisa dikirim: %s.",
     "Servers behind a firewall or in another network are not found this way; name the address.": "Server di balik "
     "firewall atau di jaringan lain tidak ditemukan dengan cara ini; sebutkan alamatnya.",
     "No server was found.": "Tidak ada server yang ditemukan.",
     "Type its address, if there is one. %s": "Ketik alamatnya, kalau ada. %S",
-    "Nobody lets you in at %s: %s.": "Tidak ada yang mengizinkan Anda masuk di %s: %S.",
+    "Nobody lets you in at %s: %s.": "Anda tidak bisa masuk di %s: %S.",
     "refused": "ditolak",
     "silent": "tidak ada jawaban",
     "unreachable": "tidak terjangkau",
     "The machine is there, and no server is at this port. Check the port, and that the server runs.": "Komputernya "
     "ada, tetapi tidak ada server di port ini. Periksa port-nya, dan apakah servernya berjalan.",
     "--check does not know the original protocol.": "--check tidak mengenal protokol program asli.",
-    "The machine is off or another one, or a firewall, there or here, lets no UDP through at this port, or the network "
-    "keeps its machines apart, as for guests.": "Komputernya mati atau bukan itu, atau firewall di sana atau di sini "
-    "tidak meloloskan UDP di port ini, atau jaringan memisahkan komputer-komputernya, seperti jaringan tamu.",
+    "The machine is off or another one, or a firewall, there or here, lets no UDP through at this port, or the "
+    "network keeps its machines apart, as for guests.": "Komputernya mati atau bukan yang itu, atau firewall di "
+    "sana atau di sini tidak meloloskan UDP di port ini, atau jaringan memisahkan komputer-komputernya, seperti "
+    "jaringan tamu.",
     "This machine knows no way there. Check the address, and the cable or the Wi-Fi.": "Komputer ini tidak tahu jalan "
     "ke sana. Periksa alamatnya, dan kabel atau Wi-Fi.",
     "%s answers: %s.": "%s menjawab: %s.",
@@ -9191,10 +9174,10 @@ _INDONESIAN: Dict[str, str] = {
     "lambat. Pakai kabel, atau mendekatlah ke Wi-Fi.",
     "This machine's clock and the server's differ by %d s.": "Jam komputer ini dan jam server berbeda %s detik.",
     "Set the wrong one: times on screens are the server's.": "Setel yang salah: waktu di layar mengikuti server.",
-    "say what keeps you from coming in, line by line, and what to do": "jelaskan baris demi baris apa yang membuat "
-    "Anda tidak bisa masuk, dan apa yang harus dilakukan",
+    "say what keeps you from coming in, line by line, and what to do": "jelaskan baris demi baris mengapa Anda "
+    "tidak bisa masuk, dan apa yang harus dilakukan",
     "It does not work?": "Tidak berhasil?",
-    "What keeps you out": "Apa yang menghalangi Anda",
+    "What keeps you out": "Mengapa Anda tidak bisa masuk",
     # The page that shares the program.
     "There is no file %s to share, or you may not read it.": "Tidak ada berkas %s untuk dibagikan, atau Anda tidak "
     "boleh membacanya.",
@@ -9217,12 +9200,25 @@ _INDONESIAN: Dict[str, str] = {
     "A chatroom over UDP for the machines of one network.": "Ruang obrolan lewat UDP untuk komputer "
     "dalam satu jaringan.",
     "Environment: SAMSUNGCHAT_PASSWORD, the password; SAMSUNGCHAT_DISCOVERY, where a client looks for servers "
-    "(addresses, comma-separated); NO_COLOR, no colours. Exit status: 0 done; 1 no server answered, or the connection "
-    "was lost for good, or the system refused something; 2 usage, or a line that could not be sent; 3 login refused or "
-    "kicked.": "Lingkungan: SAMSUNGCHAT_PASSWORD, password; SAMSUNGCHAT_DISCOVERY, di mana klien mencari server "
-    "(alamat, dipisah koma); NO_COLOR, tanpa warna. Status keluar: 0 selesai; 1 tidak ada server yang menjawab, atau "
-    "sambungan terputus untuk seterusnya, atau sistem menolak sesuatu; 2 pemakaian salah, atau ada baris yang tidak "
-    "bisa dikirim; 3 login ditolak atau dikeluarkan.",
+    "(addresses, comma-separated); NO_COLOR, no colours. Exit status: 0 done; 1 no server answered, or the "
+    "connection was lost for good, or the system refused something; 2 usage, or a line that could not be sent; 3 "
+    "login refused or kicked.": "Variabel lingkungan: SAMSUNGCHAT_PASSWORD, password; SAMSUNGCHAT_DISCOVERY, di mana klien "
+    "mencari server (alamat, dipisah koma); NO_COLOR, tanpa warna. Status keluar: 0 selesai; 1 tidak ada server "
+    "yang menjawab, atau koneksi terputus untuk seterusnya, atau sistem menolak sesuatu; 2 pemakaian salah, atau "
+    "ada baris yang tidak bisa dikirim; 3 login ditolak atau dikeluarkan.",
+    "usage: ": "pemakaian: ",
+    "positional arguments": "argumen",
+    "options": "pilihan",
+    "optional arguments": "pilihan",
+    "show this help message and exit": "tampilkan bantuan ini",
+    "show program's version number and exit": "tampilkan versi program",
+    "%(prog)s: error: %(message)s\n": "%(prog)s: kesalahan: %(message)s\n",
+    "argument %(argument_name)s: %(message)s": "argumen %(argument_name)s: %(message)s",
+    "the following arguments are required: %s": "argumen berikut wajib diisi: %s",
+    "unrecognized arguments: %s": "argumen tidak dikenal: %s",
+    "invalid choice: %(value)r (choose from %(choices)s)": "pilihan salah: %(value)r (pilih dari %(choices)s)",
+    "expected one argument": "perlu satu argumen",
+    "not allowed with argument %s": "tidak bisa bersama argumen %s",
     "run the room": "jalankan ruang",
     "Run the room on this machine.": "Jalankan ruang di komputer ini.",
     "join a room": "masuk ke ruang",
@@ -9253,12 +9249,12 @@ _INDONESIAN: Dict[str, str] = {
     "%(default)s; 0: tanpa batas)",
     "talk to an original server, unencrypted": "bicara dengan server program asli, tanpa enkripsi",
     "print one JSON object a line": "cetak satu objek JSON per baris",
-    "in a pipe: go on receiving after the end of the input": "dalam pipa: tetap menerima setelah masukan habis",
-    "in a pipe: write the time before each line, as into a file": "dalam pipa: tulis waktu di depan tiap baris, "
+    "in a pipe: go on receiving after the end of the input": "dalam pipe: tetap menerima setelah masukan habis",
+    "in a pipe: write the time before each line, as into a file": "dalam pipe: tulis waktu di depan tiap baris, "
     "seperti ke dalam berkas",
     "UDP port (default: %d)": "port UDP (bawaan: %s)",
-    "your name in the room (default: ask, or your login name)": "nama Anda di ruang (bawaan: ditanyakan, atau nama "
-    "login Anda)",
+    "your name in the room (default: ask, or your login name)": "username Anda di ruang (bawaan: ditanyakan, atau "
+    "nama login Anda)",
     "earlier messages to show (default: %(default)s)": "pesan sebelumnya yang ditampilkan (bawaan: %(default)s)",
     "read the password from a file": "baca password dari berkas",
     "the password; other users of this machine can see it": "password; pengguna lain di komputer ini bisa melihatnya",
@@ -9282,13 +9278,9 @@ _INDONESIAN: Dict[str, str] = {
     "Leave": "Keluar",
     "Copy command": "Salin perintah",
     "%s is there already; choose another name.": "%s sudah ada; pilih nama lain.",
-    "The folder of %s does not exist; make it, or choose another name.": "Folder untuk %s tidak ada; buat dulu, atau "
-    "pilih nama lain.",
     "There is no space left for %s: the export is not whole.": "Tidak ada tempat lagi untuk %s: ekspor tidak utuh.",
     "Standard output is closed; name a file to export to.": "Keluaran standar ditutup; sebutkan berkas tujuan ekspor.",
     "%s cannot be written; check the folder and your rights.": "%s tidak bisa ditulis; periksa folder dan hak Anda.",
-    "%s cannot be written; check the folder and your rights to it.": "%s tidak bisa ditulis; periksa folder dan hak "
-    "akses Anda.",
     "%s and --port %d name two ports; leave one of them out.": "%s dan --port %s menyebut dua port; hilangkan salah "
     "satunya.",
     "An original server cannot be searched for; name it.": "Server program asli tidak bisa dicari; sebutkan alamatnya.",
@@ -9355,8 +9347,10 @@ _HELP_END = (
 def argument_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     about, end = local("A chatroom over UDP for the machines of one network."), local(_HELP_END)
+    vars(argparse).update(_=local)  # Its own words, which it would ask gettext for.
     parser = argparse.ArgumentParser(prog="samsungchat.py", description=about, epilog=end)
-    parser.add_argument("--version", action="version", version="samsungchat " + __version__)
+    words = local("show program's version number and exit")
+    parser.add_argument("--version", action="version", version="samsungchat " + __version__, help=words)
     roles = parser.add_subparsers(dest="role", metavar="{server,client}", required=True)
     server = roles.add_parser("server", help=local("run the room"), description=local("Run the room on this machine."))
     client = roles.add_parser("client", help=local("join a room"), description=local("Join a room as a member."))
@@ -9387,7 +9381,7 @@ def argument_parser() -> argparse.ArgumentParser:
     _add(server, "--export", "write the history as text into FILE, or - for standard output, and end", "FILE")
     _add(server, "--max-members", "most members (default: %(default)s)", "N", MEMBERS_MAX, (1, 65535))
     about = "share the program, and these files, on a web page: HTTP, TCP port of the same number"
-    server.add_argument("--share", metavar="FILE", nargs="*", help=about)
+    server.add_argument("--share", metavar="FILE", nargs="*", help=local(about))
     rate = "messages a second per member (default: %(default)s; 0: no limit)"
     _add(server, "--rate", rate, "N", RATE_PARTS, (0, 1_000_000))
     _add(client, "--classic", "talk to an original server, unencrypted")

@@ -5151,10 +5151,20 @@ class LanguageTest(unittest.TestCase):
             "-- Login berhasil! Selamat datang di Lab, ann; 1 anggota di sini.", chat.paint_line(line, False)
         )
         left = Happened(1, Entry(LEFT, 1, ident, name="bob", text="timed out"), "timed out")
-        self.assertIn("bob kehilangan sambungan", chat.paint_line(transcript.apply(left)[-1], False))
+        self.assertIn("bob kehilangan koneksi", chat.paint_line(transcript.apply(left)[-1], False))
         self.assertEqual("-- bob lost the connection", chat.plain_line(left))
         said = Happened(2, text_entry("The room is full"), "The room is full")
         self.assertIn("The room is full", chat.paint_line(transcript.apply(said)[-1], False))
+
+    def test_what_help_says_is_in_it(self):
+        english = [re.split(r"%\(?\w+\)?[sd]?", key) for key, said in chat.LANGUAGES["id"].items() if key != said]
+        pieces = {piece.strip() for key in english for piece in key if len(piece.split()) > 2}
+        for role in ("server", "client"):
+            with mock.patch("sys.stdout", io.StringIO()) as out, self.assertRaises(SystemExit):
+                chat.argument_parser().parse_args([role, "--help"])
+            text = " ".join(out.getvalue().split())
+            self.assertEqual([], [piece for piece in pieces if piece in text])
+            self.assertNotRegex(text, r"usage|options|\b(the|and|of|show)\b")
 
     def test_the_system_or_the_command_line_chooses(self):
         for variables, arguments, language in [

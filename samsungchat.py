@@ -8320,7 +8320,8 @@ class ClientWindow(Window):
         self.here = put(header, "Ghost.TButton", 0, 1, command=functools.partial(self.place_members, True))
         put(chat, "Rule.TFrame", 1, height=1, **wide)
         self.view = View(self, chat, "conversation", TEXT_COLUMNS, row=3)
-        self.bar = ttk.Label(self.view.frame)
+        bar = self.bar = ttk.Label(self.view.frame)
+        on(bar, "<Configure>", lambda: bar.configure(wraplength=bar.winfo_width() - px(bar, 32)))
         self.invited = put(self.view.frame, "Surface.TFrame", 2, columnspan=2, sticky="we", padding=[L, S])
         words = "Nobody else is here yet. Others come in with"
         put(self.invited, "Small.TLabel", text=words, sticky="we", wraplength="240p")
@@ -9011,6 +9012,7 @@ _INDONESIAN: Dict[str, str] = {
     "Hide": "Sembunyikan",
     "Menu": "Menu",
     "Send": "Kirim",
+    "Announce": "Umumkan",
     "Members": "Anggota",
     "Member": "Anggota",
     "Name": "Nama",
@@ -9072,8 +9074,8 @@ _INDONESIAN: Dict[str, str] = {
     "Call next": "Panggil",
     "Lower": "Turunkan",
     "Lower all": "Turunkan semua",
-    "Quiet": "Tenangkan",
-    "Quiet: only you speak": "Tenang: hanya Anda bicara",
+    "Quiet": "Mode hening",
+    "Quiet: only you speak": "Mode hening: hanya Anda yang bicara",
     "Let all speak": "Izinkan bicara",
     "Mute": "Bisukan",
     "Unmute": "Izinkan bicara",
@@ -9202,8 +9204,8 @@ _INDONESIAN: Dict[str, str] = {
     "Environment: SAMSUNGCHAT_PASSWORD, the password; SAMSUNGCHAT_DISCOVERY, where a client looks for servers "
     "(addresses, comma-separated); NO_COLOR, no colours. Exit status: 0 done; 1 no server answered, or the "
     "connection was lost for good, or the system refused something; 2 usage, or a line that could not be sent; 3 "
-    "login refused or kicked.": "Variabel lingkungan: SAMSUNGCHAT_PASSWORD, password; SAMSUNGCHAT_DISCOVERY, di mana klien "
-    "mencari server (alamat, dipisah koma); NO_COLOR, tanpa warna. Status keluar: 0 selesai; 1 tidak ada server "
+    "login refused or kicked.": "Variabel lingkungan: SAMSUNGCHAT_PASSWORD, password; SAMSUNGCHAT_DISCOVERY, di mana "
+    "klien mencari server (alamat, dipisah koma); NO_COLOR, tanpa warna. Status keluar: 0 selesai; 1 tidak ada server "
     "yang menjawab, atau koneksi terputus untuk seterusnya, atau sistem menolak sesuatu; 2 pemakaian salah, atau "
     "ada baris yang tidak bisa dikirim; 3 login ditolak atau dikeluarkan.",
     "usage: ": "pemakaian: ",

@@ -5179,6 +5179,13 @@ class LanguageTest(unittest.TestCase):
                     del os.environ["LC_ALL"]
                 self.assertEqual(language, chat.asked_language(arguments) or chat.system_language(), variables)
 
+    def test_what_was_chosen_in_a_window_is_spoken_again_unless_the_command_line_says_another(self):
+        for asked, spoken in ((None, "Kirim"), ("en", "Send")):
+            chat.use_language("en")
+            with mock.patch.object(chat, "read_settings", lambda: chat.Settings(language="id")):
+                chat.opened_settings(argparse.Namespace(lang=asked))
+            self.assertEqual(spoken, chat.local("Send"))
+
 
 class CommandTest(unittest.TestCase):
     """A typed line means one thing, and what means nothing is never sent."""
@@ -6273,6 +6280,41 @@ class WindowTest(unittest.TestCase):
         """Click on the window's own close button."""
         window.root.tk.eval(window.root.protocol("WM_DELETE_WINDOW"))
 
+    def words(self, window):
+        """Return what stands on a window: its title, labels, buttons, entries of menus, headings and names of rows."""
+        found = [window.root.title()]
+        for widget in widgets(window.root):
+            kind = widget.winfo_class()
+            if kind in ("TLabel", "TButton"):
+                found.append(str(widget.cget("text")))
+            elif kind == "Menu" and widget.index("end") is not None:
+                entries = [at for at in range(widget.index("end") + 1) if widget.type(at) == "command"]
+                found += [widget.entrycget(at, "label") for at in entries]
+            elif kind == "Treeview":
+                found += [widget.heading(each, "text") for each in widget.cget("columns")]
+                found += [str(widget.item(row, "values")[0]) for row in widget.get_children()]
+        return [re.sub(r"\d+", "0", text.strip()) for text in found]
+
+    def assert_in_both_languages(self, window):
+        """Switch the language at two sizes: every word changes that is no name, and has room where it is seen."""
+        said, table = {}, chat.LANGUAGES["id"]
+        names = r"SamsungChat|Server|Port|Password|Ping|Menu \u25be|(\W  )?bob|Lab 0|.*(\w  \u00b7  |0\.0).*"
+        self.addCleanup(chat.use_language, "en")
+        for size in ("960x640", "400x500"):
+            window.root.geometry(size)
+            self.wait(window, lambda size=size: window.root.geometry().startswith(size))
+            for language in ("id", "en"):
+                window.switch_language()
+                self.assertEqual(language, chat.read_settings().language)
+                window.root.update()
+                said[language] = self.words(window)
+                shown = [each for each in widgets(window.root) if each.winfo_class() in ("TLabel", "TButton")]
+                cut = [each for each in shown if each.winfo_viewable() and each.winfo_reqwidth() > each.winfo_width()]
+                self.assertEqual([], [each.cget("text") for each in cut], (language, size))
+            same = {one for one, other in zip(said["en"], said["id"]) if one == other and re.search("[A-Za-z]", one)}
+            self.assertEqual([], [each for each in same if not re.fullmatch(names, each, re.DOTALL)])
+            self.assertEqual([], [each for each in said["id"] if table.get(each, each) != each])
+
     def type(self, window, composer, text, *keys):
         """Type a text, and press Return or what is given."""
         composer.set(text)
@@ -6456,6 +6498,41 @@ class ClientWindowTest(WindowTest):
         )
         room += " / wide Text | Write a message | Send / alice  \u00b7  127.0.0.1 | connected"
         self.assertEqual(room, self.sketch(window))
+
+    def test_it_speaks_the_language_chosen_at_once(self):
+        form = self.open_client()
+        form.login.button.invoke()
+        form.login.find_faults()
+        self.wait(form, lambda: not form.app.checking and "No room" in form.login.looking.cget("text"))
+        self.assert_in_both_languages(form)
+        form.login.close_faults()
+        self.assert_in_both_languages(form)
+        window = self.enter()
+        self.assert_in_both_languages(window)
+        self.guest("bob").say("hello\nhttp://lab")
+        self.wait_shown(window, "hello")
+        self.say(window, "/hand why?")
+        self.wait(window, window.app.transcript.hands)
+        window.find.open()
+        window.find.needle.set("none")
+        window.start_private("bob")
+        window.view.text.mark_set("insert", "link.first")
+        window.act(window.app.ask_leave)
+        self.assert_in_both_languages(window)
+        window.view.following = False
+        end_room(self.server)
+        self.wait(window, window.bar.winfo_ismapped)
+        self.assert_in_both_languages(window)
+        with mock.patch.object(chat.tk.Menu, "tk_popup"):
+            self.press(window, window.view.text, "Shift-F10")
+        self.assertIn("Open link", self.words(window))
+        chat.use_language("id")
+        with mock.patch.object(chat.tk.Menu, "tk_popup"):
+            self.press(window, window.view.text, "Shift-F10")
+        self.assertIn("Buka tautan", self.words(window))
+        window.app.transcript.room = "Members"
+        window.update()
+        self.assertEqual("Members", window.room.cget("text"))  # What people wrote stays.
 
     # --- logging in
 
@@ -7193,6 +7270,21 @@ class ServerWindowTest(WindowTest):
         self.assertEqual(head + beside, self.sketch(window).partition(", or /")[0])
         window.act(window.app.ask_kick, "bob")
         self.assertEqual(head + below, self.sketch(window, 400).partition(" / wide Text | Say")[0])
+
+    def test_it_speaks_the_language_chosen_at_once(self):
+        _, port = start_room(self)
+        self.assert_in_both_languages(self.open_server(port))
+        window, bob = self.open_with_guest(members_max=10, operator="teacher")
+        window.act(window.app.ask_kick, "bob")
+        bob.loop.call(lambda now: bob.loop.core.hand("Why?", now))
+        self.wait(window, window.app.transcript.hands)
+        self.type(window, window.composer, "/none")
+        self.assert_in_both_languages(window)
+        window.app.answer(False)
+        window.app.ask_close()
+        window.app.answer(True)
+        self.wait(window, lambda: window.switch.cget("text") == "Open again")
+        self.assert_in_both_languages(window)
 
     def test_removing_somebody_asks_first(self):
         window, bob = self.open_with_guest()

@@ -3602,6 +3602,8 @@ class Client(Core):
             raise MalformedDatagram("unknown session")
         message = session.open(datagram)
         if receivers is self._VERDICTS:
+            assert attempt is not None, "a verdict is of an attempt"
+            attempt.address = address  # Whoever passed a copied OFFER's LOGIN on may be gone any time.
             self._alarms["failed"] = now + LOOK_SECONDS
         if isinstance(message, Challenge):  # No sign that the server hears: what waits for an answer is repeated.
             self._outgoing.append(Datagram(session.seal(Response(message.token)), place))
@@ -6456,7 +6458,7 @@ class ServerApp(App):
 
     def ask_close(self, leave: bool = False) -> None:
         """Ask whether the room is to be closed, and the window too; to ask that twice in a row is an answer."""
-        count = len(self.report.members)
+        count = len(self.names())
         act = self.stop if leave else functools.partial(self.call, Server.close)
         here = ("%s is here." if count == 1 else "%s are here.") % plural(count, "member")
         question = ("%s Close the room and this window?" if leave else "%s Close the room?") % here

@@ -86,7 +86,7 @@ def take_theme(case, folder, theme):
     client.root.geometry("960x760+0+0")
     client.root.focus_force()
     _say(bob, "Slides are at https://example.org/lab/slides.html (the password is on the board).")
-    _say(mei, "\u65e9\u4e0a\u597d \U0001f389 see you at ten")
+    _say(mei, "\u65e9\u4e0a\u597d see you at ten")
     _say_own(
         case, client, "Thanks, Bob. I will be there a little early, because the network in the back row needs a look."
     )

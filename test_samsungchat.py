@@ -6208,7 +6208,8 @@ class WindowTest(unittest.TestCase):
     def open(self, make):
         root = chat.open_root()
         window = make(root)
-        root.report_callback_exception = lambda kind, fault, trace: self.faults.append(fault)
+        told = root.report_callback_exception
+        root.report_callback_exception = lambda *fault: (self.faults.append(fault[1]), told(*fault))
         _KEPT.append(window)
         self.addCleanup(self.shut, window)
         window.app.start()
@@ -6220,9 +6221,9 @@ class WindowTest(unittest.TestCase):
         values = {"server": server if port else "", "port": str(port or chat.PORT), "name": name, "password": password}
         return self.open(lambda root: chat.ClientWindow(root, chat.ClientApp(values, 50), chat.Settings(theme=theme)))
 
-    def open_server(self, port=0, theme="light", **options):
+    def open_server(self, port=0, theme="light", note="", **options):
         app = chat.ServerApp(functools.partial(open_room, room="Lab 1", **options), port)
-        return self.open(lambda root: chat.ServerWindow(root, app, chat.Settings(theme=theme), "Lab 1", "secret", ""))
+        return self.open(lambda root: chat.ServerWindow(root, app, chat.Settings(theme=theme), "Lab 1", "secret", note))
 
     def shut(self, window):
         """End it, as it ends by itself."""
@@ -6545,7 +6546,8 @@ class ClientWindowTest(WindowTest):
         self.press(window, form.password.entry, "Return")
         self.wait(window, window.chat.winfo_ismapped)
         self.assertEqual(window.room.cget("text"), "Lab 1")
-        self.assertEqual(chat.read_settings().name, "alice")
+        kept = chat.read_settings()
+        self.assertEqual((kept.name, kept.server), ("alice", "127.0.0.1:%d" % self.port))
         self.assertNotIn("secret", read_text(chat.settings_path()))
 
     def test_a_name_in_use_is_said_at_the_name(self):
@@ -6584,11 +6586,15 @@ class ClientWindowTest(WindowTest):
 
     def test_a_login_that_takes_long_can_be_cancelled(self):
         window = self.open_client(9, "alice", "secret")
+        form = window.login
+        look = lambda: (str(form.error.cget("style")), form.button.cget("text"), form.progress.winfo_ismapped())  # noqa: E731
         for _ in range(2):
             self.wait(window, lambda: window.login.name.entry.instate(["disabled"]))
             self.assertEqual("Connecting to 127.0.0.1:9 ...", window.login.error.cget("text"))
+            self.wait(window, lambda: look() == ("Small.TLabel", "Cancel", 1))
             self.press(window, window.login.button, "Escape")
             self.wait(window, lambda: window.login.name.entry.instate(["!disabled"]))
+            self.wait(window, lambda: look() == ("error.TLabel", "Log in", 0))
             self.assertEqual(window.login.password.value.get(), "secret")
             window.login.button.invoke()
 
@@ -6613,6 +6619,54 @@ class ClientWindowTest(WindowTest):
         self.press(window, form.cards.winfo_children()[0], "space")
         self.assertIs(form.password.entry, window.root.focus_get())
 
+    @mock.patch.object(chat, "start_discovery")
+    def test_servers_that_are_found_are_stepped_through_and_a_new_search_takes_no_focus_away(self, _):
+        window, rooms = self.open_client(name="alice"), ("Lab", "LAB", "Hall")
+        found = [chat.ServerFound(room, 1, 9, ("10.0.0.%d" % at, at)) for at, room in enumerate(rooms, 1)]
+        form, cards = window.login, window.login.cards.winfo_children
+        widget = form.server.entry
+
+        def find(count):
+            window.act(window.app.end_search, found[:count])
+            window.root.update()
+
+        find(3)
+        self.assertIn("Two servers here are called Lab", form.server.error.cget("text"))
+        for key, at in (("Shift_L", 0), ("Down", 1), ("Down", 2), ("Down", 2), ("Up", 1), ("Up", 0), ("Up", 0)):
+            self.press(window, widget, key)
+            window.update()
+            self.assertEqual(["10.0.0.%d" % (at + 1), str(at + 1)], [form.server.value.get(), form.port.value.get()])
+            self.assertEqual([at], [row for row, card in enumerate(cards()) if card.instate(["selected"])])
+            widget = window.root.focus_get()
+        self.press(window, cards()[2], "Shift_L")
+        for count in (2, 3, 1):
+            find(count)
+            self.assertIs(cards()[min(1, count - 1)], window.root.focus_get())
+        find(0)
+        self.press(window, form.server.entry, "Down")
+        self.assertEqual([], cards())
+
+    def test_a_form_that_is_too_tall_is_scrolled_by_the_wheel_and_to_what_has_the_focus(self):
+        window = self.open_client()
+        form, root = window.login, window.root
+        self.press(window, form.name.entry, *["Control-plus"] * 10)
+        root.minsize(1, 1)
+        root.geometry("420x220")
+        self.wait(window, lambda: form.frame.winfo_height() == 220)
+        root.update()
+        for widget in (form.button, form.server.entry, form.button):
+            self.press(window, widget, "Shift_L")
+            top = widget.winfo_rooty() - root.winfo_rooty()
+            self.assertTrue(0 <= top <= 220 - widget.winfo_height(), (widget, top))
+        for event, more, way in (
+            *(("<Button-4>", {}, 1), ("<Button-5>", {}, -1)),
+            *(("<MouseWheel>", {"delta": 120}, 1), ("<MouseWheel>", {"delta": -120}, -1)),
+        ):
+            before = form.button.winfo_rooty()
+            root.event_generate(event, **more)
+            root.update()
+            self.assertGreater(way * (form.button.winfo_rooty() - before), 0, event)
+
     # --- talking
 
     def test_what_is_said_is_seen_on_both_sides(self):
@@ -6624,6 +6678,9 @@ class ClientWindowTest(WindowTest):
         bob.say("hi \U0001f389 https://example.org/a")
         self.wait_shown(window, "https://example.org/a")
         self.assertTrue(window.view.text.tag_ranges("link"))
+        bob.say("and more")
+        self.wait_shown(window, "and more")
+        self.assertEqual(1, self.shown(window).count("bob  "), "what he says next stands under his name")
         bob.say("psst", to_name="alice")
         self.wait_shown(window, "private to you")
         self.say(window, "one", "Shift-Return", "Key-x", "Return")
@@ -6695,6 +6752,55 @@ class ClientWindowTest(WindowTest):
         window.root.update()
         self.assertIs(window.root.focus_get(), window.composer.text)
 
+    def test_the_entry_grows_with_its_lines_says_what_it_is_for_and_counts_when_it_becomes_full(self):
+        window = self.enter()
+        composer, most = window.composer, chat.TEXT_BYTES_MAX
+        for text, rows, note, level in (
+            ("", 1, "", "Small"),
+            ("a\nb\nc", 3, "", "Small"),
+            ("x\n" * 99, chat.EDITOR_ROWS_MAX, "", "Small"),
+            ("x" * (most * 3 // 4), chat.EDITOR_ROWS_MAX, "", "Small"),
+            ("x" * (most * 3 // 4 + 1), chat.EDITOR_ROWS_MAX, "12,289 of 16,384 bytes", "Small"),
+            ("\u00e9" * (most // 2), chat.EDITOR_ROWS_MAX, "16,384 of 16,384 bytes", "Small"),
+            ("x" * (most + 1), chat.EDITOR_ROWS_MAX, "16,385 of 16,384 bytes", "error"),
+        ):
+            self.type(window, composer, text, "Shift_L")
+            found = composer.text.cget("height"), composer.note.cget("text"), str(composer.note.cget("style"))
+            self.assertEqual((rows, note, level + ".TLabel"), found)
+            self.assertEqual((not text, bool(note)), (composer.hint.winfo_ismapped(), composer.note.winfo_ismapped()))
+            self.assertTrue(composer.box.instate(["focus"]) and composer.text.bbox("insert"))
+        window.root.geometry("800x400")
+        self.wait(window, lambda: 1 < int(composer.text.cget("height")) < chat.EDITOR_ROWS_MAX)
+        self.press(window, window.view.text, "Shift_L")
+        self.assertFalse(composer.box.instate(["focus"]))
+
+    def test_the_menu_does_what_it_says_under_its_button(self):
+        window = self.enter()
+        (button,) = [each for each in window.here.master.winfo_children() if "Menu" in str(each.configure()["text"])]
+        (menu,) = button.winfo_children()
+        with mock.patch.object(chat.tk.Menu, "tk_popup") as posted, mock.patch.object(window.app, "enter") as entered:
+            self.press(window, button, "space")
+            right = [each.winfo_rootx() + each.winfo_width() for each in (button, window.root)]
+            place = min(right[0], right[1] - menu.winfo_reqwidth()), button.winfo_rooty() + button.winfo_height()
+            self.assertEqual(mock.call(*place), posted.call_args)
+            options = [menu.entryconfigure(at) for at in range(menu.index("end") + 1)]
+            texts = lambda each: [str(each[name][-1]).strip() for name in ("label", "accelerator") if name in each]  # noqa: E731
+            rows = list(map(texts, options))
+            for entry, done in (
+                (["Find \u2026", "Ctrl F"], window.find.frame.winfo_ismapped),
+                (["Earlier messages", ""], lambda: entered.called),
+                (["Larger text", "Ctrl +"], lambda: window.zoom == 1),
+                (["Smaller text", "Ctrl \u2212"], lambda: window.zoom == 0),
+                (["Switch theme", ""], lambda: window.theme == "dark"),
+                (["Leave the room \u2026", ""], window.question.winfo_ismapped),
+            ):
+                self.assertFalse(done())
+                menu.invoke(rows.index(entry))
+                self.wait(window, done)
+        self.press(window, window.no, "Escape")
+        self.assertEqual((0, window.composer.text), (window.question.winfo_ismapped(), window.root.focus_get()))
+        self.assertEqual([[], rows[-1]], rows[-2:], "what ends the stay stands apart")
+
     def test_a_paste_that_is_much_too_long_stays_in_the_clipboard(self):
         window = self.enter()
         composer = window.composer
@@ -6725,6 +6831,8 @@ class ClientWindowTest(WindowTest):
             (["Control-a", "Key-x"], "x"),
             (["Control-a", "<Paste>"], "pasted"),
             (["Control-a", "Control-BackSpace"], ""),
+            (["BackSpace", "Control-z"], "one two three"),
+            (["KP_Enter"], ""),
         ):
             self.say(window, "one two three", *keys)
             self.assertEqual(kept, window.composer.get())
@@ -6757,11 +6865,13 @@ class ClientWindowTest(WindowTest):
         window = self.enter()
         self.guest("bob")
         self.wait(window, window.app.transcript.names)
+        composer = window.composer
+        look = lambda: (composer.box.instate(["alternate"]), bool(composer.text.tag_ranges("addressee")))  # noqa: E731
         window.start_private("bob")
-        self.press(window, window.composer.text, "x")
-        self.assertIn("Only bob", window.composer.note.cget("text"))
-        self.press(window, window.composer.text, "Escape")
-        self.assertEqual(("x", ""), (window.composer.get(), window.composer.note.cget("text")))
+        self.press(window, composer.text, "x")
+        self.assertEqual(("Only bob", True, True), (composer.note.cget("text")[:8], *look()))
+        self.press(window, composer.text, "Escape")
+        self.assertEqual(("x", "", False, False), (composer.get(), composer.note.cget("text"), *look()))
 
     def test_the_menu_has_an_edge_is_inside_the_window_and_keeps_leaving_apart(self):
         window = self.enter()
@@ -6799,8 +6909,9 @@ class ClientWindowTest(WindowTest):
         self.assertFalse(view.tag_ranges("fold") or view.tag_ranges("more"))
         self.assertLess(view.tag_names().index("plain"), view.tag_names().index("more"))  # The later wins.
         self.assertTrue(window.root.clipboard_get().endswith("x = 29;"))
-        window.menu.invoke("end")
-        self.assertEqual("/msg bob ", window.composer.get())
+        for entry, typed in ((2, "bob: "), (2, "bob: bob "), ("end", "/msg bob bob: bob ")):
+            window.menu.invoke(entry)
+            self.assertEqual(typed, window.composer.get())
 
     def test_the_conversation_can_be_copied_from_elsewhere_and_not_be_changed(self):
         window = self.enter()
@@ -6946,19 +7057,24 @@ class ClientWindowTest(WindowTest):
                 self.assertIn(ground(widget), allowed, str(widget))
 
     def test_text_and_rows_grow_and_shrink_with_keys(self):
-        window, sizes = self.enter(), []
-        for key in ("Control-plus", "Control-plus", "Control-minus", "Control-Key-0"):
-            self.press(window, window.composer.text, key)
-            font = window.root.tk.call("font", "configure", "ChatBody", "-size")
-            row = chat.ttk.Style(window.root).lookup("Surface.Treeview", "rowheight")
-            sizes.append((-int(font), int(str(row))))
-        self.assertEqual(sizes[0], sizes[2])
-        for small, middle, large in zip(sizes[3], sizes[0], sizes[1]):
-            self.assertTrue(small < middle < large < 1.5 * small)
-        self.press(window, window.composer.text, "Control-minus")
+        window, seen = self.enter(), {}
+        for key, zoom in (
+            *(("plus", 1), ("equal", 2), ("KP_Add", 3), ("minus", 2), ("KP_Subtract", 1), ("Key-0", 0), ("minus", -1)),
+            *(("Key-0", 0), *[("plus", step) for step in (*range(1, 11), 10)], ("Key-0", 0)),
+            *(("minus", step) for step in (-1, -2, -3, -4, -4)),
+        ):
+            self.press(window, window.composer.text, "Control-" + key)
+            sizes = [-int(window.root.tk.call("font", "configure", name, "-size")) for name in ("ChatBody", "UiBody")]
+            sizes.append(int(str(chat.ttk.Style(window.root).lookup("Surface.Treeview", "rowheight"))))
+            self.assertEqual(sizes, seen.setdefault(zoom, sizes), key)
+            self.assertEqual(zoom, chat.read_settings().zoom)
+        sizes = [seen[zoom] for zoom in sorted(seen)]
+        for which, most in enumerate((10, 4, 4)):  # What is around the conversation stays inside the window.
+            column = [each[which] for each in sizes]
+            self.assertEqual((sorted(column), most + 5), (column, len(set(column))))
         app = chat.ClientApp({**window.app.values, "server": ""})
         again = self.open(lambda root: chat.ClientWindow(root, app, chat.read_settings()))
-        self.assertEqual(-1, again.zoom)  # It is remembered.
+        self.assertEqual(-4, again.zoom)  # It is remembered.
 
     def test_the_members_have_their_place_where_there_is_room_or_where_it_is_asked_for(self):
         self.guest("bob")
@@ -7027,10 +7143,13 @@ class ClientWindowTest(WindowTest):
                 view.tag_add("sel", "1.0", "end") if selected else view.tag_remove("sel", "1.0", "end")
                 x, y, width, height = view.bbox("link.first + 3c")
                 view.event_generate("<Motion>", x=x + 2, y=y + 2)
+                self.assertEqual("hand2", view.cget("cursor"))
                 view.event_generate("<ButtonRelease-1>", x=x + 2, y=y + 2)
                 window.root.update()
             self.wait(window, lambda: opened.called)
         opened.assert_called_once_with("https://example.org/a")
+        view.event_generate("<Motion>", x=1, y=1)
+        self.assertEqual("arrow", view.cget("cursor"))
 
     def test_own_lines_stand_where_the_log_has_them(self):
         window, bob, go_on = self.enter(), self.guest("bob"), threading.Event()
@@ -7067,9 +7186,10 @@ class ClientWindowTest(WindowTest):
     def test_a_fault_of_a_callback_is_shown(self):
         window = self.open_client()
         with mock.patch.object(sys, "excepthook"):
-            window.root.report_callback_exception = window.report_fault
             window.root.after(0, lambda: [][1])
-            self.wait(window, lambda: "IndexError" in window.login.error.cget("text"))
+            wait_for(lambda: "IndexError" in window.login.error.cget("text"), "it is not told", window.root.update)
+        self.assertEqual([IndexError], list(map(type, self.faults)))
+        self.faults.clear()
 
 
 def widgets(root):
@@ -7395,17 +7515,19 @@ class ServerWindowTest(WindowTest):
             window.switch.invoke()
             self.assertIn(text, label.cget("text"))
 
-    def test_the_password_is_hidden_until_it_is_asked_for_and_can_be_copied(self):
-        window = self.open_server()
-        rows = [each for each in widgets(window.rows) if each.winfo_class() != "TFrame"]
-        texts = lambda: [str(child.cget("text")) for child in rows]  # noqa: E731
-        window.root.update()
+    def test_what_brings_people_in_is_copied_and_the_password_hidden_until_it_is_asked_for(self):
+        window = self.open_server(note="Everybody knows it.")
+        self.assertEqual("Everybody knows it.", window.warning.cget("text"))
+        parts = [each for each in widgets(window.rows) if each.winfo_class() != "TFrame"]
+        buttons = [each for each in parts if each.winfo_class() == "TButton"]
+        for button, verb, copied in zip(buttons, ("Copy command", "Copy"), (r".* client 127\.\S+:\d+$", "secret$")):
+            self.press(window, button, "space")
+            self.assertRegex(button.cget("text") + ": " + window.root.clipboard_get(), "^Copied: " + copied)
+            self.wait(window, lambda button=button, verb=verb: button.cget("text") == verb)  # After a moment.
+        texts = lambda: [str(each.cget("text")) for each in parts]  # noqa: E731
         self.assertNotIn("secret", texts())
-        for button in rows:
-            if button.winfo_class() == "TButton":
-                button.invoke()
+        self.press(window, buttons[2], "space")
         self.assertIn("secret", texts())
-        self.assertEqual(window.root.clipboard_get(), "secret")
 
 
 # ======================================================================================================
@@ -8012,6 +8134,12 @@ class OutsideWindowTest(OutsideCase):
             screen.fill("Server", "127.0.0.1"), screen.fill("Port", port)
             screen.press("It does not work?")
             screen.wait(lambda: screen.shows("no server is at this port"))
+            screen.named("TLabel", "What keeps you out")
+            screen.root.focus_force()
+            screen.root.update()
+            screen.root.event_generate("<Escape>")
+            screen.wait(lambda: not screen.widgets("Text"))
+            screen.press("It does not work?")
             screen.press("Back")
             self.assertEqual(["127.0.0.1"], [each.get() for each in screen.widgets("TEntry", "TCombobox")][:1])
             self.assertFalse(screen.widgets("Text"))

@@ -6458,7 +6458,7 @@ class ServerApp(App):
 
     def ask_close(self, leave: bool = False) -> None:
         """Ask whether the room is to be closed, and the window too; to ask that twice in a row is an answer."""
-        count = len(self.report.members)
+        count = len(self.report.members) or len(self.transcript.names())  # The report may be older.
         act = self.stop if leave else functools.partial(self.call, Server.close)
         here = ("%s is here." if count == 1 else "%s are here.") % plural(count, "member")
         question = ("%s Close the room and this window?" if leave else "%s Close the room?") % here

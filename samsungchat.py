@@ -135,7 +135,8 @@ __version__ = "1.0.0"
 # 1. Limits and timers
 # ======================================================================================================
 # Every table has a maximum, every rate a bucket, every wait an end.  They stand here together, each with
-# its unit in its name and its reason beside it.  Timers are drawn from [t, 2t] unless they say otherwise.
+# its unit in its name and its reason beside it.  A client draws when it repeats something from [t, 2t], and so
+# KEEP_ALIVE_SECONDS and QUIET_SECONDS; every other wait is as long as it says.
 
 PORT = 11111
 PASSWORD = "samsungdagostore"  # The original's.  The server warns when it is in use.
@@ -367,6 +368,7 @@ NOT_TAKEN: Dict[str, str] = {
 # in one place, display_text, where they are shown.
 
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2065\u3164\uffa0")
+_CONTROLS = {**{chr(code): chr(0x2400 + code) for code in range(32)}, "\t": "    ", "\x7f": "\u2421"}
 _EAST_ASIAN = frozenset(("CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC"))
 
 
@@ -440,18 +442,11 @@ def display_text(text: str, newline: str = "\n") -> str:
 
 
 def _visible(character: str, newline: str) -> str:
-    code = ord(character)
     if character == "\n":
         return newline
-    if character == "\t":
-        return "    "
-    if code < 0x20:
-        return chr(0x2400 + code)
-    if code == 0x7F:
-        return "\u2421"
-    if unicodedata.category(character) == "Zs" or code in (0x200C, 0x200D):
+    if unicodedata.category(character) == "Zs" or character in "\u200c\u200d":
         return character  # Emoji and some scripts need joiners.
-    return "\\u{%04x}" % code
+    return _CONTROLS.get(character) or "\\u{%04x}" % ord(character)
 
 
 def text_width(text: str) -> int:
@@ -842,10 +837,10 @@ class Room(Message, code=11, layout=Layout("I8s", _REST)):
 
 
 class Pull(Message, code=12, layout=Layout("BQQHB")):
-    """Client: show me a view of the log up to ``until``; I have everything up to ``have``."""
+    """Client: show me a view of the log up to ``until``; I have everything up to ``cursor``."""
 
     view: int  # STANDING, what holds now, such as the joins of those who are here, or EARLIER messages.
-    have: int
+    cursor: int
     until: int  # 0: as of now.
     count: int  # Of EARLIER: the last so many messages.
     most: int  # Datagrams of the answer.
@@ -1415,23 +1410,7 @@ class Log:
         self._opened = contextlib.ExitStack()
         if path:
             with _complaints(path, UsageError), contextlib.ExitStack() as opened:
-                if os.path.exists(path):
-                    open_history(path).close()  # What is not ours gets no companion.
-                lock = sqlite3.connect(self._path + "-lock", timeout=0, isolation_level=None, check_same_thread=False)
-                opened.enter_context(contextlib.closing(lock))
-                # SECURITY: test_a_reader_does_not_keep_a_server_from_starting
-                lock.executescript("PRAGMA journal_mode = OFF; BEGIN IMMEDIATE")  # This lock no reader can hold.
-                if os.path.isfile(path) and not os.path.getsize(path):
-                    with contextlib.suppress(OSError):
-                        os.remove(self._path)  # A reader who locks an empty file keeps that one.
-                self._database = database = opened.enter_context(contextlib.closing(open_history(path, "rwc")))
-                if database.execute("PRAGMA quick_check(1)").fetchone()[0] != b"ok":
-                    raise sqlite3.DatabaseError("malformed")
-                if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                    database.executescript(_SCHEMA % (began, _APPLICATION_ID, _SCHEMA_VERSION))
-                state = [database.execute("SELECT " + number).fetchone()[0] or 0 for number in _STATE]
-                self.began, self.head, self.oldest = state[0], state[1], state[2] or 1
-                database.executescript(_SETTINGS % _SCHEMA_VERSION)
+                self._open(path, opened)
                 self._opened = opened.pop_all()
         self._records: Dict[int, Record] = {}
         self._recent = self.head + 1  # The lowest number in memory.
@@ -1440,6 +1419,25 @@ class Log:
         self._newest: Dict[bytes, int] = {}  # The last entry in memory of each author.
         self._public: Deque[int] = collections.deque()  # Where a public message begins, in memory.
         self._bytes = 0
+
+    def _open(self, path: str, opened: contextlib.ExitStack) -> None:
+        if os.path.exists(path):
+            open_history(path).close()  # What is not ours gets no companion.
+        lock = sqlite3.connect(self._path + "-lock", timeout=0, isolation_level=None, check_same_thread=False)
+        opened.enter_context(contextlib.closing(lock))
+        # SECURITY: test_a_reader_does_not_keep_a_server_from_starting
+        lock.executescript("PRAGMA journal_mode = OFF; BEGIN IMMEDIATE")  # This lock no reader can hold.
+        with contextlib.suppress(OSError):
+            if not os.path.getsize(path):
+                os.remove(self._path)  # A reader who locks an empty file keeps that one.
+        self._database = database = opened.enter_context(contextlib.closing(open_history(path, "rwc")))
+        if database.execute("PRAGMA quick_check(1)").fetchone()[0] != b"ok":
+            raise sqlite3.DatabaseError("malformed")
+        if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            database.executescript(_SCHEMA % (self.began, _APPLICATION_ID, _SCHEMA_VERSION))
+        state = [database.execute("SELECT " + number).fetchone()[0] or 0 for number in _STATE]
+        self.began, self.head, self.oldest = state[0], state[1], state[2] or 1
+        database.executescript(_SETTINGS % _SCHEMA_VERSION)
 
     def _number(self, query: str, *values: Any) -> int:
         """Return the number that a query finds in the file, or 0; raises LogFailure where it cannot be read."""
@@ -1491,10 +1489,7 @@ class Log:
             self.oldest = self._recent
 
     def records(self, first: int, last: int, *reader: Optional[bytes]) -> Iterator[Tuple[int, Record]]:
-        """Yield the (number, record) pairs from ``first`` to ``last``, all of which are kept.
-
-        With a reader (None: the public), what it may not see is passed over where it stands in the file.
-        """
+        """Yield (number, record) from ``first`` to ``last``; of the file, what a reader (None: the public) may see."""
         top = min(last, self._recent - 1)
         if self._database is not None and first <= top:
             query, before = _SELECT_RECORDS + _VISIBLE * len(reader), first - 1
@@ -1595,26 +1590,22 @@ def _skip(count: int, why: int, at: int) -> Tuple[int, bytes]:
 
 
 def pieces(
-    records: Iterable[Tuple[int, Record]],
-    after: int,
-    until: int,
-    reader: Optional[bytes],
-    time_at: Callable[[int], int] = lambda number: 0,
+    records: Iterable[Tuple[int, Record]], after: int, until: int, reader: Optional[bytes], log: Optional[Log] = None
 ) -> Iterator[Tuple[int, bytes]]:
     """Yield (numbers covered, bytes) that together cover (after, until]; reader None is the public.
 
     ``records`` are (number, record) in order; blanks stand for what is not among them or not for that reader, each with
-    the time of its last number.
+    the time of its last number, if the log is given.
     """
     for number, record in records:
         # SECURITY: test_a_private_message_reaches_nobody_else
         if record.visible(reader):
             if number > after + 1:
-                yield _skip(number - after - 1, HIDDEN, time_at(number - 1))
+                yield _skip(number - after - 1, HIDDEN, log.time_at(number - 1) if log else 0)
             yield 1, record.data
             after = number
     if after < until:
-        yield _skip(until - after, HIDDEN, time_at(until))
+        yield _skip(until - after, HIDDEN, log.time_at(until) if log else 0)
 
 
 def cut_pieces(found: Iterable[Tuple[int, bytes]], after: int) -> Iterator[Cut]:
@@ -1633,13 +1624,10 @@ def cut_pieces(found: Iterable[Tuple[int, bytes]], after: int) -> Iterator[Cut]:
 
 
 def batches(log: Log, after: int, until: int, reader: Optional[bytes]) -> Iterator[Cut]:
-    """Cut the log in (after, until], as that reader may see it, into batches.
-
-    What is no longer kept is one blank.
-    """
+    """Cut the log in (after, until], as that reader may see it, into batches; what is no longer kept is one blank."""
     kept = max(after, min(until, log.oldest - 1))
     gone = [_skip(kept - after, TRIMMED, log.began)] if kept > after else []
-    found = pieces(log.records(kept + 1, until, reader), kept, until, reader, log.time_at)
+    found = pieces(log.records(kept + 1, until, reader), kept, until, reader, log)
     return cut_pieces(itertools.chain(gone, found), after)
 
 
@@ -1867,15 +1855,12 @@ def address_text(address: Any) -> str:
 
 
 class Member:
-    """One who is in the room; ``handle`` is what its kind finds it by.
-
-    Only who speaks the sealed protocol has a session, a cursor, a round trip, and what goes with them.
-    """
+    """One who is in the room; ``handle`` is what its kind finds it by, and ``session`` and so on the sealed's only."""
 
     __slots__ = (
         *("kind", "id", "name", "key", "handle", "address", "bucket", "answers", "joined_at", "heard_at"),
-        *("messages", "taken", "told", "early", "session", "attempt", "welcome", "cursor", "echo", "rtt_ms"),
-        *("unproven", "fresh"),
+        *("messages", "taken", "told", "early", "fresh"),
+        *("session", "attempt", "welcome", "cursor", "echo", "rtt_ms", "unproven"),
     )
 
     bucket: TokenBucket  # Rations what it says ...
@@ -1896,16 +1881,13 @@ class Member:
 
     def held_parts(self) -> int:
         """Return which parts above ``told`` need not be sent again: see ENTRIES."""
-        held, first = 0, self.told + 1
-        for number in (*range(first, self.taken + 1), *self.early):
-            held |= 1 << number - first
-        return held & 0xFFFFFFFF
+        above = itertools.chain(range(self.told + 1, self.taken + 1), self.early)
+        return sum([1 << number - self.told - 1 for number in above]) & 0xFFFFFFFF
 
     def next_run(self) -> List[Submission]:
         """Return the parts of its next message, if all have come; raises MalformedDatagram if they never fit."""
         run: List[Submission] = []
-        part = self.early.get(self.taken + 1)
-        while part is not None:
+        while part := self.early.get(self.taken + 1 + len(run)):
             run.append(part)
             fits = bool(part.kind & FIRST) == (len(run) == 1) and part.kind & KIND_BITS == run[0].kind & KIND_BITS
             if not fits or len(run) > RUN_PARTS_MAX or part.to != run[0].to:
@@ -1913,12 +1895,11 @@ class Member:
                 raise MalformedDatagram("parts that are no message")
             if part.kind & LAST:
                 return run
-            part = self.early.get(self.taken + 1 + len(run))
         return []
 
 
 class Kind:
-    """A way of being in the room: its members, and how they are told what happens."""
+    """A way of being in the room: its members, and how they are told what happens; of itself it tells nothing."""
 
     note = ""  # What a JOINED of this kind says.
     can_answer = False  # Whether a member can be asked whether it is still there.
@@ -1935,22 +1916,17 @@ class Kind:
 
     def tell(self, members: Iterable[Any], what: str, now: float) -> Outgoing:
         """Return what tells how the log is ("stuck", "goes on"), why they are out ("left", "closed", ...) or "ask"s."""
-        raise NotImplementedError
+        return []
 
 
 class Happened(Value):
-    """An entry of the room's log, as a member meets it; reported once, in the order of the log.
+    """An entry of the room's log, as a member meets it; reported once, in the order of the log."""
 
-    ``seq`` is its number (of a long text the last part's), ``text`` its whole text.  ``earlier``: it stood there
-    before that member was (back) here.  ``number`` is not 0 where it is the member's own text of that number: its
-    receipt.  A SKIP stands for ``entry.count`` entries that the server no longer keeps.
-    """
-
-    seq: int
-    entry: Entry
-    text: str
-    earlier: bool = False
-    number: int = 0
+    seq: int  # Its number; of a long text the last part's.
+    entry: Entry  # A SKIP is what the server no longer keeps.
+    text: str  # Its whole text.
+    earlier: bool = False  # Whether it stood there before that member was (back) here.
+    number: int = 0  # Of the member's own text, whose receipt this is.
 
 
 def happened(seq: int, entry: Entry, text: Optional[str], earlier: bool = False) -> Optional[Happened]:
@@ -1973,15 +1949,7 @@ class Connected(Value):
 class Standing:
     """What holds in the room: the entries that stand until another one ends them, each with its number."""
 
-    _TABLES: ClassVar[Dict[int, str]] = {
-        JOINED: "members",
-        LEFT: "members",
-        HAND: "hands",
-        LOWERED: "hands",
-        CALLED: "hands",
-        MUTED: "muted",
-        LIFTED: "muted",
-    }
+    _ENDS: ClassVar[Dict[int, int]] = {LEFT: JOINED, LOWERED: HAND, CALLED: HAND, LIFTED: MUTED}
 
     def __init__(self, entries: Iterable[Tuple[int, Entry]] = ()) -> None:
         """``members`` are by id; ``hands``, in their order, and ``muted`` by the key of a name, "" being all.
@@ -1989,9 +1957,8 @@ class Standing:
         Each is (the number where it began, its entry's number, the entry).  A name's hand is its holder's, whichever
         process that is: who comes back after a crash has its place.
         """
-        self.members: Dict[Any, Tuple[int, int, Entry]] = {}
-        self.hands: Dict[Any, Tuple[int, int, Entry]] = {}
-        self.muted: Dict[Any, Tuple[int, int, Entry]] = {}
+        self._tables: Dict[int, Dict[Any, Tuple[int, int, Entry]]] = {JOINED: {}, HAND: {}, MUTED: {}}
+        self.members, self.hands, self.muted = self._tables.values()
         for number, entry in entries:
             self.take(number, entry)
 
@@ -1999,12 +1966,12 @@ class Standing:
         """Take an entry in its turn; return the numbers of those that stand no longer."""
         if entry.kind == STARTED:
             self.members.clear()
-        if entry.kind not in self._TABLES:
+        table = self._tables.get(self._ENDS.get(entry.kind, entry.kind))
+        if table is None:
             return ()
-        table = getattr(self, self._TABLES[entry.kind])
         key = entry.author if table is self.members else name_key(entry.name)
         if entry.kind not in STANDS:
-            return table.pop(key, ())[:2]  # type: ignore[no-any-return]
+            return table.pop(key)[:2] if key in table else ()
         first, before, old = table.get(key, (number, number, entry))
         if entry.kind == HAND:  # Another question is no other wait.
             entry = replace(entry, time=old.time)
@@ -2014,7 +1981,7 @@ class Standing:
 
     def entries(self) -> Iterator[Tuple[int, Entry]]:
         """Yield all of it in the order in which it began."""
-        everything = (*self.members.values(), *self.hands.values(), *self.muted.values())
+        everything = itertools.chain.from_iterable(map(dict.values, self._tables.values()))
         for first, _, entry in sorted(everything, key=lambda each: each[:2]):
             yield first, entry
 
@@ -2073,10 +2040,6 @@ class Operator(Kind):
                     self._report(replace(event, number=entry.number) if entry.author == member.id else event)
         return []
 
-    def tell(self, members: Iterable[Member], what: str, now: float) -> Outgoing:
-        """Say nothing: the server's log does."""
-        return []
-
 
 class Ended:
     """A session that is over: what it answers, where, and until when."""
@@ -2115,7 +2078,7 @@ class Sealed(Kind):
         """Seal the entries once for all where all may read them, else for each; a new key goes to each."""
 
         def seen_by(reader: Optional[bytes]) -> List[Cut]:
-            return list(cut_pieces(pieces(records, after, self.head, reader, self._log.time_at), after))
+            return list(cut_pieces(pieces(records, after, self.head, reader, self._log), after))
 
         # A party to something private gets everything new under its own keys.
         parties = {record.audience[n : n + 8] for _, record in records if record.audience for n in (0, 8)}
@@ -2218,11 +2181,10 @@ class Server(Core):
         foreign: Optional[Callable[["Server", float], Any]] = None,
         operator: str = "",
     ) -> None:
-        """``entropy`` returns so many random bytes; ``foreign`` makes a kind of member that speaks plain text.
+        """``operator`` is the name of who runs the server, if that is somebody: a member who takes no seat.
 
-        ``operator`` is the name of who runs the server, if that is somebody: a member who takes no seat.
-
-        What is not of the sealed protocol goes to that kind's receive(text, address, now); it has tick(now) too.
+        ``foreign`` makes a kind of member that speaks plain text: what is not of the sealed protocol goes to its
+        receive(text, address, now); it has tick(now) too.
         """
         super().__init__(epoch)
         self.room, self.members_max, self.rate, self.log = room, members_max, rate, log
@@ -2265,7 +2227,7 @@ class Server(Core):
         for key, (_, _, entry) in self._holds.muted.items():
             seconds = (entry.time - self.wall_ms(now)) / 1000 + 60 * int(entry.text) if entry.text else float("inf")
             self._mutes.update({key: (entry.author, "", now + seconds)} if key else {})
-        self.append(Entry(STARTED, self.wall_ms(now), text="The room was opened."))
+        self.append(STARTED, now, text="The room was opened.")
         self.operator: Optional[Member] = None
         if operator:
             kind, ident = Operator(self.note), self._voucher(OPERATOR.encode())[:8]
@@ -2317,8 +2279,7 @@ class Server(Core):
         """Announce something to all; raises UsageError."""
         parts = split_parts(clean_text(text))
         for part in parts:
-            marks = part is parts[0], part is parts[-1]
-            self.append(Entry(NOTICE, self.wall_ms(now), text=part.decode("utf-8"), first=marks[0], last=marks[1]))
+            self.append(NOTICE, now, text=part.decode("utf-8"), first=part is parts[0], last=part is parts[-1])
 
     def speak(self, text: str, to_name: str, now: float, action: bool = False) -> None:
         """Say something as the operator, to all or to one member; raises UsageError."""
@@ -2342,7 +2303,7 @@ class Server(Core):
             raise UsageError("Nobody here has raised a hand.")
         if len(words.encode("utf-8", "replace")) > PART_BYTES_MAX:
             raise UsageError("What is said with a call has at most %d bytes." % PART_BYTES_MAX, TOO_LONG)
-        self.append(Entry(CALLED, self.wall_ms(now), name=waiting[0], text=words))
+        self.append(CALLED, now, name=waiting[0], text=words)
 
     def lower(self, name: str, now: float) -> None:
         """Lower somebody's hand, or "all"; raises UsageError."""
@@ -2351,15 +2312,12 @@ class Server(Core):
         if not hands.keys() >= set(keys):
             raise UsageError("%s has not raised a hand." % display_text(name, " "), NO_SUCH_NAME)
         for key in keys:
-            self._lower(hands[key], "operator", now)
-
-    def _lower(self, name: str, why: str, now: float) -> None:
-        self.append(Entry(LOWERED, self.wall_ms(now), name=name, text=why))
+            self.append(LOWERED, now, name=hands[key], text="operator")
 
     def quiet(self, on: bool, now: float) -> None:
         """Let only the operator speak, or everybody again."""
         if on != ("" in self._holds.muted):
-            self.append(Entry(MUTED if on else LIFTED, self.wall_ms(now)))
+            self.append(MUTED if on else LIFTED, now)
 
     def mute(self, name: str, minutes: int, now: float) -> None:
         """Let what somebody says reach nobody, for so long, or (0) until unmute(); raises UsageError."""
@@ -2370,13 +2328,13 @@ class Server(Core):
             self.unmute(next(iter(self._mutes)), now)
         self._mutes[member.key] = member.id, address_place(member.address[0]), until
         minutes = "" if until == float("inf") else "%d" % -((now - until) // 60)
-        self.append(Entry(MUTED, self.wall_ms(now), member.id, name=member.name, text=minutes))
+        self.append(MUTED, now, author=member.id, name=member.name, text=minutes)
 
     def unmute(self, name: str, now: float) -> None:
         """Let somebody be heard again; raises UsageError."""
         if self._mutes.pop(name_key(name), None) is None:
             raise UsageError("%s is not muted." % display_text(name, " "), NO_SUCH_NAME)
-        self.append(Entry(LIFTED, self.wall_ms(now), name=self._holds.muted[name_key(name)][2].name))
+        self.append(LIFTED, now, name=self._holds.muted[name_key(name)][2].name)
 
     def set_password(self, password: str, now: float) -> None:
         """Let in who knows another password from now on; who is in stays."""
@@ -2460,8 +2418,8 @@ class Server(Core):
             return
         cookie = self._cookie(address, message.nonce, int(now))
         public = int(self.password == password_bytes(PASSWORD))
-        size, time = (self.seats(), self.members_max), self.wall_ms(now)
-        offer = Offer(message.nonce, cookie, self._id, *size, public, time, self.room)
+        seats, time = self.seats(), self.wall_ms(now)
+        offer = Offer(message.nonce, cookie, self._id, seats, self.members_max, public, time, self.room)
         self._outgoing.append(Datagram(encode_unsealed(offer), address))
 
     def _cookie(self, address: Any, nonce: bytes, second: int) -> bytes:
@@ -2482,15 +2440,15 @@ class Server(Core):
         half, place = self._half_open.get(name), address_place(address[0])
         if half is not None:
             self._outgoing.append(Datagram(half.answer, address))
-        elif name in self._sealed.members or name in self._sealed.ended:
+            return
+        if name in self._sealed.members or name in self._sealed.ended:
             raise MalformedDatagram("late login")
-        # SECURITY: test_guessing_online_is_slow
-        # SECURITY: test_one_address_with_thousands_of_ports_keeps_no_stranger_out
-        elif not self._sealed.stuck and (
-            address in self._waiting
-            or self._waiting.fits(place, LOGIN_QUEUE_MAX)
-            and self._place(address, now)[0].take(1, now)
-        ):
+        waits = not self._sealed.stuck
+        if waits and address not in self._waiting:
+            # SECURITY: test_guessing_online_is_slow
+            # SECURITY: test_one_address_with_thousands_of_ports_keeps_no_stranger_out
+            waits = self._waiting.fits(place, LOGIN_QUEUE_MAX) and self._place(address, now)[0].take(1, now)
+        if waits:
             self._waiting.put(place, address, (name, login, address))
         else:
             self._advise(datagram, TRY_LATER, address)
@@ -2713,17 +2671,21 @@ class Server(Core):
         member.taken, member.told = max(member.taken, proof.oldest - 1), max(member.told, proof.oldest - 1)
         member.session, member.address, member.attempt = half.session, half.address, proof.attempt
         member.handle, member.heard_at = half.session.id, now
-        key, here = self._sealed.room_key, min(len(self.names), 0xFFFF)
+        key, here, voucher, at = (
+            self._sealed.room_key,
+            min(len(self.names), 0xFFFF),
+            self._voucher(ident),
+            self.log.time_at(start),
+        )
         member.welcome = Welcome(
-            *(ident, self._voucher(ident), start, self.log.time_at(start), resumed, head, member.told),
-            *(key.id, key.key, here, proof.name, self.room),
+            ident, voucher, start, at, resumed, head, member.told, key.id, key.key, here, proof.name, self.room
         )
         self._sealed.members[member.handle] = member
         self._outgoing.append(self._sealed.send(member, member.welcome))
 
     def join(self, member: Member, now: float) -> None:
         """Let a new member in: its JOINED stands as long as it is here."""
-        self.append(Entry(JOINED, self.wall_ms(now), member.id, name=member.name, text=member.kind.note))
+        self.append(JOINED, now, author=member.id, name=member.name, text=member.kind.note)
         member.joined_at, member.heard_at = now + self.epoch, now
         # SECURITY: test_logging_in_anew_again_and_again_gives_no_more_than_staying
         member.bucket, member.answers = (bucket.share(now) for bucket in self._place(member.address, now)[1:])
@@ -2745,10 +2707,10 @@ class Server(Core):
         if member.key in self._holds.hands and why in ("timed out", "superseded", "crowded out"):
             self._away[member.key] = now + HAND_SECONDS
         elif member.key in self._holds.hands:
-            self._lower(member.name, why, now)
+            self.append(LOWERED, now, name=member.name, text=why)
         self._sealed.rekey = True
         self._outgoing += member.kind.tell([member], why, now)
-        self.append(Entry(LEFT, self.wall_ms(now), member.id, name=member.name, text=why))
+        self.append(LEFT, now, author=member.id, name=member.name, text=why)
         self.note(Activity(why, member.name, member.address, members=self.seats()))
 
     def _sweep(self, now: float) -> None:
@@ -2768,17 +2730,17 @@ class Server(Core):
         for key in [key for key, until in self._away.items() if now >= until]:
             del self._away[key]
             if key in self._holds.hands:
-                self._lower(self._holds.hands[key][2].name, "timed out", now)
+                self.append(LOWERED, now, name=self._holds.hands[key][2].name, text="timed out")
         self._sealed.ended = {name: ended for name, ended in self._sealed.ended.items() if now < ended.until}
 
     # --- messages
 
-    def append(self, entry: Entry) -> Record:
-        """Append an entry of the server's own, and return how the log keeps it."""
+    def append(self, kind: int, now: float, **fields: Any) -> None:
+        """Append an entry of the server's own."""
+        entry = Entry(kind, self.wall_ms(now), **fields)
         record = Record(encode_entry(entry), entry.time, entry.author, 0)
         self.log.append([record])
         self._keep(self.log.head, entry, record)
-        return record
 
     def _keep(self, number: int, entry: Entry, record: Record) -> None:
         """Let an entry stand, if it is of such a kind, and what it ends no longer."""
@@ -2817,11 +2779,9 @@ class Server(Core):
         """Append one member's complete messages, until so many bytes are reached; return their bytes."""
         size = 0
         try:
-            run = member.next_run()
-            while run and size < budget and member.bucket.take(len(run), now):
+            while (run := member.next_run()) and size < budget and member.bucket.take(len(run), now):
                 self._took[member.id] = member
                 size += self.append_run(member, run, now)
-                run = member.next_run()
         except MalformedDatagram as fault:
             self.dropped[str(fault)] += 1
             return size
@@ -2942,43 +2902,38 @@ class Server(Core):
             self._alarms.sooner("turn", max(ready_at, now + TURN_SECONDS))
 
     def _answer_question(self, member: Member, view: int, question: Any, until: int, work: int) -> int:
-        """Send what follows what the member has, up to ``until`` or to the end of its view; return the work.
-
-        It ends with the datagram in which it becomes more than ``work``.
-        """
-        log, start, flags, before = self.log, 0, 0, self.log.work
-        if view == MISSING:
-            have: int = question.cursor
-        else:
-            have, until = question.have, question.until or self._sealed.head
-        if view == EARLIER:
-            start = max(log.start(min(question.count, EARLIER_MAX), until + 1), log.oldest - 1)
-            if log.start(1, start + 1) == start:  # No message stands before those: then all that is left.
-                start = log.oldest - 1
-            start = min(start, until)
-            flags = BEGINNING * (start < log.oldest)
-        have, most = min(max(start, have), until), min(max(question.most, 1), ANSWER_DATAGRAMS_MAX)
+        """Send what the member lacks of a view, or up to ``until``, till it is more than ``work``; return how much."""
+        log, before, most = self.log, self.log.work, min(max(question.most, 1), ANSWER_DATAGRAMS_MAX)
+        until = until if view == MISSING else question.until or self._sealed.head
+        start = self._earlier_start(question.count, until) if view == EARLIER else 0
+        flags = BEGINNING * (view == EARLIER and start < log.oldest)
+        have = min(max(question.cursor, start), until)
         if view == STANDING:
             log.work += len(self.standing) // 8
             standing = [(number, record) for number, record in self.standing.items() if have < number <= until]
-            cuts = cut_pieces(pieces(standing, have, until, member.id), have)
+            found = cut_pieces(pieces(standing, have, until, member.id), have)
         else:
-            top = min(until, max(have, log.oldest - 1) + ANSWER_WORK_MAX)
-            cuts = batches(log, have, top, member.id)
-        cut: List[Cut] = []
-        for batch in itertools.islice(cuts, most):
-            cut.append(batch)
-            if ANSWER_WORK * len(cut) + log.work - before > work:
+            found = batches(log, have, min(until, max(have, log.oldest - 1) + ANSWER_WORK_MAX), member.id)
+        cuts: List[Cut] = []
+        for cut in itertools.islice(found, most):
+            cuts.append(cut)
+            if ANSWER_WORK * len(cuts) + log.work - before > work:
                 break
-        last = cut[-1][1] if cut else until
-        for batch in cut or [(until + 1, until, b"")]:
-            more = ASK if batch[1] == last < until else 0
-            if view != MISSING:
-                page = Page(view, flags | more, start, encode_batch(until, batch[0], batch[2]))
-                self._outgoing.append(self._sealed.send(member, page))
+        cuts = cuts or [(until + 1, until, b"")]
+        for first, last, entries in cuts:
+            more = ASK if last == cuts[-1][1] < until else 0
+            if view == MISSING:
+                self._outgoing.append(self._sealed.entries(member, more, (first, last, entries), member.echo))
             else:
-                self._outgoing.append(self._sealed.entries(member, more, batch, member.echo))
-        return ANSWER_WORK * max(len(cut), 1) + log.work - before
+                page = Page(view, flags | more, start, encode_batch(until, first, entries))
+                self._outgoing.append(self._sealed.send(member, page))
+        return ANSWER_WORK * len(cuts) + log.work - before
+
+    def _earlier_start(self, count: int, until: int) -> int:
+        """Return the cursor that has the last ``count`` messages up to ``until`` ahead of it, or all that is left."""
+        start = max(self.log.start(min(count, EARLIER_MAX), until + 1), self.log.oldest - 1)
+        alone = self.log.start(1, start + 1) == start  # No message stands before those.
+        return min(self.log.oldest - 1 if alone else start, until)
 
     def _resend(self, now: float) -> None:
         """Send the newest entries once more to those who lose much, until they are known to have them.
@@ -3066,13 +3021,10 @@ class ServerStuck(Value):
 
 
 class Disconnected(Value):
-    """The connection is lost; the client goes on trying by itself.
-
-    ``code`` is WRONG_PASSWORD where a server is there now that does not have this password.
-    """
+    """The connection is lost; the client goes on trying by itself."""
 
     text: str
-    code: str = ""
+    code: str = ""  # WRONG_PASSWORD where a server is there now that does not have this password.
 
 
 class LoginFailed(Value):
@@ -3113,11 +3065,8 @@ class LoginAttempt:
         self.session: Optional[Session] = None
         self.answered = False
         self.failure = NO_ANSWER  # Why it fails, if it does now.
-        self._alarms = alarms
+        self._password, self._addresses, self._entropy, self._alarms = password, addresses, entropy, alarms
         self._timer = Timer(alarms, "login", entropy)
-        self._password = password
-        self._addresses = addresses
-        self._entropy = entropy
         self._nonce = entropy(16)
         self._offers: Dict[Any, Offer] = {}  # By address; each is asked when those before it are tested.
         self._tested: List[bytes] = []
@@ -3170,8 +3119,8 @@ class LoginAttempt:
 
     def _answer_offer(self, now: float) -> None:
         """Ask the next server that has made an offer, if there is one, for its KEYS."""
-        for address, offer in list(self._offers.items())[len(self._tested) : len(self._tested) + 1]:
-            self.address = address
+        if len(self._offers) > len(self._tested):
+            self.address, offer = list(self._offers.items())[len(self._tested)]
             self._exchange = Exchange(self._password, self._nonce + offer.cookie, self._entropy(32))
             self._login = encode_unsealed(Login(self._nonce, offer.cookie, self._exchange.share))
             self._unanswered = 0
@@ -3312,9 +3261,7 @@ class Client(Core):
         """``earlier`` messages of history are asked for; ``patience`` seconds without a connection end it."""
         super().__init__(epoch)
         self.state = State.IDLE
-        self._entropy = entropy
-        self._earlier = earlier
-        self._patience = patience
+        self._entropy, self._earlier, self._patience = entropy, earlier, patience
         self._vouchers: List[bytes] = []  # That servers gave for the instance, the newest first.
         self._instance = self._id = b""
         self._name = self._room = ""
@@ -3347,7 +3294,7 @@ class Client(Core):
         self._finishing = False
         # Asking; see _arm().
         self._retry = Timer(self._alarms, "retry", entropy)
-        self._repeats = 0
+        self._repeats = 0  # Since something that was missing has come: then what still is has all its time again.
         self._asked_at: Dict[int, float] = {}
         self._unanswered_at: Optional[float] = None  # Never None while reconnecting.
         self._quiet_seconds = random_draw(entropy, QUIET_SECONDS, 2 * QUIET_SECONDS)
@@ -3389,19 +3336,17 @@ class Client(Core):
         """Put a text on its way; raises UsageError."""
         entry = queued.entry
         if entry.kind == PRIVATE:
-            here = [
-                each for _, _, each in self._standing.members.values() if name_key(each.name) == name_key(entry.to_name)
-            ]
-            if not here:
+            here = {name_key(each.name): ident for ident, (_, _, each) in self._standing.members.items()}
+            if name_key(entry.to_name) not in here:
                 raise UsageError("Nobody here is called %s. Nothing was sent." % entry.to_name, NO_SUCH_NAME)
-            queued = replace(queued, entry=replace(entry, to=here[0].author))
+            queued = replace(queued, entry=replace(entry, to=here[name_key(entry.to_name)]))
         parts = split_parts(entry.text) or [b""]
         if entry.kind in HOLDING and len(parts) > 1:
             raise UsageError(
                 "A question has at most %d bytes; say more when you are called." % PART_BYTES_MAX, TOO_LONG
             )
-        raised = HAND in [each.entry.kind for each in self._outbox.texts.values()] if entry.kind == LOWERED else True
-        if not raised and not self._standing.place(self._name):
+        on_way = [each.entry.kind for each in self._outbox.texts.values()] if entry.kind == LOWERED else [HAND]
+        if HAND not in on_way and not self._standing.place(self._name):
             raise UsageError("Your hand is not raised.")
         self._outbox.add(queued, parts)
         self._events.append(queued)
@@ -3509,15 +3454,15 @@ class Client(Core):
         failed, ask = self._alarms.due("failed", now), self._alarms.due("login", now)
         lost_at = self._unanswered_at if self.state is State.RECONNECTING else None
         if self._patience and lost_at is not None and now >= lost_at + self._patience:
-            lost = (NO_ANSWER, "The connection was lost and did not come back.")
-            self._fail(*(WRONG_PASSWORD, "") if self._disproved else lost)
+            words = "" if self._disproved else "The connection was lost and did not come back."
+            self._fail(WRONG_PASSWORD if self._disproved else NO_ANSWER, words)
         elif self._attempt is not None and failed:
             self._attempt_failed(self._attempt.failure, now)
         elif self._attempt is not None and ask:
-            here, oldest = self._stream, self._outbox.settled + 1
-            session, voucher = self._attempt.session, self._vouchers[0] if self._vouchers else bytes(16)
-            who = (self._attempts, self._instance, session.show(voucher) if session else b"")
-            proof = Proof(*who, here.cursor, here.time, oldest, self._earlier, self._name)
+            session, cursor, at = self._attempt.session, self._stream.cursor, self._stream.time
+            shown = session.show((*self._vouchers, bytes(16))[0]) if session else b""
+            oldest = self._outbox.settled + 1
+            proof = Proof(self._attempts, self._instance, shown, cursor, at, oldest, self._earlier, self._name)
             self._outgoing += self._attempt.questions(proof, now)
 
     def _attempt_failed(self, code: str, now: float) -> None:
@@ -3537,7 +3482,6 @@ class Client(Core):
             self._again.again(now)
 
     def _fail(self, code: str, text: str = "") -> None:
-        """Stop trying and say why."""
         self._enter(State.IDLE)
         self._events.append(LoginFailed(code, text or REFUSALS[code]))
 
@@ -3575,7 +3519,7 @@ class Client(Core):
         self._asked_at.clear()
         self._alarms["ask"] = now
         self.state = State.CONNECTED
-        self._progress()
+        self._repeats = 0
         self._hear(now)
 
     # --- datagrams
@@ -3657,7 +3601,7 @@ class Client(Core):
             del self._keys[old]
         head = self._read(entries.batch)
         if self._outbox.note_taken(entries.taken, entries.early, head):
-            self._progress()
+            self._repeats = 0
 
     def _receive_room(self, room: Room, now: float) -> None:
         self._hear(now)
@@ -3675,7 +3619,7 @@ class Client(Core):
         for seq, entry in self._stream.read(entries):
             self._advance(seq, entry)
             if missed:
-                self._progress()
+                self._repeats = 0
         return head
 
     def _advance(self, seq: int, entry: Entry) -> None:
@@ -3707,7 +3651,7 @@ class Client(Core):
         if view is None:
             raise MalformedDatagram("not asked for")
         if view.read_page(page):
-            self._progress()
+            self._repeats = 0
         if view.cursor < view.until:
             if page.flags & ASK:
                 self._alarms["ask"] = now
@@ -3759,15 +3703,11 @@ class Client(Core):
         if self._finishing and not self._outbox.texts and caught_up:
             self.leave(now)
 
-    def _progress(self) -> None:
-        """Something that was missing has come: what is still missing has all its time again."""
-        self._repeats = 0
-
     def _arm(self, now: float, repeat: bool) -> None:
         """Repeat while something is missing, at the pace of the path, which loss does not slow; but not for ever."""
         missing = self._stream.cursor < self._head or self._views or self._outbox.parts(again=True)
         if not missing and self._unanswered_at is None:
-            self._progress()
+            self._repeats = 0
             self._alarms.pop("retry", None)
         elif repeat and self._repeats > REPEATS_MAX:
             self._retry.again(now)
@@ -3800,8 +3740,8 @@ class Discovery(Core):
         self._one = one
         self._nonce = entropy(16)
         self._addresses = addresses
-        shares = (("first", 0.0), ("second", 0.2), ("third", 0.5), ("end", 1.0))
-        self._alarms.update((name, now + DISCOVERY_SECONDS * share) for name, share in shares)
+        shares = {"first": 0.0, "second": 0.2, "third": 0.5, "end": 1.0}
+        self._alarms.update((name, now + DISCOVERY_SECONDS * share) for name, share in shares.items())
         self._offers: Dict[Any, Offer] = {}  # By address: what else an OFFER claims can be copied.
 
     def _receive(self, datagram: bytes, address: Any, now: float) -> None:
@@ -4449,13 +4389,10 @@ class Transcript:
             own = entry.author in self.own
             private = "to " + display_text(entry.to_name, " ") if own else "from " + name
             self.correspondent = self.correspondent if own else name
-        mention = not (state or earlier) and (entry.kind == PRIVATE or self._mentioned(text))
+        start, called = text[:MENTION_CHARACTERS], r"(?<!\w)%s(?!\w)" % re.escape(name_key(self.name))
+        mention = not (state or earlier) and (entry.kind == PRIVATE or bool(re.search(called, name_key(start))))
         more = {"name": name, "colour": self.colour(name), "state": state, "private": private}
         return self._line(kind, display_text(text), entry.time / 1000, mention=mention, earlier=earlier, **more)
-
-    def _mentioned(self, text: str) -> bool:
-        name = re.escape(name_key(self.name))
-        return bool(re.search(r"(?<!\w)%s(?!\w)" % name, name_key(text[:MENTION_CHARACTERS])))
 
     def _came_or_went(self, entry: Entry, earlier: bool) -> Line:
         """Collapse a run of joins and leaves into one line."""
@@ -4533,24 +4470,17 @@ def dated(text: str, entry: Entry) -> str:
 
 
 def json_object(event: Any, standing: Optional[Standing] = None) -> Optional[Dict[str, Any]]:
-    """Return an event as the object that ``--json`` prints, or None; times are seconds since 1970.
-
-    ``standing`` is what holds in the room: whose messages are not encrypted, and the queue of hands.
-    """
+    """Return an event as what ``--json`` prints, times in seconds since 1970, or None; ``standing`` holds there."""
     standing = standing or Standing()
     found: Dict[str, Any]
     if isinstance(event, Connected):
         operator = [entry.name for _, entry in event.standing if entry.kind == JOINED and entry.text == OPERATOR]
         names = sorted((name for _, name in event.members), key=lambda name: (name not in operator, name_key(name)))
         found = {"event": "connected", "room": event.room, "name": event.name, "members": names}
-        if operator:
-            found["operator"] = operator[0]
         holds = Standing(event.standing)
-        if holds.hands:
-            found["hands"] = [entry.name for _, _, entry in holds.hands.values()]
-        if "" in holds.muted:
-            found["quiet"] = True
-        return {**found, "again": True} if event.again else found
+        hands = [entry.name for _, _, entry in holds.hands.values()]
+        more = {"operator": "".join(operator[:1]), "hands": hands, "quiet": "" in holds.muted, "again": event.again}
+        return {**found, **{name: given for name, given in more.items() if given}}
     if isinstance(event, Listed):
         return {"event": "members", "members": list(event.names)}
     if isinstance(event, NotSent):
@@ -4582,8 +4512,8 @@ def json_object(event: Any, standing: Optional[Standing] = None) -> Optional[Dic
     else:
         found["text"] = holding_words(entry) if entry.kind in HOLDING else event.text
     author = entry if entry.kind == JOINED else standing.members.get(entry.author, (0, 0, entry))[2]
-    marks = {"earlier": event.earlier, "classic": author.kind == JOINED and author.text == CLASSIC_TEXT}
-    return {**found, **{mark: True for mark, given in marks.items() if given}}
+    more = {"earlier": event.earlier, "classic": author.kind == JOINED and author.text == CLASSIC_TEXT}
+    return {**found, **{name: given for name, given in more.items() if given}}
 
 
 _KEYS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1bO.|\x1b[^\[O]|[^\x1b]", re.DOTALL)
@@ -4721,17 +4651,13 @@ class LineEditor:
         self.set(self.history[-self._back] if self._back else self._draft)
 
     def layout(self, prompt: str, columns: int, hidden: bool = False) -> Tuple[List[str], int, int]:
-        """Return the screen rows of prompt and line, and the row and cell of the caret.
-
-        Rows are cut one cell short of the width, so that no terminal wraps them by itself; of a long text
-        only EDITOR_ROWS_MAX rows around the caret are given.
-        """
+        """Return the screen rows of prompt and line, EDITOR_ROWS_MAX around the caret, and the caret's row and cell."""
         shown, cursor = ("", 0) if hidden else (self.text, self.cursor)
         rows, width, row, cell = [""], 0, 0, 0
         for position, character in enumerate(prompt + shown + " "):
             text = display_text(character, "\u21b5")
             size = text_width(text)
-            if width + size > max(columns - 1, 2):
+            if width + size > max(columns - 1, 2):  # A row of full width some terminals would wrap by themselves.
                 rows.append("")
                 width = 0
             if position == len(prompt) + cursor:
@@ -4769,16 +4695,13 @@ def blend(one: str, other: str, share: float) -> str:
 
 
 class Settings(Value):
-    """What a window remembers, never a password; ``theme`` is "light" or "dark", ``language`` "en" or "id".
-
-    "" is the system's; ``zoom`` is steps.
-    """
+    """What a window remembers, never a password."""
 
     server: str = ""
     name: str = ""
-    theme: str = ""
-    language: str = ""
-    zoom: int = 0
+    theme: str = ""  # "light" or "dark"; "" is the system's.
+    language: str = ""  # "en" or "id"; "" is the system's.
+    zoom: int = 0  # Steps.
 
 
 def parse_settings(text: str) -> Settings:
@@ -4808,10 +4731,7 @@ LOGIN_FIELDS = {USERNAME_TAKEN: "name", USERNAME_INVALID: "name", WRONG_PASSWORD
 
 
 def read_login(values: Dict[str, str], found: Sequence[ServerFound]) -> Tuple[Optional[LoginValues], Dict[str, str]]:
-    """Return the values of a login, or None and what is wrong with each: "server", "port", "name", "password".
-
-    Of the servers ``found`` one may be named by its number from 1 or its room.
-    """
+    """Return the values of a login, or None and what is wrong by field; for ``found`` see read_server()."""
     errors: Dict[str, str] = {}
     host = name = ""
     port = whole_number(values["port"])
@@ -4927,8 +4847,6 @@ def _sequence_word(sequence: str) -> str:
 
 def _described(character: str) -> str:
     plain = unicodedata.normalize("NFKC", character)
-    if character == "\ufe0f" or "\U0001f3fb" <= character <= "\U0001f3ff":
-        return ""
     if unicodedata.category(character) == "So":
         return "[%s]" % unicodedata.name(character, "symbol").lower()
     return plain if max(plain) < "\U00010000" else "\u25a1"
@@ -5024,7 +4942,7 @@ def find_places(text: str, needle: str, astral: int, within: Sequence[str]) -> L
     the BMP takes there.  Ours, because Tk's own search without case ends the program at such a character (Tk 8.6.13).
     """
     places, pattern = [], re.compile(re.escape(needle), re.IGNORECASE)
-    ends = map(_position, within)
+    ends = (tuple(map(int, end.split("."))) for end in within)
     spans = sorted(zip(ends, ends))
     for row, line in enumerate(text.split("\n") if needle else (), 1):
         for match in pattern.finditer(line):
@@ -5034,11 +4952,6 @@ def find_places(text: str, needle: str, astral: int, within: Sequence[str]) -> L
             if at and spans[at - 1][1] >= (row, end):
                 places.append(("%d.%d" % (row, start), "%d.%d" % (row, end)))
     return places
-
-
-def _position(index: str) -> Tuple[int, int]:
-    line, column = index.split(".")
-    return int(line), int(column)
 
 
 # ======================================================================================================

@@ -906,10 +906,7 @@ TEXT, ACTION, PRIVATE, JOINED, LEFT, NOTICE, STARTED, REFUSED, SKIP = range(1, 1
 HAND, LOWERED, CALLED, MUTED, LIFTED = HOLDING = range(10, 15)  # A MUTED without a name: the room is quiet.
 SUBMITTED = frozenset((TEXT, ACTION, PRIVATE, HAND, LOWERED))
 KIND_BITS, FIRST, LAST = 0x3F, 0x40, 0x80
-CLASSIC_TEXT, OPERATOR = (
-    "not encrypted",
-    "operator",
-)  # In the text of a JOINED: the original program; who runs the server.
+CLASSIC_TEXT, OPERATOR = "not encrypted", "operator"  # Who is JOINED: the original program; who runs the server.
 HIDDEN, TRIMMED = 1, 2  # Why numbers are skipped.
 STANDS = frozenset((JOINED, HAND, MUTED))  # What a newcomer has to know, until another entry ends it.
 
@@ -1887,7 +1884,8 @@ class Member:
     def next_run(self) -> List[Submission]:
         """Return the parts of its next message, if all have come; raises MalformedDatagram if they never fit."""
         run: List[Submission] = []
-        while part := self.early.get(self.taken + 1 + len(run)):
+        while self.taken + 1 + len(run) in self.early:
+            part = self.early[self.taken + 1 + len(run)]
             run.append(part)
             fits = bool(part.kind & FIRST) == (len(run) == 1) and part.kind & KIND_BITS == run[0].kind & KIND_BITS
             if not fits or len(run) > RUN_PARTS_MAX or part.to != run[0].to:
@@ -2714,7 +2712,6 @@ class Server(Core):
         self.note(Activity(why, member.name, member.address, members=self.seats()))
 
     def _sweep(self, now: float) -> None:
-        """Drop what has had its time."""
         self._alarms["sweep"] = now + SWEEP_SECONDS
         for member in list(self.names.values()):
             if now - max(member.heard_at, self._unheard_at) > member.kind.silent_seconds:
@@ -2779,9 +2776,11 @@ class Server(Core):
         """Append one member's complete messages, until so many bytes are reached; return their bytes."""
         size = 0
         try:
-            while (run := member.next_run()) and size < budget and member.bucket.take(len(run), now):
+            run = member.next_run()
+            while run and size < budget and member.bucket.take(len(run), now):
                 self._took[member.id] = member
                 size += self.append_run(member, run, now)
+                run = member.next_run()
         except MalformedDatagram as fault:
             self.dropped[str(fault)] += 1
             return size
@@ -4288,10 +4287,6 @@ class Transcript:
         here = [entry for _, _, entry in self.standing.hands.values()]
         return [Hand(display_text(each.name, " "), display_text(each.text, " "), each.time / 1000) for each in here]
 
-    def place(self) -> int:
-        """Return the own place among them, from 1, or 0."""
-        return self.standing.place(self.name)
-
     def hushed(self) -> str:
         """Return the code word why what this member says now would reach nobody, or ""."""
         if self.is_muted(self.name):
@@ -4357,7 +4352,7 @@ class Transcript:
             return [*lines, self._came_or_went(entry, event.earlier)]
         if entry.kind in HOLDING:
             mine = not event.earlier and bool(entry.name) and name_key(entry.name) == name_key(self.name)
-            words = holding_words(entry, (self.place() or 1) if mine else 0)
+            words = holding_words(entry, (self.standing.place(self.name) or 1) if mine else 0)
             if entry.kind == CALLED and mine:
                 return [*lines, self._line("notice", words, at, name=self.operator(), mention=True)]
             gone = entry.kind == LOWERED and entry.text in ("left", "kicked")  # As the next line says.
@@ -4439,13 +4434,15 @@ PRESENCE_WORDS = {
 }
 
 
-def entry_words(entry: Entry) -> str:
-    """Return what an entry tells of who came (JOINED) or went (LEFT), safe to show, or of what is not kept (SKIP)."""
+def entry_words(entry: Entry, text: str = "") -> str:
+    """Return what an entry tells that is no message, safe to show; of who came or went, what follows the name."""
     if entry.kind == SKIP:
         return "%s no longer available" % plural(entry.count, "earlier line")
     if entry.kind == JOINED:
         return "joined (%s)" % display_text(entry.text, " ") if entry.text else "joined"
-    return PRESENCE_WORDS.get(entry.text) or display_text(entry.text, " ")
+    if entry.kind == LEFT:
+        return PRESENCE_WORDS.get(entry.text) or display_text(entry.text, " ")
+    return holding_words(entry) if entry.kind in HOLDING else display_text(text, "\u21b5")
 
 
 def plain_line(event: Any) -> Optional[str]:
@@ -4457,11 +4454,7 @@ def plain_line(event: Any) -> Optional[str]:
         return "%s (private to %s): %s" % (name, display_text(entry.to_name, " "), text)
     if entry.kind in (TEXT, ACTION):
         return ("* %s %s" if entry.kind == ACTION else "%s: %s") % (name, text)
-    if entry.kind in (JOINED, LEFT):
-        return "-- %s %s" % (name, entry_words(entry))
-    if entry.kind in HOLDING:
-        return "-- " + holding_words(entry)
-    return "-- " + (entry_words(entry) if entry.kind == SKIP else text)
+    return "-- " + (name + " ") * (entry.kind in (JOINED, LEFT)) + entry_words(entry, event.text)
 
 
 def dated(text: str, entry: Entry) -> str:
@@ -4618,14 +4611,9 @@ class LineEditor:
         self._back = 0
         return text
 
-    def set(self, text: str, cursor: Optional[int] = None) -> None:
+    def set(self, text: str, cursor: Optional[int] = None, selected: bool = False) -> None:
         """Put a text in the line's place, the caret behind it unless it is given."""
-        self.text, self.cursor, self.selected = text, len(text) if cursor is None else cursor, False
-
-    def offer(self, text: str) -> None:
-        """Put a text in the line's place, selected."""
-        self.set(text)
-        self.selected = bool(text)
+        self.text, self.cursor, self.selected = text, len(text) if cursor is None else cursor, selected and bool(text)
 
     def insert(self, text: str) -> None:
         """Insert a text at the caret."""
@@ -4710,12 +4698,10 @@ def parse_settings(text: str) -> Settings:
         found = json.loads(text)
     except (ValueError, RecursionError):
         found = None
-    values = {name: found.get(name) for name in vars(Settings())} if isinstance(found, dict) else {}
-    kept: Dict[str, Any] = {
-        name: value[:SETTING_CHARACTERS_MAX] for name, value in values.items() if type(value) is str
-    }
-    kept["zoom"] = values["zoom"] if type(values.get("zoom")) is int else 0
-    return Settings(**kept)
+    values = found if isinstance(found, dict) else {}
+    kept = {name: values[name] for name, unset in vars(Settings()).items() if type(values.get(name)) is type(unset)}
+    texts = {name: text[:SETTING_CHARACTERS_MAX] for name, text in kept.items() if name != "zoom"}
+    return Settings(**{**kept, **texts})
 
 
 class LoginValues(Value):
@@ -4818,8 +4804,6 @@ def split_code(text: str) -> List[Tuple[bool, str]]:
 
 
 _EMOJI = re.compile("[\u231a\u231b\u23e9-\u23fa\u2600-\u2712\u2714-\u27bf\u2b1b-\u2b55\ufe0f\U00010000-\U0010ffff]")
-
-
 _FLAG = "[\U0001f1e6-\U0001f1ff]{2}"
 _SEQUENCE = re.compile(
     _FLAG + "|(?:.[\ufe0f\U0001f3fb-\U0001f3ff]{0,2}\u200d)+.|\ufe0f?\u20e3|[\ufe0f\U0001f3fb-\U0001f3ff]"
@@ -6720,7 +6704,7 @@ class Terminal(Face):
         if reason:
             self._tell(reason, "error")
         if not self._line.text or self._line.selected:  # What was put back and not touched gives way to the next.
-            self._line.offer(text)
+            self._line.set(text, selected=True)
             self._draw()
 
     # --- what is shown
@@ -6786,7 +6770,7 @@ class Terminal(Face):
             default, form = self.app.default_password(), "Password%s: "
         self._question, self._default = local(form) % (" [%s]" % default if default else ""), default
         if mistyped and need.field != "password":
-            self._answer.offer(known)
+            self._answer.set(known, selected=True)
 
     def _drawn(self) -> Tuple[Any, ...]:
         """Return what stands at the foot: rows of what is on its way, the prompt, and whether the line is hidden."""

@@ -5318,7 +5318,7 @@ class LineEditorTest(unittest.TestCase):
         keys = {"x": "x|", "\x7f": "|", "\x1b[D!": "bo!|b", "\x1b[200~page\x1b[201~": "page|", "\r": "|"}
         for key, shown in keys.items():
             editor = chat.LineEditor()
-            editor.offer("bob")
+            editor.set("bob", selected=True)
             editor.feed(key)
             editor.insert("|")
             self.assertEqual((shown, False), (editor.text, editor.selected))

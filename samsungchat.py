@@ -2306,11 +2306,11 @@ class Server(Core):
     def lower(self, name: str, now: float) -> None:
         """Lower somebody's hand, or "all"; raises UsageError."""
         hands = {key: entry.name for key, (_, _, entry) in self._holds.hands.items()}
-        keys = [name_key(name)] if name_key(name) in hands or name_key(name) != "all" else list(hands)
-        if not hands.keys() >= set(keys):
+        key = name_key(name)
+        if key not in hands and key != "all":
             raise UsageError("%s has not raised a hand." % display_text(name, " "), NO_SUCH_NAME)
-        for key in keys:
-            self.append(LOWERED, now, name=hands[key], text="operator")
+        for raised in [hands[key]] if key in hands else hands.values():
+            self.append(LOWERED, now, name=raised, text="operator")
 
     def quiet(self, on: bool, now: float) -> None:
         """Let only the operator speak, or everybody again."""
@@ -2669,12 +2669,8 @@ class Server(Core):
         member.taken, member.told = max(member.taken, proof.oldest - 1), max(member.told, proof.oldest - 1)
         member.session, member.address, member.attempt = half.session, half.address, proof.attempt
         member.handle, member.heard_at = half.session.id, now
-        key, here, voucher, at = (
-            self._sealed.room_key,
-            min(len(self.names), 0xFFFF),
-            self._voucher(ident),
-            self.log.time_at(start),
-        )
+        key, here = self._sealed.room_key, min(len(self.names), 0xFFFF)
+        voucher, at = self._voucher(ident), self.log.time_at(start)
         member.welcome = Welcome(
             ident, voucher, start, at, resumed, head, member.told, key.id, key.key, here, proof.name, self.room
         )
@@ -3013,12 +3009,6 @@ class EarlierRead(Value):
     beginning: bool
 
 
-class ServerStuck(Value):
-    """The server's disk is full and messages wait; with ``stuck`` False they go on."""
-
-    stuck: bool
-
-
 class Disconnected(Value):
     """The connection is lost; the client goes on trying by itself."""
 
@@ -3034,12 +3024,13 @@ class LoginFailed(Value):
 
 
 class Status(Value):
-    """What a status line shows; ``waiting`` counts own texts without receipt, ``silent`` seconds unanswered."""
+    """How it is with the connection, reported whenever that is another."""
 
     state: State
-    waiting: int
+    waiting: int  # Own texts without receipt.
     rtt_ms: int
-    silent: int
+    silent: int  # Seconds unanswered.
+    stuck: bool = False  # Whether the server's disk is full and messages wait.
 
 
 class ServerFound(Value):
@@ -3341,9 +3332,8 @@ class Client(Core):
             queued = replace(queued, entry=replace(entry, to=here[name_key(entry.to_name)]))
         parts = split_parts(entry.text) or [b""]
         if entry.kind in HOLDING and len(parts) > 1:
-            raise UsageError(
-                "A question has at most %d bytes; say more when you are called." % PART_BYTES_MAX, TOO_LONG
-            )
+            said = "A question has at most %d bytes; say more when you are called."
+            raise UsageError(said % PART_BYTES_MAX, TOO_LONG)
         on_way = [each.entry.kind for each in self._outbox.texts.values()] if entry.kind == LOWERED else [HAND]
         if HAND not in on_way and not self._standing.place(self._name):
             raise UsageError("Your hand is not raised.")
@@ -3396,7 +3386,8 @@ class Client(Core):
         elif self.state not in (State.IDLE, State.ENDED):
             self._tick_login(now)
         silent = 0 if self._unanswered_at is None else int(now - self._unanswered_at)
-        status = Status(self.state, len(self._outbox.texts), self._round_trip.milliseconds(), silent)
+        rtt_ms, waiting = self._round_trip.milliseconds(), len(self._outbox.texts)
+        status = Status(self.state, waiting, rtt_ms, silent, self._stuck)
         if status != self._status:
             self._status = status
             self._events.append(status)
@@ -3591,9 +3582,7 @@ class Client(Core):
             self._round_trip.measure(now - asked_at)
         if entries.flags & ASK:
             self._alarms["ask"] = now
-        if bool(entries.flags & STUCK) != self._stuck:
-            self._stuck = not self._stuck
-            self._events.append(ServerStuck(self._stuck))
+        self._stuck = bool(entries.flags & STUCK)
         # The newest key counts, and the one before for what was overtaken on its way.
         self._keys[entries.key_id] = entries.key
         for old in [other for other in self._keys if other < max(self._keys) - 1]:
@@ -4243,14 +4232,14 @@ class Transcript:
             return [replace(line, state="sent" if event.confirmed else "unconfirmed")]
         elif isinstance(event, Status):
             early = event.state is State.CONNECTED and not self.room  # Nothing can be said yet.
-            self.status = replace(event, state=State.CONNECTING) if early else event
+            before, self.status = self.status, replace(event, state=State.CONNECTING) if early else event
+            if event.stuck and not before.stuck:
+                return [self.note("The server's disk is full: messages wait until there is room on it.", "error")]
+            if before.stuck and not event.stuck:
+                return [self.note("The server's disk has room again; what waited is sent.")]
         elif isinstance(event, Listed):
             here = self.described().values()
             return [self.note("%s here: %s" % (plural(len(self.standing.members), "member"), ", ".join(here)))]
-        elif isinstance(event, ServerStuck):
-            if event.stuck:
-                return [self.note("The server's disk is full: messages wait until there is room on it.", "error")]
-            return [self.note("The server's disk has room again; what waited is sent.")]
         elif isinstance(event, Disconnected):
             return [self.note("%s Trying again; what you type is kept." % event.text, "error")]
         return []
@@ -4537,14 +4526,11 @@ class LineEditor:
     """
 
     def __init__(self, remembers: bool = True) -> None:
-        self.text = ""
-        self.cursor = 0
+        self.text = self._draft = self._rest = ""
+        self.cursor = self._back = 0
         self.selected = False  # The whole text is: what is typed takes its place, and moving the caret keeps it.
         self.history: List[str] = []
         self._remembers = remembers  # Answers to questions are better not.
-        self._back = 0
-        self._draft = ""
-        self._rest = ""
         self._choices: List[str] = []
         self._completed = ("", 0)
 
@@ -6856,7 +6842,7 @@ class Pipe(Face):
         if isinstance(event, NotSent):
             self.failed = self.failed or 2
             complain("not sent: %s: %s" % (display_text(event.code, " "), event.reason))
-        told = isinstance(event, (Disconnected, ServerStuck)) or getattr(event, "again", False)
+        told = isinstance(event, (Disconnected, Status)) or getattr(event, "again", False)
         for line in lines:
             if told or line.kind == "help" or (isinstance(event, Listed) and not self._json):
                 complain(line.text)

@@ -2931,7 +2931,8 @@ class MemoryTest(RoomCase):
 
     def assertStuck(self, *expected):
         for name in ("ann", "bob"):
-            self.assertEqual(list(expected), [event.stuck for event in self.someone(name).all(ServerStuck)])
+            told = itertools.groupby(event.stuck for event in self.someone(name).all(Status))
+            self.assertEqual([False, *expected], [stuck for stuck, _ in told])
 
     def test_while_the_disk_is_full_members_are_told_and_messages_wait(self):
         self.full_disk("ann", "bob")
@@ -5016,11 +5017,12 @@ class TranscriptTest(unittest.TestCase):
         self.assertEqual(sorted(set(keys)), keys)
 
     def test_what_happens_is_said_in_a_sentence(self):
+        stuck = chat.Status(State.CONNECTED, 0, 0, 0, True)
         for event, kind, text in (
             (self.entered, "presence", "Welcome to Lab, alice; 3 members here."),
             (replace(self.entered, again=True), "presence", "Connected again to Lab as alice; 3 members here."),
-            (chat.ServerStuck(True), "error", "The server's disk is full: messages wait until there is room on it."),
-            (chat.ServerStuck(False), "presence", "The server's disk has room again; what waited is sent."),
+            (stuck, "error", "The server's disk is full: messages wait until there is room on it."),
+            (replace(stuck, stuck=False), "presence", "The server's disk has room again; what waited is sent."),
             (chat.Disconnected("It is gone."), "error", "It is gone. Trying again; what you type is kept."),
             (chat.EarlierRead((), True), "presence", "Nothing was said before."),
             (happened(SKIP, count=1), "presence", "1 earlier line no longer available."),
@@ -6107,8 +6109,7 @@ def hostile_events():
         *room,
         *(event for end in ends for event in (chat.Queued(1, entries[2]), end)),
         chat.Disconnected("The server does not answer."),
-        chat.ServerStuck(True),
-        chat.Status(State.CONNECTED, 1, 1, 1),
+        chat.Status(State.CONNECTED, 1, 1, 1, True),
         chat.LoginFailed(WRONG_PASSWORD, HOSTILE),
     ]
 

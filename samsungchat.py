@@ -498,9 +498,9 @@ def whole_number(text: str) -> int:
 Entropy = Callable[[int], bytes]  # Returns so many random bytes.
 
 
-def random_draw(entropy: Entropy, low: float, high: float) -> float:
-    """Draw evenly from [low, high) with the randomness that was passed in."""
-    return low + (high - low) * int.from_bytes(entropy(4), "big") / 2**32
+def random_draw(entropy: Entropy, seconds: float) -> float:
+    """Draw evenly from [seconds, 2 * seconds) with the randomness that was passed in."""
+    return seconds + seconds * int.from_bytes(entropy(4), "big") / 2**32
 
 
 _PLACE = re.compile(r"%[-*.\d]*[a-zA-Z]|\{[\w:,]*\}")  # Of a sentence: what is filled in.
@@ -1718,7 +1718,7 @@ class Timer:
 
     def again(self, now: float) -> None:
         """Arm it once more."""
-        self._alarms[self._name] = now + random_draw(self._entropy, self._seconds, 2 * self._seconds)
+        self._alarms[self._name] = now + random_draw(self._entropy, self._seconds)
         self._seconds = min(self._seconds * 2, self.most)
 
 
@@ -2074,18 +2074,14 @@ class Sealed(Kind):
 
     def deliver(self, after: int, records: Sequence[Tuple[int, Record]]) -> Outgoing:
         """Seal the entries once for all where all may read them, else for each; a new key goes to each."""
-
-        def seen_by(reader: Optional[bytes]) -> List[Cut]:
-            return list(cut_pieces(pieces(records, after, self.head, reader, self._log), after))
-
         # A party to something private gets everything new under its own keys.
         parties = {record.audience[n : n + 8] for _, record in records if record.audience for n in (0, 8)}
-        public, shared = seen_by(None), dict(self.members)
+        public, shared = list(batches(self._log, after, self.head, None)), dict(self.members)
         outgoing: Outgoing = []
         for member in self.members.values() if self.rekey or parties else ():
             if self.rekey or member.id in parties:
                 del shared[member.handle]
-                own = seen_by(member.id) if member.id in parties else public
+                own = batches(self._log, after, self.head, member.id) if member.id in parties else public
                 outgoing += [self.entries(member, 0, cut) for cut in own]
         plain = [encode_batch(self.head, first, entries) for first, _, entries in public]
         return outgoing + self.fan_out(plain, list(shared.values()))
@@ -3287,7 +3283,7 @@ class Client(Core):
         self._repeats = 0  # Since something that was missing has come: then what still is has all its time again.
         self._asked_at: Dict[int, float] = {}
         self._unanswered_at: Optional[float] = None  # Never None while reconnecting.
-        self._quiet_seconds = random_draw(entropy, QUIET_SECONDS, 2 * QUIET_SECONDS)
+        self._quiet_seconds = random_draw(entropy, QUIET_SECONDS)
         self._round_trip = RoundTrip()
         self._ticked_at = 0.0
         self._status: Optional[Status] = None
@@ -3679,7 +3675,7 @@ class Client(Core):
             if self._unanswered_at is None:
                 self._unanswered_at = now
             self._alarms.pop("quiet", None)
-            self._alarms["keep"] = now + random_draw(self._entropy, KEEP_ALIVE_SECONDS, 2 * KEEP_ALIVE_SECONDS)
+            self._alarms["keep"] = now + random_draw(self._entropy, KEEP_ALIVE_SECONDS)
         self._arm(now, repeat)
         if self._unanswered_at is not None and now - self._unanswered_at >= UNANSWERED_SECONDS:
             # The server has been silent for too long: look for it anew, and pull on with what there is.

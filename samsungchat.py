@@ -4272,6 +4272,10 @@ class Transcript:
         here = [entry for _, _, entry in self.standing.hands.values()]
         return [Hand(display_text(each.name, " "), display_text(each.text, " "), each.time / 1000) for each in here]
 
+    def place(self) -> int:
+        """Return the own place among them, from 1, or 0."""
+        return self.standing.place(self.name)
+
     def hushed(self) -> str:
         """Return the code word why what this member says now would reach nobody, or ""."""
         if self.is_muted(self.name):
@@ -4337,7 +4341,7 @@ class Transcript:
             return [*lines, self._came_or_went(entry, event.earlier)]
         if entry.kind in HOLDING:
             mine = not event.earlier and bool(entry.name) and name_key(entry.name) == name_key(self.name)
-            words = holding_words(entry, (self.standing.place(self.name) or 1) if mine else 0)
+            words = holding_words(entry, (self.place() or 1) if mine else 0)
             if entry.kind == CALLED and mine:
                 return [*lines, self._line("notice", words, at, name=self.operator(), mention=True)]
             gone = entry.kind == LOWERED and entry.text in ("left", "kicked")  # As the next line says.

@@ -1988,6 +1988,10 @@ class Standing:
         key = name_key(name)
         return list(self.hands).index(key) + 1 if key in self.hands else 0
 
+    def hushed(self, key: str, free: bool) -> str:
+        """Return the code word why somebody is not to be heard, or ""; a quiet room hushes nobody who is ``free``."""
+        return IS_MUTED if key in self.muted else IN_QUIET * ("" in self.muted and not free)
+
 
 _HOLDING_WORDS = {  # Without and with a text; of a LOWERED that is why the server did it, of a MUTED the minutes.
     HAND: ("{name} raised a hand.", "{name} raised a hand: {text}"),
@@ -2791,8 +2795,10 @@ class Server(Core):
         if to:
             code = "" if recipient else HAS_LEFT
             audience = member.id + to
-        if self._holds.muted and member is not self.operator:
-            code = self._hush(member, kind, recipient) or code
+        if self._holds.muted and member is not self.operator and kind != LOWERED:
+            free = kind == HAND or recipient is not None and recipient is self.operator
+            # SECURITY: test_what_is_muted_reaches_nobody
+            code = self._holds.hushed(member.key, free) or code
         if code:
             audience = member.id
         elif recipient:
@@ -2812,14 +2818,6 @@ class Server(Core):
         member.taken += len(run)
         member.messages += 1
         return sum([len(record.data) for record in records])
-
-    def _hush(self, member: Member, kind: int, recipient: Optional[Member]) -> str:
-        """Return the code word why somebody is not to be heard, or ""."""
-        # SECURITY: test_what_is_muted_reaches_nobody
-        if member.key in self._mutes and kind != LOWERED:
-            return IS_MUTED
-        free = kind in HOLDING or recipient is not None and recipient is self.operator
-        return IN_QUIET if "" in self._holds.muted and not free else ""
 
     def _flush(self, now: float) -> None:
         """Make what is new permanent, answer every SYNC that the new entries do not answer, hand them out."""
@@ -4278,11 +4276,9 @@ class Transcript:
 
     def hushed(self) -> str:
         """Return the code word why what this member says now would reach nobody, or ""."""
-        if self.is_muted(self.name):
-            return IS_MUTED
         here = self.standing.members
         speaks = OPERATOR in [here[ident][2].text for ident in self.own if ident in here]
-        return IN_QUIET if self.is_muted() and not speaks else ""
+        return self.standing.hushed(name_key(self.name), speaks)
 
     def colour(self, name: str) -> int:
         """Return the colour of a name: as on every screen, unless somebody else here has that and another is free."""

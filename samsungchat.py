@@ -463,17 +463,12 @@ def fold(text: str, first: int, width: int) -> List[str]:
         for word in re.findall(r"\S+|\s+", line):
             cells = text_width(word)
             while used + cells > room:
-                if row.strip():
-                    rows.append(row.rstrip())
-                else:
-                    fitting = itertools.takewhile(room.__ge__, itertools.accumulate(map(_width, word)))
-                    cut = max(1, sum(1 for _ in fitting))
-                    rows.append(word[:cut])
-                    cells -= text_width(word[:cut])
-                    word = word[cut:]
-                row, used, room = "", 0, width
-                if word.isspace():  # No row begins with the space at which the one above was broken.
-                    word, cells = "", 0
+                fitting = itertools.takewhile(room.__ge__, itertools.accumulate(map(_width, word)))
+                cut = 0 if row.strip() else max(1, sum(1 for _ in fitting))
+                rows.append(word[:cut] if cut else row.rstrip())
+                cells -= text_width(word[:cut])
+                row, used, room, word = "", 0, width, word[cut:].lstrip()
+                cells *= bool(word)  # No row begins with the space at which the one above was broken.
             row += word
             used += cells
         rows.append(row)
@@ -2219,6 +2214,12 @@ class Server(Core):
         self._ticked_at = self._unheard_at = now
         self._alarms.update(sweep=now, heartbeat=now + HEARTBEAT_SECONDS)
         self._goodbyes = list(CLOSE_SECONDS)
+        self.operator: Optional[Member] = None
+        self._open(operator, now)
+
+    def _open(self, operator: str, now: float) -> None:
+        """Let hold what held when the log ended, and let the operator in."""
+        log = self.log
         for number, record in log.holding():
             self._keep(number, decode_entry(record.data), record)
         self._away = dict.fromkeys(self._holds.hands, now + HAND_SECONDS)
@@ -2226,14 +2227,13 @@ class Server(Core):
             seconds = (entry.time - self.wall_ms(now)) / 1000 + 60 * int(entry.text) if entry.text else float("inf")
             self._mutes.update({key: (entry.author, "", now + seconds)} if key else {})
         self.append(STARTED, now, text="The room was opened.")
-        self.operator: Optional[Member] = None
         if operator:
             kind, ident = Operator(self.note), self._voucher(OPERATOR.encode())[:8]
             self.operator = kind.members[""] = Member(kind, ident, operator, ("", 0), log.taken(ident))
             self._kinds.append(kind)
             self.join(self.operator, now)
             here = tuple(self._holds.entries())
-            self.note(Connected(room, operator, ident, ((ident, operator),), False, here))
+            self.note(Connected(self.room, operator, ident, ((ident, operator),), False, here))
         log.commit()
         self._sealed.head = log.head
 
@@ -2934,9 +2934,9 @@ class Server(Core):
             if head > until or member.handle not in self._sealed.members:
                 del self._lossy[member.id]
             else:
-                for cut in batches(self.log, max(member.cursor, head - LOSSY_COUNT), head, member.id):
-                    if member.answers.take(ANSWER_WORK, now):
-                        self._outgoing.append(self._sealed.entries(member, ASK * (self._resent > 1), cut))
+                cuts = batches(self.log, max(member.cursor, head - LOSSY_COUNT), head, member.id)
+                paid = [cut for cut in cuts if member.answers.take(ANSWER_WORK, now)]
+                self._outgoing += [self._sealed.entries(member, ASK * (self._resent > 1), cut) for cut in paid]
         self._resent += 1
         if self._resent < len(LOSSY_SECONDS):
             again_at = self._handed[-1][1] + LOSSY_SECONDS[self._resent]

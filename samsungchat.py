@@ -3523,18 +3523,22 @@ class Client(Core):
         if code in (Offer.code, Keys.code, Later.code) and attempt is not None:
             attempt.receive(datagram, address, now)
             return
-        place, receivers = self._address, self._RECEIVERS
+        receivers = self._RECEIVERS
         if attempt is not None and attempt.session is not None and not mine:
-            session, place, receivers = attempt.session, attempt.address, self._VERDICTS
+            session, receivers = attempt.session, self._VERDICTS
         if session is None or name != session.id:
             raise MalformedDatagram("unknown session")
         message = session.open(datagram)
         if receivers is self._VERDICTS:
-            assert attempt is not None, "a verdict is of an attempt"
-            attempt.address = address  # Whoever passed a copied OFFER's LOGIN on may be gone any time.
             self._alarms["failed"] = now + LOOK_SECONDS
+        # SECURITY: test_who_repeats_a_datagram_from_elsewhere_leads_a_client_away_until_the_next
+        if session.newest:
+            if attempt is not None and receivers is self._VERDICTS:
+                attempt.address = address
+            else:
+                self._address = address
         if isinstance(message, Challenge):  # No sign that the server hears: what waits for an answer is repeated.
-            self._outgoing.append(Datagram(session.seal(Response(message.token)), place))
+            self._outgoing.append(Datagram(session.seal(Response(message.token)), address))
             return
         if type(message) not in receivers:
             raise MalformedDatagram("out of place")

@@ -64,7 +64,8 @@ from samsungchat import *  # noqa: E402, F403
 SEEDS = range(1, 37)
 _KEPT = (  # Those that failed once.
     "1991171471 4193642071 2626881216 2626881289 3422614717 3059 2097567959 2645977129 2645977309 "
-    "2645977603 2645977773 2645978089 2645978322 2645978328 2962122176"
+    "2645977603 2645977773 2645978089 2645978322 2645978328 2962122176 2962125334 2962125515 2962126355 "
+    "2962126816 2962127190 2962127324 2962127827 2962128422 3560271603"
 )
 KEPT_SEEDS = tuple(map(int, _KEPT.split()))
 SOURCE = os.path.abspath(chat.__file__)
@@ -3147,6 +3148,31 @@ class AttackTest(RoomCase):
             self.inject(each.address, SERVER, insider.session.seal(response), seconds=0.2)
         return [insider.session.open(data) for data in victim.inbox]
 
+    def test_who_repeats_a_datagram_from_elsewhere_leads_a_client_away_until_the_next(self):
+        (ann, bob) = self.room("ann", "bob")
+        with self.cut_off(bob):
+            self.say("ann", "lost")
+            data = next(data for _, target, data in reversed(self.network.wire) if target == bob.address)
+        self.inject(("10.6.6.6", 1), bob.address, data, seconds=0.01)
+        bob.say("hello")
+        self.assertEqual("10.6.6.6", self.network.wire[-1][1][0])
+        self.run_for(3)
+        self.assertHeard("ann", "hello")
+
+    def test_who_passes_a_login_on_and_goes_leaves_a_client_in_the_room(self):
+        (ann,) = self.room("ann")
+        whole, relay = self.network.send, Peer(self.network, "relay", ("10.6.6.6", 1))
+        relay.receive = lambda data, source, now: self.network.inject(data, source, SERVER)
+
+        def send(data, source, target=SERVER):
+            whole(data, relay.address if data[1] == Offer.code else source, target)
+
+        with mock.patch.object(self.network, "send", send):
+            bob = self.arrive("bob")
+        self.network.cores.pop(relay.address)
+        bob.say("hello", seconds=3)
+        self.assertHeard("ann", "hello")
+
     def assertChallenged(self, victim, count):
         self.assertEqual([(Challenge.code, 38)] * count, [(data[1], len(data)) for data in victim.inbox])
 
@@ -4446,8 +4472,9 @@ class Storm:
     def check_victims(self):
         """Who is named by attackers gets no more than the rules allow, and guesses are few."""
         got, spent, tested, seconds = collections.Counter(), collections.Counter(), set(), self.network.now - 100
-        for _, target, data in self.network.wire:
-            got[target[0]] += len(data) if data.decode(errors="replace") not in chat.CLASSIC_WORDS.values() else 0
+        for source, target, data in self.network.wire:
+            counts = source == SERVER and data.decode(errors="replace") not in chat.CLASSIC_WORDS.values()
+            got[target[0]] += len(data) * counts
             if target[0] == "10.0.8.1" and data[1] == Keys.code:
                 tested.add(data)
         for address, count in self.spent.items():
@@ -4499,6 +4526,8 @@ class Storm:
             if isinstance(event, Sent):  # A refusal that was read over cannot be told from a text.
                 found += [life for life in self.lives if {HAS_LEFT, IS_MUTED, IN_QUIET} & {*life.texts.values()}]
             assert found, "%s: %s is not in the log" % (person.name, event)
+        if not self.network.history:  # What a room has forgotten may be refused when it is sent again.
+            return
         hushed = {event.text for event in person.all(NotSent) if event.code in (IS_MUTED, IN_QUIET)}
         texts = [text for life in self.lives for text in life.texts.values() if text]
         heard = [event.entry.text for event in self.network.server_events if is_one(event, (SAID, HELD))]
